@@ -1,9 +1,9 @@
 """
-What holds for the whole suite: skipped tests in CI, and tests that a compiled copy is not for.
+Rules for the whole suite: skipped tests in CI, and tests that cannot run on a compiled copy.
 
-In CI, where everything is installed, a test that is skipped for want of something fails.
+In CI, where everything is installed, a test that is skipped because something is missing fails.
 
-``CI=true`` marks such a machine. On any other one a test without its server is skipped and says which one is missing.
+``CI=true`` marks such a machine. On any other one a test without its server is skipped, with the missing one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from tests.fuzz.__main__ import NO_ATHERIS
 
 COMPILED: Final = "TXSENTINEL_TESTS_COMPILED"
-"""Set where the tests run on a compiled copy."""
+"""Set if the tests run on a compiled copy."""
 
 NOT_COMPILED: Final = {
     "tests/config/test_saving.py::SlicedTests::": "patches a constant",
@@ -28,13 +28,13 @@ NOT_COMPILED: Final = {
     "tests/server/test_bounds.py::EventTests::test_slow_subscriber_is_dropped": "patches a constant",
 }
 """
-How the names of tests begin that cannot run on a compiled copy, each with the reason.
+Prefixes of the names of tests that cannot run on a compiled copy, with reasons.
 
 The constants and functions of a compiled module are compiled into their callers, which patches do not reach.
 """
 
 ALLOWED_SKIPS: Final = (NO_ATHERIS, "pictures need matplotlib", "cannot reach servers by TLS", "TXSENTINEL_LONG")
-"""Parts of reasons that hold in CI too: tools of other purposes, longer variants, and what a library cannot do."""
+"""Parts of reasons that are valid in CI too: optional tools, longer variants, and limits of a library."""
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -45,9 +45,9 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Leave out what cannot run on a compiled copy, on such a copy.
+    Deselect the tests that cannot run on a compiled copy, on such a copy.
 
-    :raises pytest.UsageError: if a name in the list is not that of a test of a file that was collected as a whole.
+    :raises pytest.UsageError: if a name in the list matches no test of a file that was collected as a whole.
     """
     collected = {item.nodeid.partition("::")[0] for item in items if not any("::" in each for each in config.args)}
     for beginning in NOT_COMPILED:

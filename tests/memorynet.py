@@ -1,4 +1,4 @@
-"""A network in memory for clients under test: real connectors, hand-fed time, servers that a test can break."""
+"""A network in memory for tests of clients: real connectors, a fake clock, servers that a test can stop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from txsentinel.wire.resp import NULL_ARRAY, ErrorReply, Simple, Value, data, en
 
 
 class End:
-    """One end of a connection: a transport. Bytes and endings arrive at the other end in a later turn, in order."""
+    """One end of a connection. Data and the end of the connection arrive at the other end in a later turn, in order."""
 
     disconnecting = False
 
@@ -34,21 +34,21 @@ class End:
         self.connected = True
 
     def write(self, chunk: bytes) -> None:
-        """Send, unless it is over."""
+        """Send, unless the connection is closed."""
         if self.connected and not self.disconnecting and chunk:
             self._net.callLater(0, self.peer.deliver, chunk)
 
     def writeSequence(self, chunks: list[bytes]) -> None:
-        """Send in one piece."""
+        """Send everything in one write."""
         self.write(b"".join(chunks))
 
     def deliver(self, chunk: bytes) -> None:
-        """Hand over what arrived."""
+        """Pass received data to the protocol."""
         if self.connected:
             self.protocol.dataReceived(chunk)
 
     def loseConnection(self) -> None:
-        """Close, behind what was written."""
+        """Close after sending the data."""
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self._net.callLater(0, self._over, ConnectionDone())
@@ -62,12 +62,12 @@ class End:
             self._net.callLater(0, self.peer._over, ConnectionLost())
 
     def pauseProducing(self) -> None:
-        """Deliver all the same, as a transport may with what it has read already; protocols must cope."""
+        """Ignore the call: a transport may deliver data that it has read already."""
 
     resumeProducing = pauseProducing
 
     def getPeer(self) -> IPv4Address:
-        """Where the server is."""
+        """Return the address of the server."""
         return self._address
 
     getHost = getPeer
@@ -80,19 +80,19 @@ class End:
             self._ended(failure)
 
 
-class PendingDial:
-    """What a connector holds while nobody has answered yet."""
+class PendingAttempt:
+    """The pending attempt of a connector."""
 
     def __init__(self, connector: MemoryConnector) -> None:
         self._connector = connector
 
     def failIfNotConnected(self, reason: Exception) -> None:
-        """The dial is given up."""
+        """Cancel the attempt."""
         self._connector.connectionFailed(Failure(reason))
 
 
 class MemoryConnector(BaseConnector):
-    """Twisted's own connector over this network."""
+    """Twisted's connector over this network."""
 
     def __init__(self, net: MemoryNet, port: int, factory: ClientFactory, timeout: float) -> None:
         super().__init__(factory, timeout, cast(ReactorBase, net))
@@ -101,16 +101,16 @@ class MemoryConnector(BaseConnector):
 
     def _makeTransport(self) -> Client:
         self._net.dialled.append(self._port)
-        pending = PendingDial(self)
+        pending = PendingAttempt(self)
         if self._port not in self._net.black_holes:
             self._net.callLater(0, self._reach, pending)
         return cast(Client, pending)
 
     def getDestination(self) -> IAddress:
-        """Where to."""
+        """Return the destination."""
         return IPv4Address("TCP", "127.0.0.1", self._port)
 
-    def _reach(self, pending: PendingDial) -> None:
+    def _reach(self, pending: PendingAttempt) -> None:
         if self.state != "connecting":
             return
         current: object = self.transport
@@ -136,9 +136,9 @@ class MemoryConnector(BaseConnector):
 
 class MemoryNet(Clock):
     """
-    The reactor for clients: time stands still until told, all hosts are one, ports are told apart.
+    A reactor for clients: a test advances the clock, and connections are distinguished by port only.
 
-    ``listeners`` make the server side by port; a port without one refuses, one in ``black_holes`` never answers.
+    ``listeners`` has the server side by port; a port without one refuses, one in ``black_holes`` never answers.
     """
 
     def __init__(self) -> None:
@@ -149,27 +149,27 @@ class MemoryNet(Clock):
         self.open: list[End] = []
 
     def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float = 30) -> IConnector:
-        """As a reactor's."""
+        """Start an attempt, as a reactor does."""
         connector = MemoryConnector(self, port, factory, timeout)
         connector.connect()
         return connector
 
-    def settle(self) -> None:
-        """Let happen all that happens without time passing."""
+    def run_due(self) -> None:
+        """Run all calls that are due now."""
         while any(call.getTime() <= self.seconds() for call in self.getDelayedCalls()):
             self.advance(0)
 
     def run(self, seconds: float) -> None:
-        """Let time pass from event to event."""
+        """Advance the clock from call to call."""
         end = self.seconds() + seconds
-        self.settle()
+        self.run_due()
         while due := [call.getTime() for call in self.getDelayedCalls() if call.getTime() <= end]:
             self.advance(max(0.0, min(due) - self.seconds()))
-            self.settle()
+            self.run_due()
         self.advance(max(0.0, end - self.seconds()))
 
     def pending(self) -> list[IDelayedCall]:
-        """Timers that are still set."""
+        """Return the pending timers."""
         return list(self.getDelayedCalls())
 
 
@@ -192,13 +192,13 @@ class ServedConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._parser.feed(data)
         while (request := self._parser.next_request()) is not None:
-            self.server.heard.append(request)
+            self.server.received.append(request)
             self._unanswered.append(request)
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Answer what came while the server was mute."""
-        while self._unanswered and not self.server.mute:
+        """Answer the requests that arrived while the server was hung."""
+        while self._unanswered and not self.server.hung:
             self.reply(self.server.answer(self, self._unanswered.popleft()))
 
     def reply(self, value: Value) -> None:
@@ -208,7 +208,7 @@ class ServedConnection(Protocol):
 
 
 class MemoryServer:
-    """What data servers and Sentinels have in common: a port, a password, and ways to fail."""
+    """The common part of data servers and Sentinels: a port, a password, and failures."""
 
     def __init__(self, net: MemoryNet, port: int) -> None:
         self.net = net
@@ -216,7 +216,7 @@ class MemoryServer:
         self.password: str | None = None
         self.username: str | None = None
         self._mute = False
-        self.heard: list[list[bytes]] = []
+        self.received: list[list[bytes]] = []
         self.connections: list[ServedConnection] = []
         self.start()
 
@@ -225,28 +225,28 @@ class MemoryServer:
         self.net.listeners[self.port] = lambda address: ServedConnection(self)
 
     @property
-    def mute(self) -> bool:
-        """Does it listen without answering, as a stopped process does?"""
+    def hung(self) -> bool:
+        """Whether it listens without answering, as a stopped process."""
         return self._mute
 
-    @mute.setter
-    def mute(self, mute: bool) -> None:
-        self._mute = mute
+    @hung.setter
+    def hung(self, hung: bool) -> None:
+        self._mute = hung
         for connection in list(self.connections):
             connection.catch_up()
 
     def crash(self) -> None:
-        """Refuse from now on, and lose who is connected."""
+        """Refuse connections from now on, and close the present ones."""
         del self.net.listeners[self.port]
         for connection in list(self.connections):
             cast(End, connection.transport).abortConnection()
 
     def words(self, name: str) -> list[list[bytes]]:
-        """All requests that began with this word."""
-        return [request for request in self.heard if request[0].upper() == data(name)]
+        """Return all requests with this first word."""
+        return [request for request in self.received if request[0].upper() == data(name)]
 
     def answer(self, connection: ServedConnection, request: list[bytes]) -> Value:
-        """The reply to one request."""
+        """Return the reply to one request."""
         command = request[0].upper()
         if command == b"AUTH":
             return self._authenticate(connection, request)
@@ -255,7 +255,7 @@ class MemoryServer:
         return self.execute(connection, command, request)
 
     def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> Value:
-        """The reply to a request from somebody authenticated."""
+        """Return the reply to a request of an authenticated client."""
         raise NotImplementedError
 
     def _authenticate(self, connection: ServedConnection, request: list[bytes]) -> Value:
@@ -295,7 +295,7 @@ class MemoryRedis(MemoryServer):
 
 
 class MemorySentinel(MemoryServer):
-    """A Sentinel that says what it is told to say: ``(port, config-epoch)`` per master."""
+    """A Sentinel with ``(port, config-epoch)`` per master."""
 
     def __init__(self, net: MemoryNet, port: int, **masters: tuple[int, int]) -> None:
         super().__init__(net, port)
@@ -325,7 +325,7 @@ class MemorySentinel(MemoryServer):
         return fields
 
     def switch(self, name: str, port: int, epoch: int) -> None:
-        """Learn of a new master, then announce it."""
+        """Adopt a new master, then announce it."""
         old = self.masters[name][0]
         self.masters[name] = (port, epoch)
         self.announce(f"{name} 127.0.0.1 {old} 127.0.0.1 {port}")

@@ -1,10 +1,10 @@
 """
-Attributes that a compiler takes for what was assigned to them, although a call has changed them since.
+Attributes that mypyc compiles with a narrowed type, although a call may have changed them.
 
 mypy narrows the type of ``self.name`` at an assignment and at a test, and keeps it narrow over calls of methods
-that assign to it. The interpreter does not mind; mypyc compiles what mypy believes, so a test of the attribute
-becomes a constant, and its value is cast to the narrow type, which raises ``TypeError``. A test becoming constant is
-reported by mypy itself (``warn_unreachable``); this finds the reads.
+that assign to it. The interpreter is not affected; mypyc compiles the narrow type, so a test of the attribute
+becomes a constant, and its value is cast to the narrow type, which raises ``TypeError``. A constant test is
+reported by mypy itself (``warn_unreachable``); this module finds the reads.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 State: TypeAlias = "dict[str, bool] | None"
-"""Attribute that holds ``None`` as far as one can see → whether there was a call since; ``None``: never reached."""
+"""Attribute that is ``None`` according to the code → whether there was a call since; ``None``: unreachable."""
 
 
 @dataclass(frozen=True)
 class StaleRead:
-    """A read of an attribute that was set to ``None``, or found to be, before a call that may have changed it."""
+    """A read of an attribute that was set to ``None``, or tested to be, before a call that may have changed it."""
 
     line: int
     function: str
@@ -28,7 +28,7 @@ class StaleRead:
 
 
 def stale_reads(tree: ast.AST) -> list[StaleRead]:
-    """All of them in a module, by line."""
+    """Return all stale reads of a module, by line."""
     found: set[StaleRead] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -37,7 +37,7 @@ def stale_reads(tree: ast.AST) -> list[StaleRead]:
 
 
 class _Function:
-    """One function, run abstractly: each statement takes a state to the one after it."""
+    """One function, executed abstractly: each statement maps a state to the next one."""
 
     def __init__(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._node = node
@@ -45,7 +45,7 @@ class _Function:
         self._loop_exits: list[State] = []
 
     def reads(self) -> set[StaleRead]:
-        """What is found in it."""
+        """Return the stale reads."""
         self._block(self._node.body, {})
         return self._found
 
@@ -90,7 +90,7 @@ class _Function:
     def _loop(self, node: ast.While | ast.For | ast.AsyncFor, state: dict[str, bool]) -> State:
         outer, self._loop_exits = self._loop_exits, []
         entered: State = state
-        for _ in range(2):  # what the first turn leaves behind is there in the second
+        for _ in range(2):  # the state after the first iteration is that of the second
             assert entered is not None
             entered = dict(entered)
             self._expression(node.test if isinstance(node, ast.While) else node.iter, entered)
@@ -102,7 +102,7 @@ class _Function:
         return self._block(node.orelse, entered)
 
     def _expression(self, node: ast.AST, state: dict[str, bool]) -> None:
-        """What evaluating it does to ``state``; parts are evaluated before the whole."""
+        """Apply the evaluation of an expression to ``state``; parts are evaluated before the whole."""
         if isinstance(node, ast.Lambda):
             return
         for part in _evaluated(node):
@@ -141,7 +141,7 @@ def _assign(target: ast.AST, value: ast.AST, state: dict[str, bool]) -> None:
 
 
 def _found_none(test: ast.AST, outcome: bool) -> dict[str, bool]:
-    """The attributes that are ``None`` if ``test`` has that outcome."""
+    """Return the attributes that are ``None`` if ``test`` has that outcome."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return _found_none(test.operand, not outcome)
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) is outcome:
@@ -154,7 +154,7 @@ def _found_none(test: ast.AST, outcome: bool) -> dict[str, bool]:
 
 
 def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a statement or an expression in the order in which they are evaluated."""
+    """Return the parts of a statement or an expression in the order of evaluation."""
     if isinstance(node, ast.Assign):
         yield node.value
         yield from node.targets
@@ -168,9 +168,9 @@ def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
 
 def _join(first: State, second: State) -> State:
     """
-    What holds after two ways met.
+    Return the state after two branches were joined.
 
-    An attribute is ``None`` for the compiler only if it is on both of them.
+    An attribute is ``None`` for the compiler only if it is in both of them.
     """
     if first is None or second is None:
         return second if first is None else first

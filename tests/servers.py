@@ -1,7 +1,7 @@
 """
 Real servers and Sentinels for tests and benchmarks.
 
-The classes ship with the package, because the demonstration needs them; what only tests need stands here.
+The classes are part of the package, because the demonstration uses them; this module has what only tests use.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ __all__ = [
 
 def missing(*kinds: str) -> str:
     """
-    Why a test over these kinds of servers must be skipped on this machine; empty if it can run.
+    Return the reason why a test with these kinds of servers must be skipped; empty if it can run.
 
-    Made for trial's ``skip`` attribute: ``if missing("redis"): skip = missing("redis")``. In CI ``conftest.py`` turns
+    For trial's ``skip`` attribute: ``if missing("redis"): skip = missing("redis")``. In CI ``conftest.py`` turns
     such a skip into a failure.
     """
     absent = [kind for kind in kinds if not available(kind)]
@@ -64,7 +64,7 @@ def missing(*kinds: str) -> str:
 
 def version_number(kind: str) -> str:
     """
-    The version of the server program of a kind as it states it, like ``7.0.15``.
+    Return the version that the server program of a kind reports, like ``7.0.15``.
 
     :raises BinaryMissing: if there is no such program.
     """

@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks: what they make of what they saw."""
+"""The calculations of the benchmarks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks.standins.layout import ip_address
 
 
 class ReplyTests(SynchronousTestCase):
-    """The observer's reader of replies."""
+    """The observer's parser of replies."""
 
     def test_every_kind(self) -> None:
-        """Statuses, errors, numbers, bulk strings and arrays are read one after the other."""
+        """Statuses, errors, numbers, bulk strings and arrays are parsed one after the other."""
         data = b"+OK\r\n:7\r\n$-1\r\n*2\r\n$2\r\na\r\r\n:1\r\n-ERR no\r\n"
         found, at = [], 0
         while (reply := read_reply(data, at)) is not None:
@@ -27,15 +27,15 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(at, len(data))
 
     def test_incomplete(self) -> None:
-        """Of a reply that is cut anywhere nothing is made."""
+        """A reply that is cut anywhere gives no result."""
         data = request("SUBSCRIBE", "+tilt")
         self.assertEqual(read_reply(data), ([b"SUBSCRIBE", b"+tilt"], len(data)))
         for end in range(len(data)):
             self.assertIsNone(read_reply(data[:end]))
 
 
-class GaugeTests(SynchronousTestCase):
-    """What the kernel tells of a process."""
+class ProcessFigureTests(SynchronousTestCase):
+    """Figures of the kernel about a process."""
 
     def test_of_ourselves(self) -> None:
         """Work shows as processor time; memory and sockets are counted."""
@@ -49,10 +49,10 @@ class GaugeTests(SynchronousTestCase):
 
 
 class AddressTests(SynchronousTestCase):
-    """Where stand-ins are."""
+    """Addresses of simulated instances."""
 
     def test_addresses_differ(self) -> None:
-        """No two stand-ins share an address, however many there are."""
+        """No two simulated instances share an address, however many there are."""
         found = {ip_address(number, replica) for number in range(2000) for replica in (None, 0, 1)}
         self.assertEqual(len(found), 6000)
         self.assertRaises(ValueError, ip_address, 10**6)
@@ -62,7 +62,7 @@ class MassFailureTests(SynchronousTestCase):
     """Figures of a mass failure."""
 
     def test_first_promotions(self) -> None:
-        """Of each victim the first promotion counts, and of others none."""
+        """The first promotion of each failed master counts, and those of others do not."""
         promoted = [
             {"at": 12.0, "name": "m1r0"},
             {"at": 11.0, "name": "m0r1"},
@@ -83,7 +83,7 @@ class MassFailureTests(SynchronousTestCase):
         self.assertEqual(mass_failure._agreements(events, ["m0", "m1"], ["a", "b"], 10.0), [3.0])
 
     def test_gathered(self) -> None:
-        """Curves are kept by contender; who gave no figures is named with the reason."""
+        """Curves are listed by contender; a contender without figures is listed with the reason."""
         failure = mass_failure.MassFailure(10, 2, 1000, "silence")
         figures: dict[str, list[float]] = {name: [1.0] for name in mass_failure.FIGURES}
         good = {"figures": figures, "promoted": [[1.0, 1], [2.0, 2]], "agreed": [[3.0, 1]], "disagreements": 1}
@@ -96,7 +96,7 @@ class MassFailureTests(SynchronousTestCase):
         self.assertIn("one: no agreement on a living master for 1", text)
 
     def test_throttled(self) -> None:
-        """The title of a mass failure names a limit of the processor time."""
+        """The title of a mass failure has the limit of the processor time."""
         failure = mass_failure.MassFailure(10, 2, 1000, "die", 0.5)
         self.assertEqual(failure.title, "2 of 10 masters die, down-after 1000 ms, 50% of a core each")
 
@@ -105,21 +105,21 @@ class TableTests(SynchronousTestCase):
     """Tables of the other scenarios."""
 
     def test_quiet(self) -> None:
-        """There is a row per figure, and a line for who did not settle."""
+        """There is a row per figure, and a line for contenders that did not become stable."""
         figures = {name: [1.0, 3.0] for name in quiet.FIGURES}
         text = quiet.table({"quiet": [{"masters": 5, "contenders": {"one": figures, "two": {"problem": "no"}}}]})
         self.assertIn("2 (1–3)", text)
         self.assertIn("two: no", text)
 
     def test_start(self) -> None:
-        """Who did not know all in time is told."""
+        """Contenders that did not discover all in time are listed."""
         found = {"known": [1500.0], "cpu": [10.0, 20.0], "not done": 2}
         text = start.table({"start": [{"masters": 5, "contenders": {"one": found}}]})
         self.assertIn("1500 (1500–1500)", text)
         self.assertIn("one: 2 Sentinels did not know all in time", text)
 
     def test_growth(self) -> None:
-        """Sizes stand side by side, each with its own mass failure."""
+        """Sizes are side by side, each with its own mass failure."""
         quiet_figures = {name: [2.0] for name in quiet.FIGURES}
         failures, quiets = [], []
         for masters, promoted in ((10, 100.0), (20, 400.0)):

@@ -1,4 +1,4 @@
-"""How the package is built: what is compiled, what developers install, the man page."""
+"""Building the package: the compiled modules, the requirements of developers, the man page."""
 
 from __future__ import annotations
 
@@ -51,16 +51,18 @@ INTERPRETED_IMPORTS: Final = {
     "server.steps": "generators, which resume slower when compiled",
     "wire.values": "subclasses of built-in types, which mypyc does not compile",
 }
-"""The interpreted modules that compiled ones import, each with the reason why it is not compiled."""
+"""The interpreted modules that compiled ones import, with the reasons why they are not compiled."""
 
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 
 
 class CompiledModulesTests(SynchronousTestCase):
-    """Which modules are compiled."""
+    """The compiled modules."""
 
     def package(self, **files: str) -> str:
-        """The directory of a package named txsentinel with these files, in which ``__`` separates directories."""
+        """
+        Return the directory of a package named txsentinel with these files, in which ``__`` separates directories.
+        """
         root = Path(self.mktemp()).absolute()
         for name, text in files.items():
             path = root.joinpath("txsentinel", *name.split("__")).with_suffix(".py")
@@ -70,7 +72,7 @@ class CompiledModulesTests(SynchronousTestCase):
         return str(root)
 
     def test_named_modules(self) -> None:
-        """Those that a package names are compiled, the others and other packages are not."""
+        """The modules named by a package are compiled, the others and other packages are not."""
         root = self.package(wire__init='COMPILED = ("a", "b")', wire__a="", wire__b="", wire__c="", core__d="")
         self.assertEqual(
             compiled_modules(root),
@@ -78,7 +80,7 @@ class CompiledModulesTests(SynchronousTestCase):
         )
 
     def test_all_modules(self) -> None:
-        """A star stands for all modules but those that are excepted."""
+        """``*`` means all modules except the excluded ones."""
         root = self.package(
             wire__init='COMPILED = ("*",)\nINTERPRETED = ("b",)', wire__a="", wire__b="", wire__sub__c=""
         )
@@ -104,7 +106,7 @@ class CompiledModulesTests(SynchronousTestCase):
 
     def test_complete(self) -> None:
         """
-        What a compiled module imports of ours is compiled, or interpreted for a reason.
+        Our modules imported by a compiled module are compiled, or listed as interpreted with a reason.
 
         A module that is split off a compiled one has to be added to ``COMPILED`` of its package.
         """
@@ -134,7 +136,7 @@ class CompiledModulesTests(SynchronousTestCase):
 
 
 class RequirementsTests(SynchronousTestCase):
-    """What is installed for the package and for its developers."""
+    """The requirements of the package and of its developers."""
 
     def setUp(self) -> None:
         with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
@@ -143,7 +145,7 @@ class RequirementsTests(SynchronousTestCase):
         self.configuration.read(os.path.join(ROOT, "setup.cfg"), encoding="utf-8")
 
     def requirements(self) -> set[str]:
-        """All requirements but those for fuzzing, which has no release for every Python."""
+        """Return all requirements but those for fuzzing, which has no release for every Python."""
         found = {
             each for name, group in self.groups.items() if name != "fuzz" for each in group if isinstance(each, str)
         }
@@ -153,7 +155,7 @@ class RequirementsTests(SynchronousTestCase):
         return found
 
     def test_compiler_is_pinned(self) -> None:
-        """What mypyc concludes from narrowed types changes from release to release, so one release is used."""
+        """mypyc's treatment of narrowed types changes from release to release, so one release is used."""
         self.assertEqual(len(self.groups["compiler"]), 2)
         for line in self.groups["compiler"]:
             self.assertIn(" == ", line)
@@ -174,13 +176,13 @@ class RequirementsTests(SynchronousTestCase):
                     self.assertNotIn(canonicalize_name(pin.name), pinned, python)
                     pinned[canonicalize_name(pin.name)] = specifier.version
             for line in self.requirements():
-                wanted = Requirement(line)
-                if wanted.marker is None or wanted.marker.evaluate(cast(dict[str, str], environment)):
-                    version = pinned.get(canonicalize_name(wanted.name), "none")
-                    self.assertTrue(version != "none" and wanted.specifier.contains(version), f"{line}: {version}")
+                required = Requirement(line)
+                if required.marker is None or required.marker.evaluate(cast(dict[str, str], environment)):
+                    version = pinned.get(canonicalize_name(required.name), "none")
+                    self.assertTrue(version != "none" and required.specifier.contains(version), f"{line}: {version}")
 
     def test_compiler_is_optional(self) -> None:
-        """Only the compiled build needs the compiler, and with it what the type checker follows imports to."""
+        """Only the compiled build needs the compiler, and with it the packages whose types it follows."""
         self.patch(os, "environ", {**os.environ, "TXSENTINEL_COMPILED": ""})
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(ROOT)

@@ -1,4 +1,4 @@
-"""The demonstration: what it counts, what it answers to the keyboard, and how it ends."""
+"""The demonstration: its counts, its commands, and how it ends."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SECONDS = 90.0
 
 
 class AcknowledgedTests(SynchronousTestCase):
-    """The writes that were acknowledged, compared with those that a server has."""
+    """Acknowledged writes, compared with those that a server has."""
 
     def test_missing(self) -> None:
-        """Bits are where SETBIT has them; what a server has beyond that does not make up for what it lacks."""
+        """Each missing bit is counted; additional bits of the server do not compensate."""
         acknowledged = Acknowledged()
         self.assertEqual(acknowledged.missing_in(b""), 0)
         for number in (0, 3, 9, 30):
@@ -45,7 +45,7 @@ class AcknowledgedTests(SynchronousTestCase):
             self.assertEqual(acknowledged.missing_in(stored), missing, stored)
 
     def test_summary(self) -> None:
-        """It has all that an operator asks for, and does not pretend to know what became of writes without a master."""
+        """It has the figures for operators, and reports the writes without a master as unknown."""
         writer = Writer(Clock(), None, lambda text: None)  # type: ignore[arg-type]
         writer.failovers, writer.max_gap = 2, 1.2346
         writer.acknowledged.add(0)
@@ -66,13 +66,13 @@ class Server:
     running: bool = True
 
     def kill(self) -> None:
-        """It runs no more."""
+        """Stop it."""
         self.running = False
 
 
 @dataclass
 class Installation:
-    """As much of a fleet as the keyboard has to do with."""
+    """The part of a fleet that the keyboard uses."""
 
     name: str = "mymaster"
     ports: dict[str, int] = field(default_factory=lambda: {"sentinel": 1})
@@ -81,10 +81,10 @@ class Installation:
 
 
 class KeyboardTests(SynchronousTestCase):
-    """Enter kills the master, or says what to wait for."""
+    """Enter kills the master, or prints what has to happen first."""
 
     def test_too_early(self) -> None:
-        """Before there is a master, while the last one is dead, and while nobody could take its place."""
+        """Before there is a master, while the last one is dead, and while no replica could be promoted."""
         said: list[str] = []
         fleet = Installation()
         show = Show(Clock(), fleet, said.append)  # type: ignore[arg-type]
@@ -106,10 +106,10 @@ class KeyboardTests(SynchronousTestCase):
 
 
 class CommandLineTests(SynchronousTestCase):
-    """What is refused, and how."""
+    """Refused options and their errors."""
 
     def test_options(self) -> None:
-        """A number that makes no demonstration is refused with its option and the reason."""
+        """A number out of range is refused with its option and the reason."""
         for words, text in (
             (["--down-after", "0"], "argument --down-after: 0 is too low, 1 is the least: a server that may not be"),
             (["--replicas", "0"], "argument --replicas: 0 is too low, 1 is the least: without a replica no server"),
@@ -122,7 +122,7 @@ class CommandLineTests(SynchronousTestCase):
             self.assertIn(text, stderr.getvalue())
 
     def test_start_that_takes_too_long(self) -> None:
-        """On a machine that is too busy it ends with a line, keeping the logs; an interrupted start leaves nothing."""
+        """If the start takes too long it ends with a message, keeping the logs; an interrupted start leaves nothing."""
 
         def start(fleet: Fleet, seconds: float) -> None:
             raise error
@@ -149,14 +149,14 @@ class CommandLineTests(SynchronousTestCase):
             self.assertEqual(directory in stderr.getvalue(), not isinstance(error, KeyboardInterrupt))
 
 
-class PlayedTests(SynchronousTestCase):
-    """The whole of it, over real servers."""
+class DemonstrationTests(SynchronousTestCase):
+    """The whole demonstration, with real servers."""
 
     if not KIND:
         skip = "no server on this machine"
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A demonstration of our own."""
+        """Start a demonstration."""
         process = subprocess.Popen(
             [sys.executable, "-m", "txsentinel.demo", "--server", KIND, *words],
             cwd=ROOT,
@@ -165,7 +165,7 @@ class PlayedTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A shell ignores SIGINT for what runs in its background, and children inherit that.
+            # A shell ignores SIGINT for background processes, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.addCleanup(process.kill)
@@ -192,7 +192,7 @@ class PlayedTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(directory))
 
     def test_failover(self) -> None:
-        """``--kill-once`` shows one failover, counts it, and leaves."""
+        """``--kill-once`` shows one failover, counts it, and ends."""
         process = self.start("--kill-once")
         output = process.communicate()[0]
         self.assertEqual(process.returncode, 0, output)

@@ -1,4 +1,4 @@
-"""What the interpreter runs and a compiled copy does not: stale attributes, interpreted subclasses, reversed slices."""
+"""Code that only fails when it is compiled: stale attributes, interpreted subclasses, reversed slices."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ ORDERED_SLICES = {
         "position:end",
     },
 }
-"""Slices whose bounds are in order for a reason that cannot be seen from them."""
+"""Slices whose bounds are ordered for a reason that cannot be derived from them."""
 
 WEAK_REFERENCES = ("process.log_queue",)
-"""Modules that make weak references, to instances of interpreted classes."""
+"""Modules that make weak references to instances of interpreted classes."""
 
 
 def _compiled() -> list[Source]:
-    """The modules that are compiled."""
+    """Return the modules that are compiled."""
     compiled = {name for name, _ in compiled_modules(SITE, "sentinel")}
     return [source for source in sources() if f"txsentinel.{source.name}" in compiled]
 
 
 def _slices(tree: ast.AST) -> Iterator[ast.Slice]:
-    """All slices with two bounds."""
+    """Return all slices with two bounds."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Slice) and node.lower is not None and node.upper is not None:
             yield node
 
 
 def _is_ordered(piece: ast.Slice) -> bool:
-    """Whether one sees that the upper bound is not below the lower one: two constants, or a sum with the lower one."""
+    """Whether the upper bound is visibly not below the lower one: two constants, or a sum with the lower one."""
     lower, upper = piece.lower, piece.upper
     if isinstance(lower, ast.Constant) and isinstance(upper, ast.Constant):
         first, last = lower.value, upper.value
@@ -61,7 +61,7 @@ def _is_ordered(piece: ast.Slice) -> bool:
 
 
 def _reads(body: str) -> list[str]:
-    """The attributes that are found in a method with that body."""
+    """Return the stale attributes of a method with that body."""
     source = "def method(self):\n" + "".join(f"    {line}\n" for line in dedent(body).strip().splitlines())
     return [read.attribute for read in stale_reads(ast.parse(source))]
 
@@ -85,25 +85,25 @@ class CheckerTests(SynchronousTestCase):
         )
 
     def test_found_to_be_none(self) -> None:
-        """A test narrows as an assignment does."""
+        """A test narrows like an assignment."""
         self.assertEqual(_reads("if self.a is None:\n    self.fill()\n    return self.a"), ["a"])
         self.assertEqual(_reads("if self.a is not None:\n    return\nself.fill()\nuse(self.a)"), ["a"])
 
     def test_in_a_loop(self) -> None:
-        """What one turn of a loop leaves behind is read in the next one."""
+        """The state at the end of an iteration is read in the next one."""
         loop = "for each in things:\n    use(self.a)\n    self.a = None\n    self.fill()"
         self.assertEqual(_reads(f"self.a = None\n{loop}"), ["a"])
 
     def test_nothing_called(self) -> None:
-        """Without a call in between the compiler is right."""
+        """Without a call in between the compiled type is right."""
         self.assertEqual(_reads("self.a = None\nif self.a is None:\n    self.fill()"), [])
 
     def test_assigned_again(self) -> None:
-        """Whoever assigns knows what is there."""
+        """An assignment replaces the state."""
         self.assertEqual(_reads("self.a = None\nself.a = self.make()\nuse(self.a)"), [])
 
     def test_other_branches(self) -> None:
-        """What happens in a branch that ends, or in the other one, does not count."""
+        """A branch that ends, or the other branch, has no effect."""
         self.assertEqual(_reads("if self.x():\n    self.a = None\n    return\nself.fill()\nuse(self.a)"), [])
         self.assertEqual(_reads("if self.x():\n    self.a = None\nelse:\n    self.fill()\n    use(self.a)"), [])
 
@@ -112,7 +112,7 @@ class PackageTests(SynchronousTestCase):
     """The package can be compiled."""
 
     def test_no_stale_reads(self) -> None:
-        """No method reads what mypyc takes for ``None``; a method of its own for the assignment mends it."""
+        """No method reads what mypyc takes for ``None``; moving the assignment into a method of its own avoids that."""
         found = [f"{source.name}:{read}" for source in sources() for read in stale_reads(source.tree)]
         self.assertEqual(found, [])
 
@@ -120,8 +120,8 @@ class PackageTests(SynchronousTestCase):
         """
         A class outside of the compiled modules has no base in them.
 
-        What is compiled takes an instance of such a class for something else, and raises ``TypeError``: each
-        SENTINEL SET with a wrong value closed the connection.
+        Compiled code fails with ``TypeError`` for instances of such a class: each SENTINEL SET with an invalid value
+        closed the connection.
         """
         compiled = {source.name for source in _compiled()}
         found = []
@@ -143,8 +143,8 @@ class PackageTests(SynchronousTestCase):
         """
         No slice has its end before its beginning.
 
-        That is empty for the interpreter; of bytes it is a ``SystemError`` where it is compiled: a hello of which
-        the first packet ended within its length closed the connection that it came by.
+        In the interpreter that is empty; for compiled bytes it is a ``SystemError``: a hello whose first packet ended
+        within its length closed its connection.
         """
         found = []
         for source in _compiled():
@@ -154,7 +154,7 @@ class PackageTests(SynchronousTestCase):
         self.assertEqual(found, [])
 
     def test_ordered_slices(self) -> None:
-        """What is taken for ordered, and what is not."""
+        """Bounds that count as ordered, and others."""
         for text, ordered in (
             ("a[2:4]", True),
             ("a[4:2]", False),
@@ -168,7 +168,7 @@ class PackageTests(SynchronousTestCase):
             self.assertIs(_is_ordered(piece), ordered, text)
 
     def test_loggers_are_named(self) -> None:
-        """Without a name a logger takes that of the frame that makes it, and compiled modules have no frame."""
+        """Without a name a logger uses that of the frame that makes it, and compiled modules have no frame."""
         found = []
         for source in sources():
             for node in ast.walk(source.tree):
@@ -178,7 +178,9 @@ class PackageTests(SynchronousTestCase):
         self.assertEqual(found, [])
 
     def test_no_weak_references(self) -> None:
-        """One to an instance of a compiled class is left dangling when that goes, and crashes who uses it."""
+        """
+        A weak reference to an instance of a compiled class is left dangling, and crashes the process when it is used.
+        """
         found = [
             source.name
             for source in sources()

@@ -1,4 +1,4 @@
-"""The harness that other tests rely on: real processes that end with us, and a client that cannot be fooled."""
+"""The harness of other tests: real processes that end with the test, and a client that checks replies."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from txsentinel.demo import processes, programs
 KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "redis")
 
 
-class CannedServer:
-    """Accepts one connection and answers its first request with what it was given."""
+class FixedReplyServer:
+    """Accepts one connection and answers its first request with a fixed reply."""
 
     def __init__(self, answer: bytes) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -60,42 +60,42 @@ class CannedServer:
 
 
 class BlockingClientTests(SynchronousTestCase):
-    """Replies of every RESP2 type, arriving byte by byte."""
+    """Replies of every RESP2 type, received byte by byte."""
 
-    def ask(self, answer: bytes) -> object:
-        """What the client makes of an answer."""
-        server = CannedServer(answer)
+    def reply_to(self, answer: bytes) -> object:
+        """Return the client's result for a reply."""
+        server = FixedReplyServer(answer)
         self.addCleanup(server.close)
         with Connection(server.port) as connection:
             return connection.call("ANYTHING")
 
     def test_scalars(self) -> None:
-        """Statuses, integers, strings and nulls come out as what they are."""
-        self.assertEqual(self.ask(b"+OK\r\n"), "OK")
-        self.assertEqual(self.ask(b":-7\r\n"), -7)
-        self.assertEqual(self.ask(b"$4\r\na\r\nb\r\n"), "a\r\nb")
-        self.assertIsNone(self.ask(b"$-1\r\n"))
-        self.assertIsNone(self.ask(b"*-1\r\n"))
+        """Statuses, integers, strings and nulls have their types."""
+        self.assertEqual(self.reply_to(b"+OK\r\n"), "OK")
+        self.assertEqual(self.reply_to(b":-7\r\n"), -7)
+        self.assertEqual(self.reply_to(b"$4\r\na\r\nb\r\n"), "a\r\nb")
+        self.assertIsNone(self.reply_to(b"$-1\r\n"))
+        self.assertIsNone(self.reply_to(b"*-1\r\n"))
 
     def test_arrays(self) -> None:
         """Arrays nest, and may be empty."""
-        self.assertEqual(self.ask(b"*3\r\n*0\r\n:1\r\n*1\r\n$0\r\n\r\n"), [[], 1, [""]])
+        self.assertEqual(self.reply_to(b"*3\r\n*0\r\n:1\r\n*1\r\n$0\r\n\r\n"), [[], 1, [""]])
 
     def test_error(self) -> None:
-        """An error answer is raised with its text."""
-        problem = self.assertRaises(ReplyError, self.ask, b"-ERR no such thing\r\n")
+        """An error reply is raised with its text."""
+        problem = self.assertRaises(ReplyError, self.reply_to, b"-ERR no such thing\r\n")
         self.assertEqual(str(problem), "ERR no such thing")
 
-    def test_half_an_answer(self) -> None:
-        """A connection that ends within an answer is a lost connection."""
-        self.assertRaises(ConnectionError, self.ask, b"$10\r\nabc")
+    def test_partial_reply(self) -> None:
+        """A connection that ends within a reply is a lost connection."""
+        self.assertRaises(ConnectionError, self.reply_to, b"$10\r\nabc")
 
 
 class WaitForTests(SynchronousTestCase):
     """Waiting with a deadline."""
 
-    def test_first_true_answer(self) -> None:
-        """Errors of servers that are not there yet are not the end; the first true answer is returned."""
+    def test_first_true_result(self) -> None:
+        """Errors of servers that are not up yet are ignored; the first true result is returned."""
         outcomes: Iterator[Exception | int] = iter([ConnectionRefusedError(), ReplyError("LOADING"), 0, 42])
 
         def condition() -> int:
@@ -107,19 +107,19 @@ class WaitForTests(SynchronousTestCase):
         self.assertEqual(wait_for(condition, 5, "an answer", every=0.001), 42)
 
     def test_deadline(self) -> None:
-        """When the time is over, the text says what was waited for and what was seen last."""
+        """After the timeout, the error has the condition and its last result."""
         problem = self.assertRaises(DeadlineExpired, wait_for, list, 0.01, "godot", 0.001)
         self.assertIn("in vain for godot; seen last: []", str(problem))
 
 
 class ProcessTests(SynchronousTestCase):
-    """Children live as long as they should and no longer."""
+    """The lifetime of child processes."""
 
     if missing(KIND):
         skip = missing(KIND)
 
-    def test_workbench_leaves_nothing(self) -> None:
-        """When the block ends, servers are gone and so is the directory, even if one was frozen."""
+    def test_harness_leaves_nothing(self) -> None:
+        """After the block, servers are stopped and the directory is removed, even if one was frozen."""
         with Harness() as harness:
             servers = [harness.redis(KIND), harness.redis(KIND)]
             for server in servers:
@@ -131,14 +131,14 @@ class ProcessTests(SynchronousTestCase):
             self.assertRaises(ProcessLookupError, os.kill, pid, 0)
 
     def test_exception_keeps_logs(self) -> None:
-        """When an exception ends the block, the directory is kept and named."""
-        said = io.StringIO()
-        self.patch(sys, "stderr", said)
+        """After an exception, the directory is kept and printed."""
+        output = io.StringIO()
+        self.patch(sys, "stderr", output)
         with contextlib.suppress(ZeroDivisionError), Harness() as harness:
             (harness.directory / "evidence").touch()
             raise ZeroDivisionError
         self.assertTrue((harness.directory / "evidence").exists())
-        self.assertIn(str(harness.directory), said.getvalue())
+        self.assertIn(str(harness.directory), output.getvalue())
         harness.close()
         self.assertFalse(harness.directory.exists())
 
@@ -168,17 +168,17 @@ class ProcessTests(SynchronousTestCase):
         self.assertTrue(wait_for(gone, 5, "the server's end"))
 
     def test_password(self) -> None:
-        """A server with a password refuses strangers and is served with it by the harness."""
+        """A server with a password refuses clients without it, and serves the harness."""
         with Harness() as harness:
             server = harness.redis(KIND, password='say "friend" \\ and enter')
             server.start()
             self.assertEqual(server.call("PING"), "PONG")
-            with Connection(server.port) as stranger:
-                problem = self.assertRaises(ReplyError, stranger.call, "PING")
+            with Connection(server.port) as other_client:
+                problem = self.assertRaises(ReplyError, other_client.call, "PING")
             self.assertIn("NOAUTH", str(problem))
 
-    def test_fleet_becomes_quiet(self) -> None:
-        """C Sentinels over three servers find each other, agree, and their events are recorded."""
+    def test_fleet_becomes_stable(self) -> None:
+        """C Sentinels with three servers discover each other, agree, and their events are recorded."""
         with Harness() as harness:
             fleet = Fleet(harness, [KIND, KIND], KIND)
             fleet.start()
@@ -196,7 +196,7 @@ class ServerVersionTests(SynchronousTestCase):
     """A kind that names a version is a server of that version."""
 
     def check(self, kind: str) -> None:
-        """The program states the version that the name of the kind ends in."""
+        """The program reports the version in the name of the kind."""
         if missing(kind):
             raise SkipTest(missing(kind))
         self.assertTrue(version_number(kind).startswith(kind.partition("-")[2] + "."), version_number(kind))
@@ -217,8 +217,8 @@ class ServerVersionTests(SynchronousTestCase):
 class FreePortTests(SynchronousTestCase):
     """Ports for servers."""
 
-    def test_never_twice(self) -> None:
-        """No port is handed out twice, though nobody listens on it yet."""
+    def test_unique_ports(self) -> None:
+        """No port is returned twice, even without a listener."""
         ports = [free_port() for _ in range(50)]
         self.assertEqual(len(set(ports)), 50)
 
@@ -238,10 +238,10 @@ class ComparisonTests(SynchronousTestCase):
 
 
 class CompiledTests(SynchronousTestCase):
-    """Our own Sentinels from the copy that ``make compiled`` makes."""
+    """Sentinels of ours from the copy that ``make compiled`` makes."""
 
     def test_made_or_not(self) -> None:
-        """Without the copy there are none; with it that is what they run from, and the others do not."""
+        """Without the copy there are none; with it they run from it, and the others do not."""
         copy = Path(self.mktemp())
         self.patch(programs, "COMPILED", copy)
         self.patch(processes, "COMPILED", copy)

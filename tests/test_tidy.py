@@ -102,17 +102,17 @@ SERVER_ROWS = (
 APART = ("adapters", "tools")
 """Layers whose members may not import each other."""
 
-ANNEXES_SEE = {"demo": {"client"}, "extensions": {"interfaces", "model"}}
+TOOL_IMPORTS = {"demo": {"client"}, "extensions": {"interfaces", "model"}}
 """What these tools may import, besides themselves; the simulator, which hosts the service, may import everything."""
 
 IMPURE = {"asyncio", "datetime", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "twisted"}
-"""What the wire and the core must not reach: clocks, dice, disks, sockets, Twisted."""
+"""What the wire and the core must not import: clocks, random numbers, files, sockets, Twisted."""
 
 TOPS = ("txsentinel", "benchmarks")
 """The packages whose imports may not form cycles."""
 
 MAX_MODULE_LINES = 500
-"""Lines; a longer one holds more than one idea."""
+"""Lines; a longer module has more than one purpose."""
 
 MAX_SERVICE_LINES = 220
 """Lines of service.py, which only wires."""
@@ -121,7 +121,7 @@ LOADED_BY_THE_PROGRAM = "import sys, txsentinel.cli.main; print(*sys.modules)"
 """Names every module that is loaded with the console script."""
 
 SITE = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
-"""Where the package is: the checkout, or the directory that a wheel was installed into."""
+"""The directory of the package: the checkout, or the directory that a wheel was installed into."""
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The checkout, or the unpacked source distribution."""
@@ -203,7 +203,7 @@ def own_imports(source: Source, top: str = "txsentinel") -> Iterator[tuple[str, 
 
 @cache
 def places() -> dict[str, tuple[int, int]]:
-    """Floor and position of all that is listed."""
+    """Return layer and position of everything that is listed."""
     return {
         name: (layer, position)
         for layer, (_, names) in enumerate(LAYERS)
@@ -212,7 +212,7 @@ def places() -> dict[str, tuple[int, int]]:
 
 
 def unit_of(name: str) -> str:
-    """The name under which the layers list a module: its own, or that of the package that it is part of."""
+    """Return the name under which the layers list a module: its own, or that of its package."""
     return name if name in places() else name.partition(".")[0]
 
 
@@ -247,16 +247,16 @@ def cycles(graph: Mapping[str, Set[str]]) -> list[list[str]]:
 
 
 class LayerTests(SynchronousTestCase):
-    """Who may know of whom."""
+    """Which module may import which."""
 
     def test_every_module_has_a_place(self) -> None:
-        """No module stands outside the floor plan; the files of bare packages need no place."""
+        """Every module is listed in a layer; the files of bare packages need not be."""
         packages = {name.partition(".")[0] for name in places()}
-        homeless = [each.name for each in sources() if place(each.name) is None and each.name not in packages | {""}]
-        self.assertEqual(homeless, [])
+        unlisted = [each.name for each in sources() if place(each.name) is None and each.name not in packages | {""}]
+        self.assertEqual(unlisted, [])
 
     def test_imports_go_down(self) -> None:
-        """Nobody imports a higher floor, or what comes later on the same; not even for type checkers the first."""
+        """No module imports a higher layer, or a later one of its own layer, except for type checkers."""
         wrong = []
         for source in sources():
             here = place(source.name)
@@ -280,7 +280,7 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual(wrong, [])
 
     def test_no_cycles(self) -> None:
-        """No chain of imports comes back to where it began, those that only type checkers see included."""
+        """No chain of imports returns to its beginning, including imports for type checkers."""
         self.assertEqual([cycle for top in TOPS for cycle in cycles(import_graph(top))], [])
 
     def test_cycles_are_found(self) -> None:
@@ -302,16 +302,18 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual(wrong, [])
 
     def test_the_context_of_the_server_is_used_by_few(self) -> None:
-        """Only what builds connections or the service imports all of it; others name the services that they need."""
+        """
+        Only the modules that build connections or the service import it; others declare the services that they need.
+        """
         importers = {each.name for each in sources() for to, _ in own_imports(each) if to == "server.context"}
         self.assertEqual(importers, {"runtime.service", "server.factory"})
 
     def test_tools_import_little(self) -> None:
-        """Extensions know the interfaces and the demonstration knows the client, and no more of us."""
+        """Extensions import the interfaces and the demonstration imports the client, and nothing else of ours."""
         wrong = []
         for source in sources():
-            if source.package in ANNEXES_SEE:
-                allowed = ANNEXES_SEE[source.package] | {source.package}
+            if source.package in TOOL_IMPORTS:
+                allowed = TOOL_IMPORTS[source.package] | {source.package}
                 wrong += [
                     f"{source.name} -> {to}" for to, _ in own_imports(source) if to.partition(".")[0] not in allowed
                 ]
@@ -334,19 +336,19 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual([name for name in loaded if name.startswith("txsentinel.sim")], [])
 
     def test_core_is_pure(self) -> None:
-        """Nothing on the ground, in the wire or in the core can reach a clock, a die, a disk or a socket."""
+        """Neither the model nor the wire nor the core can import clocks, random numbers, files or sockets."""
         for source in sources():
             if source.package in ("wire", "core") or source.name in ("model.timings", "model.address", "model.events"):
                 self.assertEqual(roots(source) & IMPURE, set(), source.name)
 
     def test_config_reads_without_twisted(self) -> None:
-        """Of the modules about the configuration only the store and its states know Deferreds."""
+        """Of the modules about the configuration only the store and its states use Deferreds."""
         for source in sources():
             if source.package == "config" and source.name not in ("config.saving", "config.store"):
                 self.assertNotIn("twisted", roots(source), source.name)
 
     def test_global_reactor(self) -> None:
-        """Only the command line names the global reactor, and nobody uses what falls back to it."""
+        """Only the command line imports the global reactor, and no module uses functions that depend on it."""
         forbidden = {
             "twisted.internet.reactor",
             "twisted.internet.threads.deferToThread",
@@ -358,9 +360,9 @@ class LayerTests(SynchronousTestCase):
                 self.assertEqual(named & forbidden, set(), source.name)
 
     def test_random_numbers_and_clocks_come_from_the_host(self) -> None:
-        """No edge rolls dice of its own, or reads a clock that the simulator does not hold."""
+        """No adapter imports random numbers or clocks of its own: the simulator could not control them."""
         for source in sources():
-            # The executor formats times, but reads no clock; the real host is what the others ask.
+            # The executor formats times, but reads no clock; the real host has the clocks of the others.
             if source.package in ("links", "server") or (
                 source.package == "runtime" and source.name not in ("runtime.executor", "runtime.host")
             ):
@@ -368,7 +370,7 @@ class LayerTests(SynchronousTestCase):
 
 
 class HygieneTests(SynchronousTestCase):
-    """What may not be found anywhere, and what must."""
+    """Rules for the text of the sources."""
 
     def test_docstrings(self) -> None:
         """Every module has a docstring, and below the tools every public class and function has one."""
@@ -393,7 +395,7 @@ class HygieneTests(SynchronousTestCase):
                 yield from (f"{node.name}.{name}" for name in self.undocumented(node))
 
     def test_no_print(self) -> None:
-        """Nothing is said past the log, but by programs whose purpose it is to say something."""
+        """Nothing is printed, except by programs with output."""
         for source in sources():
             if source.package == "demo" or source.name.endswith("__main__"):
                 continue
@@ -402,13 +404,13 @@ class HygieneTests(SynchronousTestCase):
             self.assertNotIn("print", named, source.name)
 
     def test_nothing_left_to_do(self) -> None:
-        """No note to ourselves is shipped."""
+        """No note about unfinished work is in the sources."""
         for source in sources():
             found = re.search(r"\b(TODO|FIXME|XXX|HACK)\b", source.text)
             self.assertIsNone(found, f"{source.name}: {found}")
 
     def test_no_stubs(self) -> None:
-        """No function has a body that says nothing but ``pass``."""
+        """No function has a body of only ``pass``."""
         for source in sources():
             for node in ast.walk(source.tree):
                 if isinstance(node, ast.FunctionDef) and len(node.body) == 1:
@@ -441,7 +443,7 @@ class HygieneTests(SynchronousTestCase):
 
 
 def words_of(path: str) -> Iterator[tuple[str, bool]]:
-    """The words of a file in lower case, and whether each is part of a name in code."""
+    """Return the words of a file in lower case, and whether each is part of a name in code."""
     with open(os.path.join(ROOT, path), "rb") as stream:
         if not path.endswith(".py"):
             for word in re.findall(r"[a-z]+", stream.read().decode().lower()):
@@ -483,7 +485,7 @@ class WordTests(SynchronousTestCase):
         self.assertEqual(sorted(found), [])
 
     def test_names_are_split(self) -> None:
-        """A term is found inside of names in either spelling."""
+        """The words of a name are found in either spelling."""
         parts = {part for part, is_name in words_of("tests/test_tidy.py") if is_name}
         self.assertLessEqual({"banned", "names", "word", "tests", "is", "name"}, parts)
 
@@ -492,25 +494,25 @@ class InterfaceTests(SynchronousTestCase):
     """Interfaces are implemented, in name and signature."""
 
     def modules(self) -> Iterator[ModuleType]:
-        """Every module that can be imported without starting something."""
+        """Return every module that can be imported without starting something."""
         for source in sources():
             if not source.name.endswith("__main__"):
                 yield importlib.import_module(f"txsentinel.{source.name}" if source.name else "txsentinel")
 
     def test_every_class_implements_its_interfaces(self) -> None:
-        """Each class that says it implements one of our interfaces does; each interface is implemented by some."""
+        """Each class that declares one of our interfaces implements it; each interface is implemented by some class."""
         ours = {
             value
             for value in vars(interfaces).values()
             if isinstance(value, InterfaceClass) and value.__module__ == interfaces.__name__
         }
-        kept = set()
+        implemented = set()
         for module in self.modules():
             for value in vars(module).values():
                 if isinstance(value, type) and value.__module__ == module.__name__:
                     for interface in ours & set(implementedBy(value)):
                         verifyClass(interface, value)
-                        kept.add(interface.__name__)
-        self.assertIn("IHost", kept)
-        self.assertIn("IFileStore", kept)
-        self.assertIn("ISentinelListener", kept)
+                        implemented.add(interface.__name__)
+        self.assertIn("IHost", implemented)
+        self.assertIn("IFileStore", implemented)
+        self.assertIn("ISentinelListener", implemented)

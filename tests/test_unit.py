@@ -1,4 +1,4 @@
-"""``docs/txsentinel.service``: what systemd says of it, and whether Debian's own configuration can run under it."""
+"""``docs/txsentinel.service``: its verification by systemd, and its use with Debian's configuration."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DEBIAN_FILES = (
 """The file of Debian 12's redis-sentinel, and the values of ``pidfile``, ``dir`` and ``logfile`` in it."""
 
 MAX_EXPOSURE = 2.0
-"""Of 10.0; 8.5 without any hardening but ProtectSystem= and its like. Debian's own unit has 1.2."""
+"""Of 10.0; 8.5 without hardening except for ProtectSystem= and the like. Debian's own unit has 1.2."""
 
 
 def values(name: str) -> list[str]:
-    """All words of a setting."""
+    """Return all words of a setting."""
     return [word for line in re.findall(rf"(?m)^{name}=(.*)$", UNIT.read_text()) for word in line.split()]
 
 
 class SettingsTests(SynchronousTestCase):
-    """What can be read out of the file."""
+    """Settings of the file."""
 
     def test_paths_of_debian(self) -> None:
-        """Whatever Debian's sentinel.conf has written lies in a directory that is writable; missing ones do no harm."""
+        """All paths of Debian's sentinel.conf are in writable directories; missing ones are no error."""
         self.assertEqual(values("ProtectSystem"), ["strict"])
         self.assertTrue(all(each.startswith("-/") for each in values("ReadWritePaths")))
         writable = [each.removeprefix("-") for each in values("ReadWritePaths")]
@@ -41,21 +41,21 @@ class SettingsTests(SynchronousTestCase):
         for path in DEBIAN_FILES:
             self.assertTrue(any(Path(path).is_relative_to(each) for each in writable), path)
 
-    def test_instead_of_the_others(self) -> None:
-        """The C Sentinels of the same machine are stopped first."""
+    def test_conflicting_units(self) -> None:
+        """The C Sentinels of the machine are stopped first."""
         for each in ("redis-sentinel.service", "valkey-sentinel.service"):
             self.assertIn(each, values("Conflicts"))
             self.assertIn(each, values("After"))
 
 
 class SystemdTests(SynchronousTestCase):
-    """What systemd finds."""
+    """The result of systemd's checks."""
 
     if shutil.which("systemd-analyze") is None:
         skip = "there is no systemd-analyze on this machine"
 
     def analyze(self, *words: str) -> str:
-        """What it prints about the unit, which must be nothing bad: the program exists here under another path."""
+        """Return the output about the unit, without errors; the program has another path here."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir(parents=True)
         unit = directory / UNIT.name

@@ -1,1 +1,1 @@
-"""Tests of what measures: that it counts right, not how fast anything is."""
+"""Tests of the benchmarks: that they count correctly, not how fast anything is."""

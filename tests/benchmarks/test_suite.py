@@ -1,4 +1,4 @@
-"""Promises of the suite as a whole, its tables and its pictures; no server is started."""
+"""Tests of the suite, its tables and its charts; no server is started."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ FAILURE: dict[str, Any] = {
 
 
 class SuiteTests(SynchronousTestCase):
-    """One command for everything."""
+    """One command for all scenarios."""
 
     def setUp(self) -> None:
-        """Files of our own, and scenarios that only note how they were called."""
+        """Prepare files, and scenarios that only record their arguments."""
         directory = Path(self.mktemp())
         directory.mkdir()
         self.results = directory / "results.json"
@@ -40,7 +40,7 @@ class SuiteTests(SynchronousTestCase):
         self.addCleanup(patched.stop)
 
     def module(self, name: str) -> ModuleType:
-        """Stands in for the module of a scenario."""
+        """Return a fake module of a scenario."""
         found = ModuleType(name)
 
         def run(arguments: list[str]) -> None:
@@ -58,35 +58,35 @@ class SuiteTests(SynchronousTestCase):
         self.assertEqual(self.calls, [(scenario.module, []) for scenario in SCENARIOS.values()])
         self.assertEqual(list(json.loads(self.results.read_text())), list(SCENARIOS))
 
-    def test_one_of_them(self) -> None:
-        """A part takes the options behind its name, and leaves the results of the others as they are."""
+    def test_one_scenario(self) -> None:
+        """A single scenario takes the options behind its name, and leaves the results of the others unchanged."""
         self.results.write_text(json.dumps({"quiet": "as before"}))
         self.assertEqual(main(["mass-failure", "--masters", "100", *self.places]), 0)
         self.assertEqual(self.calls, [("benchmarks.mass_failure", ["--masters", "100"])])
         self.assertEqual(json.loads(self.results.read_text()), {"quiet": "as before", "mass-failure": {"calls": 1}})
 
     def test_quick(self) -> None:
-        """A small run has small numbers everywhere."""
+        """A quick run has small numbers everywhere."""
         main(["--quick", *self.places])
         self.assertEqual([given for _, given in self.calls], [each.quick.split() for each in SCENARIOS.values()])
 
     def test_one_fails(self) -> None:
-        """A scenario that fails costs the others nothing, and shows in the exit status."""
+        """A scenario that fails does not affect the others, and sets the exit status."""
         self.broken = {"benchmarks.start"}
         self.assertEqual(main(self.places), 1)
         self.assertEqual(list(json.loads(self.results.read_text())), [name for name in SCENARIOS if name != "start"])
 
-    def test_options_of_nobody(self) -> None:
-        """Options that belong to no scenario are refused before anything is run."""
+    def test_unknown_options(self) -> None:
+        """Options of no scenario are refused before anything is run."""
         self.assertRaises(SystemExit, main, ["--masters", "100", *self.places])
         self.assertEqual(self.calls, [])
 
 
-class PictureTests(SynchronousTestCase):
-    """What is drawn."""
+class ChartTests(SynchronousTestCase):
+    """The charts."""
 
     def setUp(self) -> None:
-        """Without matplotlib there is nothing to see."""
+        """Skip without matplotlib."""
         try:
             import matplotlib  # noqa: F401
         except ImportError:
@@ -94,7 +94,7 @@ class PictureTests(SynchronousTestCase):
         self.directory = Path(self.mktemp())
 
     def test_mass_failure(self) -> None:
-        """A mass failure is a picture with a line for each contender; one without promotions is left out."""
+        """A mass failure has a chart with a line for each contender; one without promotions is left out."""
         nothing = {**FAILURE, "title": "nothing", "curves": {"redis": []}}
         (path,) = draw({"mass-failure": {"mass failures": [FAILURE, nothing]}}, self.directory)
         picture = path.read_text()
@@ -103,7 +103,7 @@ class PictureTests(SynchronousTestCase):
         self.assertEqual(path.name, "mass-failure-2-of-3-masters-die-down-after-1000-ms.svg")
 
     def test_growth(self) -> None:
-        """Each figure that was measured is a picture; contenders that failed are left out of it."""
+        """Each measured figure has a chart; contenders that failed are left out of it."""
         quiet = [{"masters": 10, "contenders": {"redis": {"cpu": [1.0]}, "valkey": {"problem": "did not settle"}}}]
         failures = [
             {"masters": 10, "contenders": {"redis": {"figures": {"agreed_last": [5.0]}}, "valkey": {"problem": "x"}}}
@@ -112,7 +112,7 @@ class PictureTests(SynchronousTestCase):
         self.assertEqual(names, ["growth-cpu.svg", "growth-agreed-last.svg"])
 
     def test_rates(self) -> None:
-        """The rates of clients are bars, whoever was measured with which load."""
+        """The rates of clients are bars, for every contender and load."""
         entries = [
             {"title": "address, 1 connection", "contenders": {"redis": {"rate": [1.0]}, "bare": {"rate": [2.0]}}},
             {"title": "address, 50 connections", "contenders": {"redis": {"rate": [9.0, 7.0]}}},
@@ -122,10 +122,10 @@ class PictureTests(SynchronousTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """What is printed."""
+    """The printed tables."""
 
     def test_digits(self) -> None:
-        """Small numbers have digits behind the point, whole and large ones have none."""
+        """Small numbers have decimals, whole and large ones have none."""
         self.assertEqual(
             [shown(value) for value in (0.0, 0.047, 7.0, 12.34, 1168.4)], ["0", "0.05", "7", "12.3", "1168"]
         )
@@ -143,7 +143,7 @@ class TableTests(SynchronousTestCase):
         self.assertTrue(any(line.startswith("address") and "2.00×" in line for line in lines), lines)
 
     def test_loads(self) -> None:
-        """No load is smaller than its connections can share; pipelines of long replies are left out."""
+        """Each load has enough requests for its connections; pipelines of long replies are left out."""
         for masters in (1, 1000):
             for connections in (1, 500):
                 for pipeline in (1, 16):

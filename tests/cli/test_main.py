@@ -77,7 +77,7 @@ class MainTests(MainCase):
         self.assertEqual(options.subOptions.configuration.path, str(self.file))
         self.assertEqual(options.subOptions.configuration.generic.port, 5000)
 
-    def test_mistakes(self) -> None:
+    def test_errors(self) -> None:
         """A mistake is named, without the help text of twistd."""
         for words, expected in (
             (["--port", "5000"], "txsentinel: option --port not recognized\n"),
@@ -107,14 +107,14 @@ class CheckTests(MainCase):
     """``txsentinel check``."""
 
     def valid(self, *words: str) -> str:
-        """What is printed about the file, which is valid and stays as it is, as does its directory."""
+        """Return the summary of the file, which is valid; file and directory are unchanged."""
         before = self.file.read_bytes(), sorted(os.listdir(self.file.parent))
         self.assertEqual(self.status("check", str(self.file), *words), 0)
         self.assertEqual((self.file.read_bytes(), sorted(os.listdir(self.file.parent))), before)
         return self.stdout.getvalue()
 
     def refused(self, *lines: str) -> str:
-        """The reason for which the file is refused with these lines at its end; again, nothing is written."""
+        """Return the error for the file with these lines at its end; again, nothing is written."""
         self.file.write_text("\n".join([CONFIG, *lines]) + "\n")
         before = sorted(os.listdir(self.file.parent))
         text = self.status("check", str(self.file))
@@ -137,7 +137,7 @@ class CheckTests(MainCase):
         )
 
     def test_title(self) -> None:
-        """It is mentioned that the process keeps its title if that is wanted, but the package for it is missing."""
+        """The summary says that the process keeps its title if one is configured, but the package for it is missing."""
         line = "the process title stays, as setproctitle is not installed (extra: txsentinel[title])\n"
         self.assertNotIn(line, self.valid())
         self.patch(check_module, "find_spec", {}.get)
@@ -146,7 +146,7 @@ class CheckTests(MainCase):
         self.assertNotIn(line, self.valid("--set-proc-title", "no"))
 
     def test_known_instances(self) -> None:
-        """What a Sentinel left behind is counted, and a quorum that nobody can reach is mentioned."""
+        """Saved instances are counted, and a quorum that cannot be reached is mentioned."""
         self.file.write_text(
             "sentinel myid " + "a" * 40 + "\nsentinel monitor m 127.0.0.1 6379 3\n"
             "sentinel known-replica m 127.0.0.1 6380\nsentinel known-sentinel m 127.0.0.1 26380 " + "b" * 40 + "\n"
@@ -165,19 +165,19 @@ class CheckTests(MainCase):
         self.assertIn(": valid\n", self.valid())
 
     def test_nothing_is_created(self) -> None:
-        """Neither a state file nor a log file comes into being, which the service could then perhaps not open."""
+        """Neither a state file nor a log file is created, which the service might not be able to open."""
         self.file.write_text(f"{CONFIG}logfile {self.file.parent}/s.log\nsentinel state-config-file state.conf\n")
         printed = self.valid("--dir", str(self.file.parent))
         self.assertIn(f"the log goes to {self.file.parent}/s.log\n", printed)
         self.assertIn(f"state is saved in {self.file.parent}/state.conf\n", printed)
 
     def test_no_masters(self) -> None:
-        """A file that monitors nothing is valid, but hardly meant."""
+        """A file without masters is valid, but causes a warning."""
         self.file.write_text("port 5000\n")
         self.assertIn("warning: it monitors no master", self.valid())
 
     def test_faulty_line(self) -> None:
-        """The error of the parser is the answer."""
+        """The error of the parser is printed."""
         self.assertIn("sentinel monitor n 127.0.0.1 6379", self.refused("sentinel monitor n 127.0.0.1 6379"))
 
     def test_missing_file(self) -> None:
@@ -186,7 +186,7 @@ class CheckTests(MainCase):
         self.assertIn("/none", str(self.status("check", "/none")))
 
     def test_missing_directories(self) -> None:
-        """A log or a state that would have no directory is refused, as the start would."""
+        """A log or a state file in a missing directory is refused, as by the start."""
         self.assertIn("Can't open the log file: No such file or directory", self.refused("logfile /none/s.log"))
         self.assertEqual(
             self.refused("sentinel state-config-file /none/state.conf"),
@@ -202,7 +202,7 @@ class CheckTests(MainCase):
         )
 
     def test_no_listeners(self) -> None:
-        """A Sentinel that nobody could connect to is refused."""
+        """A Sentinel without any listener is refused."""
         self.assertEqual(self.refused("port 0"), "Configured to not listen anywhere, exiting.")
 
     def test_users(self) -> None:

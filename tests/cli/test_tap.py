@@ -172,7 +172,7 @@ class ConfigurationTests(TapCase):
         self.assertTrue(text.startswith("\n*** FATAL CONFIG FILE ERROR "), text)
         self.assertTrue(text.endswith(", at line 2\n>>> 'bogus 1'\nBad directive or wrong number of arguments"), text)
 
-    def test_renaming_what_is_not_there(self) -> None:
+    def test_renaming_unknown_command(self) -> None:
         """A misspelt ``rename-command`` is refused with its line, because the command would stay available."""
         self.write("rename-command SENTINEL S3NTINEL\nrename-command SHUTDWON ''\n")
         text = self.refused("-c", self.path)
@@ -209,10 +209,10 @@ class ConfigurationTests(TapCase):
         self.assertIn("web (shows things)", str(options))
 
 
-class SettlingTests(TapCase):
+class ConflictTests(TapCase):
     """Tests of conflicts between the options of ``twistd`` and the file."""
 
-    def test_agreement_is_silent(self) -> None:
+    def test_no_conflict(self) -> None:
         """Without a directive about daemons there is no warning."""
         self.assertFalse(self.parse("-c", self.path, twistd={"nodaemon": 1}).detaches)
         self.assertTrue(self.parse("-c", self.path, twistd={"nodaemon": 0}).detaches)
@@ -220,9 +220,9 @@ class SettlingTests(TapCase):
         self.assertFalse(self.parse("-c", self.path).detaches)
         self.assertEqual(self.stderr.getvalue(), "")
 
-    def test_disagreement_is_told(self) -> None:
+    def test_conflict(self) -> None:
         """Twistd decides; a contradicting directive causes a warning on standard error."""
-        for line, nodaemon, fact in (
+        for line, nodaemon, label in (
             ("daemonize yes", 1, FOREGROUND),
             ("daemonize no", 0, "twistd detaches unless given -n"),
             ("supervised systemd", 0, "twistd detaches from its supervisor unless given -n"),
@@ -231,7 +231,7 @@ class SettlingTests(TapCase):
             self.stderr.seek(0)
             self.write(CONFIG + line + "\n")
             self.parse("-c", self.path, twistd={"nodaemon": nodaemon})
-            self.assertEqual(self.stderr.getvalue(), f"sentinel.conf says '{line}', but {fact}.\n")
+            self.assertEqual(self.stderr.getvalue(), f"sentinel.conf says '{line}', but {label}.\n")
 
     def test_pid_file_of_twistd(self) -> None:
         """Two Sentinels can be started in one directory; a requested pid file is written."""
@@ -247,7 +247,7 @@ class SettlingTests(TapCase):
             assert parent is not None
             self.assertEqual(parent["pidfile"], path)
 
-    def test_where_the_log_goes(self) -> None:
+    def test_log_destination(self) -> None:
         """Twistd's option first, then the directive, then standard output, or twistd.log for a daemon."""
         with_file = f"logfile {self.directory}/s.log\n"
         for twistd, line, path in (
@@ -277,7 +277,7 @@ class SettlingTests(TapCase):
         options = self.parse("-c", self.path)
         self.assertEqual(options.log_file, f"{self.directory}/sub/s.log")
 
-    def test_log_that_may_be_full(self) -> None:
+    def test_log_that_may_block(self) -> None:
         """A standard output that is a pipe, and a log file that is a FIFO, do not block."""
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
@@ -353,7 +353,7 @@ class ProcessTests(TapCase):
         self.addCleanup(process.kill)
         return process
 
-    def test_life(self) -> None:
+    def test_start_and_stop(self) -> None:
         """Readiness is notified, every log line is well-formed, a signal ends it, and only the state remains."""
         process = self.start("-n", "sentinel", "-c", "sentinel.conf", "--", "--supervised", "systemd", "--pidfile", "p")
         self.assertIn(b"READY=1", self.manager.recv(999))
@@ -414,7 +414,7 @@ class ProcessTests(TapCase):
         self.assertTrue(stderr.startswith("\n*** FATAL CONFIG FILE ERROR "), stderr)
         self.assertNotIn("Traceback", stderr)
 
-    def test_no_port_to_be_had(self) -> None:
+    def test_no_port(self) -> None:
         """The status is 1 with one error line if no port can be opened."""
         process = self.start("-n", "sentinel", "-c", "sentinel.conf", "--", "--unixsocket", "gone/sentinel.sock")
         stdout, stderr = process.communicate(timeout=30)

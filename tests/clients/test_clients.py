@@ -14,8 +14,13 @@ from tests.clients.fixture import ROOT, Fixture, Run
 from tests.clients.library import CLIENTS
 from tests.servers import Fleet, Harness, call, missing
 
-SERVER_PASSWORD, SENTINEL_PASSWORD = "data secret", "door secret"
-DEFAULT, AUTH_USER_PASSWORD, PEER, APPLICATION = "default-secret", "watcher-secret", "peer-secret", "application-secret"
+SERVER_PASSWORD, SENTINEL_PASSWORD = "data secret", "other secret"
+DEFAULT, AUTH_USER_PASSWORD, PEER, APPLICATION = (
+    "default-secret",
+    "monitor-secret",
+    "peer-secret",
+    "application-secret",
+)
 
 RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
@@ -190,14 +195,14 @@ class UserTests(ClientTests, SynchronousTestCase):
                 f"user peer on >{PEER} allchannels +@all",
                 "sentinel sentinel-user peer",
                 f"sentinel sentinel-pass {PEER}",
-                "sentinel auth-user mymaster watcher",
+                "sentinel auth-user mymaster sentinel-user",
                 f"sentinel auth-pass mymaster {AUTH_USER_PASSWORD}",
             ],
         )
         for server in fleet.servers.values():
             server.password = DEFAULT
             server.extra += [
-                f"user watcher on >{AUTH_USER_PASSWORD} {RULES}",
+                f"user sentinel-user on >{AUTH_USER_PASSWORD} {RULES}",
                 f"user application on >{APPLICATION} allkeys +@all -@dangerous +info +role",
             ]
         for sentinel in fleet.sentinels:

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.corpora import FILES, soup
+from tests.fuzz.corpora import FILES, piece_sequences
 from tests.wire.steps import counting
 from txsentinel.config import configuration, directives, document, generic, quoting, statements
 from txsentinel.config.configuration import load
@@ -42,13 +42,13 @@ def work(raw: bytes) -> int:
 class ConfigurationProperties(SynchronousTestCase):
     """Any contents of the file."""
 
-    @given(soup(FILES))
+    @given(piece_sequences(FILES))
     @example(b"sentinel monitor m 10.0.0.1 6379 2\0\n")
     def test_any_bytes(self, raw: bytes) -> None:
         """Any file is a configuration or a ``ConfigError`` with the invalid line."""
         properties.configuration(raw, ())
 
-    @given(soup(FILES))
+    @given(piece_sequences(FILES))
     def test_reading_twice(self, raw: bytes) -> None:
         """A configuration that is saved and read again is the same."""
         try:
@@ -69,7 +69,7 @@ class ConfigurationProperties(SynchronousTestCase):
 
         self.assertLessEqual(work(masters(40)), 2.2 * work(masters(20)) + 500)
 
-    @given(soup(FILES, 6))
+    @given(piece_sequences(FILES, 6))
     @settings(max_examples=40)
     def test_linear_in_invalid_lines(self, unit: bytes) -> None:
         """Twice the garbage takes at most twice the steps."""

@@ -183,7 +183,7 @@ class OpinionTests(InvalidInputCase):
 
     def test_invalid_replies(self) -> None:
         """Only integer, bulk string and integer with an acceptable ID are an opinion; the next reply still counts."""
-        nonsense: list[object] = [
+        invalid: list[object] = [
             None,
             1,
             1.5,
@@ -206,7 +206,7 @@ class OpinionTests(InvalidInputCase):
             [1, b"z" * 1_000_000, 3],
             {1: 2},
         ]
-        for reply in nonsense:
+        for reply in invalid:
             self.request_opinion()
             self.core.master_down_reply(self.peer.link, self.master, reply, self.now)
             self.assertEqual((reply, self.peer.reports_master_down, self.peer.leader), (reply, False, None))

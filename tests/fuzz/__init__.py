@@ -1,1 +1,1 @@
-"""What holds of every reader of bytes from outside, whatever the bytes: for hypothesis, and for a fuzzer."""
+"""Properties of every parser for arbitrary bytes, for hypothesis and for a fuzzer."""

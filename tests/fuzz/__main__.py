@@ -1,9 +1,9 @@
 """
-Looks for bytes that break a property of ``tests.fuzz.properties``, led by what they make the readers execute.
+Searches for bytes that violate a property of ``tests.fuzz.properties``, guided by code coverage.
 
-Each property gets its share of the time in a process of its own. What reached something new is kept in
-``build/fuzz/PROPERTY`` and built upon by the next run; what broke a property is kept there as ``crash-...``, and
-shown again by ``python -m tests.fuzz --property PROPERTY FILE``. The exit status is the number of broken properties.
+Each property gets its share of the time in a process of its own. Inputs that reached new code are kept in
+``build/fuzz/PROPERTY`` and extended by the next run; inputs that violated a property are kept there as ``crash-...``,
+and repeated by ``python -m tests.fuzz --property PROPERTY FILE``. The exit status is the number of violated properties.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ NO_ATHERIS: Final = (
 
 INSTRUMENTED: Final = ["txsentinel.wire", "txsentinel.config"]
 
-MOST_BYTES: Final = 4_096
+MAX_BYTES: Final = 4_096
 
 READERS: Final = ("requests", "replies", "info", "hello", "configuration", "document")
-"""The names of the properties, known without importing what is to be instrumented."""
+"""The names of the properties, known without importing the modules to be instrumented."""
 
 
-def taken_apart(data: bytes) -> tuple[bytes, list[int]]:
-    """The bytes for the reader and where to cut them, out of those of the fuzzer: a count, sizes, the rest."""
+def split_input(data: bytes) -> tuple[bytes, list[int]]:
+    """Split the fuzzer's bytes into the input and its cuts: a count, sizes, the rest."""
     count = data[0] % 4 if data else 0
     return data[1 + count :], [1 + size % 16 for size in data[1 : 1 + count]]
 
 
 def seed(directory: Path, name: str) -> None:
-    """Begin with the pieces that soups are made of, each alone and all in a row."""
-    from tests.fuzz import corpora as soups
+    """Write the seeds: the pieces of the corpora, each alone and all together."""
+    from tests.fuzz import corpora
 
     pieces = {
-        "requests": soups.REQUESTS,
-        "replies": soups.REPLIES,
-        "info": soups.INFO,
-        "hello": soups.HELLOS,
-        "configuration": soups.FILES,
-        "document": soups.FILES,
+        "requests": corpora.REQUESTS,
+        "replies": corpora.REPLIES,
+        "info": corpora.INFO,
+        "hello": corpora.HELLOS,
+        "configuration": corpora.FILES,
+        "document": corpora.FILES,
     }[name]
     directory.mkdir(parents=True, exist_ok=True)
     for piece in (*pieces, b"".join(pieces)):
@@ -61,21 +61,21 @@ def fuzz(name: str, arguments: Sequence[str]) -> None:
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.fuzz.properties import PROPERTIES
     holds = PROPERTIES[name]
-    atheris.Setup([sys.argv[0], *arguments], lambda data: holds(*taken_apart(data)))
+    atheris.Setup([sys.argv[0], *arguments], lambda data: holds(*split_input(data)))
     atheris.Fuzz()
 
 
 def show(name: str, path: Path) -> None:
-    """Do once what a fuzzer did with the bytes in a file."""
+    """Repeat one input from a file."""
     from tests.fuzz.properties import PROPERTIES
 
-    raw, cuts = taken_apart(path.read_bytes())
+    raw, cuts = split_input(path.read_bytes())
     sys.stdout.write(f"{name} of {raw!r}, cut by {cuts}\n")
     PROPERTIES[name](raw, cuts)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="altogether, shared by the properties")
     parser.add_argument("--runs", type=int, default=-1, help="inputs per property, if fewer than the time allows")
@@ -95,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     seconds = max(1, round(options.minutes * 60 / len(names)))
     if options.alone:
         directory = options.directory / names[0]
-        limits = [f"-max_total_time={seconds}", f"-runs={options.runs}", f"-max_len={MOST_BYTES}", "-timeout=10"]
+        limits = [f"-max_total_time={seconds}", f"-runs={options.runs}", f"-max_len={MAX_BYTES}", "-timeout=10"]
         fuzz(names[0], [*limits, "-print_final_stats=1", f"-artifact_prefix={directory}/", str(directory)])
     broken = 0
     for name in names:
@@ -103,13 +103,13 @@ def main(words: Sequence[str] | None = None) -> int:
         again = ["--alone", "--property", name, "--minutes", str(seconds / 60), "--runs", str(options.runs)]
         command = [sys.executable, "-m", "tests.fuzz", *again, "--directory", str(options.directory)]
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        said = ended.stdout.decode("utf-8", "replace")
-        runs = next((line.split()[-1] for line in said.splitlines() if "number_of_executed_units" in line), "?")
+        output = ended.stdout.decode("utf-8", "replace")
+        runs = next((line.split()[-1] for line in output.splitlines() if "number_of_executed_units" in line), "?")
         sys.stdout.write(f"{name}: {runs} inputs, {'broken' if ended.returncode else 'holds'}\n")
         sys.stdout.flush()
         if ended.returncode:
             broken += 1
-            sys.stdout.write(said[-4_000:])
+            sys.stdout.write(output[-4_000:])
     return broken
 
 

@@ -1,4 +1,4 @@
-"""Bytes that look enough like what a reader expects to get into all of its corners."""
+"""Bytes that resemble valid input, to reach all code of the parsers."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ FILES: Final = (
 )
 
 cuts: Final = st.lists(st.integers(1, 9), max_size=4)
-"""Sizes of chunks, used over and over."""
+"""Sizes of chunks, used repeatedly."""
 
 
-def soup(pieces: Sequence[bytes], most: int = 20) -> st.SearchStrategy[bytes]:
-    """Up to ``most`` of these pieces in a row, or any bytes."""
-    return st.lists(st.sampled_from(pieces), max_size=most).map(b"".join) | st.binary(max_size=60)
+def piece_sequences(pieces: Sequence[bytes], max_pieces: int = 20) -> st.SearchStrategy[bytes]:
+    """Return a strategy for up to ``max_pieces`` of these pieces in a row, or any bytes."""
+    return st.lists(st.sampled_from(pieces), max_size=max_pieces).map(b"".join) | st.binary(max_size=60)

@@ -1,7 +1,7 @@
 """
-The properties themselves, each a function of any bytes that raises ``AssertionError`` where it does not hold.
+The properties, each a function of any bytes that raises ``AssertionError`` if it is violated.
 
-``cuts`` says where the bytes are cut into chunks: a chunk ends after as many bytes as its number says, the
+``cuts`` has the sizes of the chunks, which are used repeatedly; without any there is one chunk.
 numbers being used over and over; none means a single chunk.
 """
 
@@ -30,7 +30,7 @@ LIMITS: Final = Limits()
 
 
 def chunks(raw: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
-    """``raw`` in pieces."""
+    """Return ``raw`` in chunks."""
     at = number = 0
     while at < len(raw):
         size = max(1, cuts[number % len(cuts)]) if cuts else len(raw)
@@ -40,7 +40,7 @@ def chunks(raw: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
 
 
 def read_requests(raw: bytes, cuts: Sequence[int], authenticated: bool = False) -> tuple[list[list[bytes]], str]:
-    """The requests in ``raw``, and the error that ended them if there was one."""
+    """Return the requests in ``raw``, and the error that ended them if there was one."""
     parser = RequestParser(LIMITS)
     parser.authenticated = authenticated
     found: list[list[bytes]] = []
@@ -71,7 +71,7 @@ def requests(raw: bytes, cuts: Sequence[int]) -> None:
 
 
 def read_replies(raw: bytes, cuts: Sequence[int]) -> tuple[list[Any], str]:
-    """The replies in ``raw``, and the error that ended them if there was one."""
+    """Return the replies in ``raw``, and the error that ended them if there was one."""
     reader = ReplyReader(LIMITS, resp3=True)
     found: list[Any] = []
     try:
@@ -92,16 +92,16 @@ def read_replies(raw: bytes, cuts: Sequence[int]) -> tuple[list[Any], str]:
 def replies(raw: bytes, cuts: Sequence[int]) -> None:
     """Any bytes are replies, or the beginning of one, or a ``ReplyViolation``, however they are cut."""
     found, error = read_replies(raw, ())
-    told, cut_error = read_replies(raw, cuts)
-    # Not a number is never equal to itself; what it is written as is.
-    assert (_typed(found), error) == (_typed(told), cut_error), "the cuts made a difference"
+    printed, cut_error = read_replies(raw, cuts)
+    # NaN is never equal to itself; its representation is.
+    assert (_typed(found), error) == (_typed(printed), cut_error), "the cuts made a difference"
     known = short_replies(raw)
     if known is not None:
         assert (_typed(list(known)), "") == (_typed(found), error), "the short way leads elsewhere"
 
 
 def _typed(value: Any) -> Any:
-    """The value with the types that equality does not look at."""
+    """Return the value with the types that equality ignores."""
     if isinstance(value, dict):
         return "dict", [(_typed(key), _typed(item)) for key, item in value.items()]
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def _typed(value: Any) -> Any:
 
 
 def info(raw: bytes, cuts: Sequence[int]) -> None:
-    """Any bytes give a report, whose numbers are within bounds, and the kind of line ends makes no difference."""
+    """Any bytes give a report with numbers within bounds, and the kind of line ends makes no difference."""
     report = parse_info(raw)
     for host, port in report.replicas:
         assert host, "a replica without a host"
@@ -124,13 +124,13 @@ def info(raw: bytes, cuts: Sequence[int]) -> None:
 
 
 def hello(raw: bytes, cuts: Sequence[int]) -> None:
-    """Any payload is a hello or a ``MalformedHello``, and a hello survives being written and read."""
+    """Any payload is a hello or a ``MalformedHello``, and a hello can be written and read again."""
     try:
-        heard = Hello.parse(raw)
+        parsed = Hello.parse(raw)
     except MalformedHello:
         assert raw.count(b",") != 7, "eight fields are no hello"
     else:
-        assert Hello.parse(heard.encode()) == heard, "another hello came back"
+        assert Hello.parse(parsed.encode()) == parsed, "another hello came back"
     payloads = whole_messages(raw)
     if payloads is not None:
         messages = [[b"message", HELLO_CHANNEL, payload] for payload in payloads]
@@ -138,7 +138,7 @@ def hello(raw: bytes, cuts: Sequence[int]) -> None:
 
 
 def configuration(raw: bytes, cuts: Sequence[int]) -> None:
-    """Any file is a configuration or a ``ConfigError`` that tells which line is wrong."""
+    """Any file is a configuration or a ``ConfigError`` with the invalid line."""
     try:
         load("/sentinel.conf", raw, disk=FleetDisk())
     except ConfigError as error:
@@ -149,7 +149,7 @@ def configuration(raw: bytes, cuts: Sequence[int]) -> None:
 
 
 def document(raw: bytes, cuts: Sequence[int]) -> None:
-    """A file that nobody changes is written as it was read, but for lines that no reader could take apart."""
+    """A file without changes is written as it was read, except for lines that cannot be split."""
     written = ConfigDocument(raw, classify).render()
     assert ConfigDocument(written, classify).render() == written, "it does not come to rest"
     lines = raw.split(b"\n")
@@ -174,4 +174,4 @@ PROPERTIES: Final[dict[str, Property]] = {
     "configuration": configuration,
     "document": document,
 }
-"""Name → what must not raise."""
+"""Name → property."""

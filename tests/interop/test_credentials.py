@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.fixtures import LONG, SECONDS, shorten_periods, wait_moved
 from tests.servers import Fleet, Harness, ReplyError, call, missing, pairs, wait_for
 
-DATA, AUTH_USER_PASSWORD, SENTINEL_PASSWORD = "data secret", 'watcher "secret"', "door-secret"
+DATA, AUTH_USER_PASSWORD, SENTINEL_PASSWORD = "data secret", 'sentinel-user "secret"', "door-secret"
 
 RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
@@ -60,11 +60,11 @@ class CredentialTests(SynchronousTestCase):
                 down_after=700,
                 failover_timeout=3000,
                 sentinel_password=SENTINEL_PASSWORD,
-                extra=["sentinel auth-user mymaster watcher", f'sentinel auth-pass mymaster "{secret}"'],
+                extra=["sentinel auth-user mymaster sentinel-user", f'sentinel auth-pass mymaster "{secret}"'],
             )
             for server in fleet.servers.values():
                 server.password = DATA
-                server.extra.append(f'user watcher on resetpass ">{secret}" {RULES}')
+                server.extra.append(f'user sentinel-user on resetpass ">{secret}" {RULES}')
             fleet.start()
             for sentinel in fleet.sentinels:
                 with self.assertRaises(ReplyError) as refused:
@@ -75,8 +75,8 @@ class CredentialTests(SynchronousTestCase):
                 self.assertNotIn("NOPERM", sentinel.log_text())
 
             for server in fleet.servers.values():
-                server.call("ACL", "SETUSER", "watcher", "resetpass", ">another")
-                server.call("CLIENT", "KILL", "USER", "watcher")
+                server.call("ACL", "SETUSER", "sentinel-user", "resetpass", ">another")
+                server.call("CLIENT", "KILL", "USER", "sentinel-user")
             wait_for(lambda: self.down_everywhere(fleet), SECONDS, "the refusal to show")
             for sentinel in fleet.sentinels:
                 sentinel.call("SENTINEL", "SET", "mymaster", "AUTH-PASS", "another")

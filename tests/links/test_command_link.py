@@ -70,13 +70,13 @@ class HandshakeTests(CommandLinkCase):
     def test_user_and_password(self) -> None:
         """The user name precedes the password."""
         link = self.fixture.link(COMMANDS)
-        link.username, link.password = "watcher", "secret"
-        self.assertEqual(self.handshake_commands(link), pack("AUTH", "watcher", "secret") + SETNAME)
+        link.username, link.password = "sentinel-user", "secret"
+        self.assertEqual(self.handshake_commands(link), pack("AUTH", "sentinel-user", "secret") + SETNAME)
 
     def test_user_without_password(self) -> None:
         """No AUTH is sent for a user without a password."""
         link = self.fixture.link(COMMANDS)
-        link.username = "watcher"
+        link.username = "sentinel-user"
         self.assertEqual(self.handshake_commands(link), SETNAME)
 
     def test_renamed_commands(self) -> None:

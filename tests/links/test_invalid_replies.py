@@ -148,8 +148,8 @@ class LogTests(InvalidRepliesCase):
     def test_log_throttle(self) -> None:
         """Each text once a minute, and no more than a few different ones."""
         budget = DistinctLineThrottle(2)
-        said = [budget.allow(text, MINUTE) for text in ("a", "a", "b", "c")]
-        self.assertEqual(said, [True, False, True, False])
+        output = [budget.allow(text, MINUTE) for text in ("a", "a", "b", "c")]
+        self.assertEqual(output, [True, False, True, False])
         self.assertTrue(budget.allow("c", 2 * MINUTE))
         budget.reset("c")
         self.assertTrue(budget.allow("c", 2 * MINUTE))

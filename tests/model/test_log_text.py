@@ -1,4 +1,4 @@
-"""What strangers can make of the log."""
+"""Escaping and cutting of texts in the log that others send."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class OneLineTests(SynchronousTestCase):
     """Escaping and cutting."""
 
     def test_escapes(self) -> None:
-        """Line ends and control characters are shown as what they are; all else stays, also bytes that are no text."""
-        told = one_line("a\nb\r\tc\0\x1b[0m\x85\u2028 é \udcff \\")
-        self.assertEqual("a\\nb\\r\\tc\\x00\\x1b[0m\\x85\\u2028 é \udcff \\", told)
+        """Line ends and control characters are shown as escapes; all else stays, also invalid UTF-8."""
+        printed = one_line("a\nb\r\tc\0\x1b[0m\x85\u2028 é \udcff \\")
+        self.assertEqual("a\\nb\\r\\tc\\x00\\x1b[0m\\x85\\u2028 é \udcff \\", printed)
 
     def test_every_line_end(self) -> None:
-        """No reader finds two lines, whatever it takes for the end of one."""
+        """No reader finds two lines, whatever it considers a line end."""
         self.assertEqual(1, len(one_line(f"a{LINE_ENDS}b").splitlines()))
 
     def test_cut(self) -> None:
-        """A long text is cut, and ten megabytes are not escaped first."""
+        """A long text is cut before it is escaped."""
         self.assertEqual("x" * MAX_LINE, one_line("x" * MAX_LINE))
         self.assertEqual("x" * MAX_LINE + "...", one_line("x" * 10_000_000))
         self.assertEqual("x" * MAX_EXCERPT + "...", excerpt("x" * 10_000_000))
@@ -39,7 +39,7 @@ class OneLineTests(SynchronousTestCase):
 
     @given(st.text(alphabet=st.characters(), max_size=300))
     def test_anything(self, text: str) -> None:
-        """Comes out as one short line that is escaped no further."""
+        """Any text gives one short line that is not changed by escaping it again."""
         line = one_line(text, 100)
         self.assertLessEqual(len(line), 103)
         self.assertLessEqual(len(line.splitlines()), 1)
@@ -47,10 +47,10 @@ class OneLineTests(SynchronousTestCase):
 
 
 class LogTests(SynchronousTestCase):
-    """One event, one line, by whatever way it is logged."""
+    """One event is one line, however it is logged."""
 
     def written(self, line_format: str, log: str) -> list[str]:
-        """The lines that are written when the forged words are logged in this way."""
+        """Return the lines that are written when the forged words are logged in this way."""
         stream = io.BytesIO()
         observer = SentinelLog(LineWriter(StreamSink(stream), line_format))
         logger = Logger(observer=LogPublisher(observer))
@@ -66,24 +66,24 @@ class LogTests(SynchronousTestCase):
         return stream.getvalue().decode().splitlines()
 
     def test_lines(self) -> None:
-        """In every format, with the words in a text of ours or in a field."""
+        """In every format, with the words in the format string or in a field."""
         for line_format in LINE_FORMATS:
             for log in ("event", "field"):
                 self.assertEqual(1, len(self.written(line_format, log)), (line_format, log))
 
     def test_tracebacks(self) -> None:
-        """Take several lines, of which those that repeat the words do not pass for lines of ours."""
+        """Tracebacks take several lines, of which those with the words cannot be confused with log lines."""
         lines = self.written("legacy", "failure")
         self.assertGreater(len(lines), 3)
         for line in lines[1:]:
             self.assertEqual("  ", line.split(" # ", 1)[1][:2], line)
 
     def test_length(self) -> None:
-        """Ten megabytes of a name are no line of ten megabytes."""
+        """A name of ten megabytes does not give a line of ten megabytes."""
         stream = io.BytesIO()
         SentinelLog(LineWriter(StreamSink(stream)))({"sentinel_level": Level.WARNING, "text": "x" * 10_000_000})
         self.assertLess(len(stream.getvalue()), 5_000)
 
     def test_note(self) -> None:
-        """Has no level that is louder than a warning."""
+        """``note`` has no level above warning."""
         self.assertRaises(KeyError, note, Level.NOTHING, "text")

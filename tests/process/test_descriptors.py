@@ -67,9 +67,9 @@ class DemandTests(SynchronousTestCase):
 
     def test_too_few_for_all_clients(self) -> None:
         """The warning has the demand, the limit, the number of possible clients, and the remedy."""
-        said = shortage(Demand(500, 2, 4, 2), 256)
+        output = shortage(Demand(500, 2, 4, 2), 256)
         self.assertEqual(
-            said,
+            output,
             "WARNING: The limit of open files is 256, but maxclients 500 and 14 connections to servers and Sentinels"
             " need 578. Descriptors are left for 178 clients. Raise the limit: 'ulimit -n 578' before the start, or"
             " LimitNOFILE=578 in the unit of systemd.",
@@ -81,9 +81,9 @@ class DemandTests(SynchronousTestCase):
         demand = Demand(500, 20, 40, 2)
         least = demand.links + RESERVED + MIN_CLIENTS
         self.assertIn(f"left for {MIN_CLIENTS} clients", str(shortage(demand, least)))
-        said = str(shortage(demand, least - 1))
-        self.assertIn("SOME SERVERS CANNOT BE MONITORED", said)
-        self.assertIn("20 masters, 40 replicas and 2 Sentinels needs 122 connections", said)
+        output = str(shortage(demand, least - 1))
+        self.assertIn("SOME SERVERS CANNOT BE MONITORED", output)
+        self.assertIn("20 masters, 40 replicas and 2 Sentinels needs 122 connections", output)
         self.assertEqual(descriptors_for_clients(least - 1, demand.links), MIN_CLIENTS)
 
     def test_requested_limit(self) -> None:
@@ -244,7 +244,7 @@ class ProcessTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        self.said = ""
+        self.output = ""
         self.addCleanup(self.end)
         watchdog = Timer(60, self.process.kill)  # so that waiting for its output ends
         watchdog.start()
@@ -260,14 +260,14 @@ class ProcessTests(SynchronousTestCase):
         assert self.process.stdout is not None
         if select.select([self.process.stdout], [], [], seconds)[0]:
             more = os.read(self.process.stdout.fileno(), 65536)
-            self.said += more.decode()
+            self.output += more.decode()
             return bool(more)
         return True
 
     def wait_for_log(self, *words: str) -> None:
         """Wait until its log has all these texts."""
-        while not all(each in self.said for each in words):
-            self.assertTrue(self.read_output(60), f"it ended without {words}: {self.said}")
+        while not all(each in self.output for each in words):
+            self.assertTrue(self.read_output(60), f"it ended without {words}: {self.output}")
 
     def connect(self) -> socket.socket:
         """Connect a client."""
@@ -280,16 +280,16 @@ class ProcessTests(SynchronousTestCase):
         """It warns and starts, logs that clients have used the last descriptor, and continues when they disconnect."""
         self.wait_for_log("+monitor")
         self.assertIn(
-            " # WARNING: SOME SERVERS CANNOT BE MONITORED, and will be considered down: the limit of open", self.said
+            " # WARNING: SOME SERVERS CANNOT BE MONITORED, and will be considered down: the limit of open", self.output
         )
-        self.assertIn(f" is {self.LIMIT}, but monitoring 1 masters, 1 replicas and 0 Sentinels needs 4 ", self.said)
+        self.assertIn(f" is {self.LIMIT}, but monitoring 1 masters, 1 replicas and 0 Sentinels needs 4 ", self.output)
         if sys.platform == "linux":
-            self.assertIn(" # WARNING: The TCP backlog setting of 2000000000 cannot be enforced because", self.said)
+            self.assertIn(" # WARNING: The TCP backlog setting of 2000000000 cannot be enforced because", self.output)
         clients = []
-        while "OUT OF FILE DESCRIPTORS" not in self.said:
+        while "OUT OF FILE DESCRIPTORS" not in self.output:
             # Saving and connecting take descriptors, too, and release them: some clients come too early.
             clients.append(self.connect())
-            self.assertTrue(self.read_output(0.05), self.said)
+            self.assertTrue(self.read_output(0.05), self.output)
         for client in clients:
             client.close()
         self.wait_for_log("File descriptors are available again")
@@ -298,4 +298,4 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual(client.recv(7), b"+PONG\r\n")
         self.process.send_signal(signal.SIGTERM)
         self.wait_for_log("Server Shut Down.")
-        self.assertNotIn("Traceback", self.said)
+        self.assertNotIn("Traceback", self.output)

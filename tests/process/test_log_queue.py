@@ -114,11 +114,11 @@ class LineQueueTests(SynchronousTestCase):
         """Lines that do not fit are counted, and their number is logged afterwards."""
         self.patch(logqueue, "MAX_WAITING_BYTES", 100)
         texts: list[str] = []
-        said = threading.Event()
+        output = threading.Event()
 
         def observe(event: LogEvent) -> None:
             texts.append(str(event.get("text")))
-            said.set()
+            output.set()
 
         observe_log(self, observe)
         queue, go, written = LineQueue(), threading.Event(), []
@@ -129,7 +129,7 @@ class LineQueueTests(SynchronousTestCase):
         self.assertFalse(queue.drain(0))
         go.set()
         self.assertTrue(queue.drain(SECONDS))
-        self.assertTrue(said.wait(SECONDS))
+        self.assertTrue(output.wait(SECONDS))
         self.assertEqual(written, ["fits"])
         self.assertEqual(texts, ["3 lines are missing here, because the reader of this log was too slow."])
         queue.put(lambda: written.append("fits again"), 100)
@@ -158,21 +158,21 @@ class LineQueueTests(SynchronousTestCase):
 
     def test_system_log(self) -> None:
         """Events reach a system log that blocks in order, and without blocking the caller."""
-        told, go = [], threading.Event()
+        printed, go = [], threading.Event()
 
         class Hanging:
             def emit(self, seconds: float, level: Level, text: str) -> None:
                 go.wait(SECONDS)
-                told.append((seconds, level, text))
+                printed.append((seconds, level, text))
 
         destination = QueuedDestination(Hanging())
         events = [(float(number), Level.NOTICE, f"event {number}") for number in range(100)]
         for event in events:
             destination.emit(*event)
-        self.assertEqual(told, [])
+        self.assertEqual(printed, [])
         go.set()
         self.assertTrue(destination._queue.drain(SECONDS))
-        self.assertEqual(told, events)
+        self.assertEqual(printed, events)
 
 
 class RegularTests(SynchronousTestCase):

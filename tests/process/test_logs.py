@@ -118,11 +118,11 @@ class Recorder:
     """A destination that records events."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Level, str]] = []
+        self.printed: list[tuple[Level, str]] = []
 
     def emit(self, seconds: float, level: Level, text: str) -> None:
         """Record it."""
-        self.told.append((level, text))
+        self.printed.append((level, text))
 
 
 class ObserverTests(SynchronousTestCase):
@@ -145,7 +145,7 @@ class ObserverTests(SynchronousTestCase):
         for level in (Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING):
             note(level, "100% {not} a format")
         levels = [Level.DEBUG, Level.VERBOSE, Level.NOTICE, Level.WARNING]
-        self.assertEqual(self.recorder.told, [(level, "100% {not} a format") for level in levels])
+        self.assertEqual(self.recorder.printed, [(level, "100% {not} a format") for level in levels])
 
     def test_notes_are_ordinary_events(self) -> None:
         """Other observers, such as that of syslog, can format lines of ``note``."""
@@ -160,7 +160,7 @@ class ObserverTests(SynchronousTestCase):
         for level in LogLevel.iterconstants():
             self.log.emit(level, "{name}", name=level.name)
         self.assertEqual(
-            self.recorder.told,
+            self.recorder.printed,
             [
                 (Level.DEBUG, "debug"),
                 (Level.NOTICE, "info"),
@@ -177,7 +177,7 @@ class ObserverTests(SynchronousTestCase):
             log.info("EMFILE recovery")
             log.error("Could not accept")
         expected = [(Level.DEBUG, "EMFILE recovery"), (Level.WARNING, "Could not accept")]
-        self.assertEqual(self.recorder.told, 2 * expected)
+        self.assertEqual(self.recorder.printed, 2 * expected)
 
     def test_cache_of_plugins(self) -> None:
         """Twisted's line about its plug-in cache is demoted to debug."""
@@ -186,7 +186,7 @@ class ObserverTests(SynchronousTestCase):
         for threshold, levels in ((Level.NOTICE, []), (Level.DEBUG, [Level.DEBUG])):
             self.threshold = threshold
             msg(format="Unable to write to plugin cache %(path)s: error number %(errno)d", path="/x", errno=13)
-            self.assertEqual([level for level, _ in self.recorder.told], levels)
+            self.assertEqual([level for level, _ in self.recorder.printed], levels)
 
     def test_level(self) -> None:
         """Events below the level are dropped; a change of the level applies to the next event."""
@@ -195,11 +195,11 @@ class ObserverTests(SynchronousTestCase):
             (Level.WARNING, ["warn"]),
             (Level.NOTHING, []),
         ):
-            self.recorder.told.clear()
+            self.recorder.printed.clear()
             self.log.debug("debug")
             self.log.info("info")
             self.log.warn("warn")
-            self.assertEqual([text for _, text in self.recorder.told], written)
+            self.assertEqual([text for _, text in self.recorder.printed], written)
 
     def test_tracebacks(self) -> None:
         """Each line of a traceback is a whole line of the log: nothing in it is without pid and time."""
@@ -220,7 +220,7 @@ class ObserverTests(SynchronousTestCase):
         """Each destination gets each event."""
         others = [Recorder(), Recorder()]
         Logger(observer=LogPublisher(SentinelLog(*others))).info("text")
-        self.assertEqual([other.told for other in others], [[(Level.NOTICE, "text")]] * 2)
+        self.assertEqual([other.printed for other in others], [[(Level.NOTICE, "text")]] * 2)
 
 
 class FileTests(SynchronousTestCase):

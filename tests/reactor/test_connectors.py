@@ -17,7 +17,7 @@ from tests.reactor.test_multiplexer import Echo, MultiplexerTestCase
 from txsentinel.reactor.connectors import Connector, LinkTransport, connector
 
 
-class Dialled(ClientFactory):
+class RecordingFactory(ClientFactory):
     """A client factory that records the outcome of attempts."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Dialled(ClientFactory):
         self.lost.append(type(reason.value))
 
 
-class DiallingTestCase(MultiplexerTestCase):
+class ConnectingTestCase(MultiplexerTestCase):
     """The base of the tests of both transports."""
 
     def connector(self) -> Callable[..., Any]:
@@ -56,7 +56,7 @@ class DiallingTestCase(MultiplexerTestCase):
         """Listen on a free port."""
         super().setUp()
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.factory = Dialled()
+        self.factory = RecordingFactory()
         self.listener.setblocking(False)
         self.addCleanup(self.listener.close)
         self.port: int = self.listener.getsockname()[1]
@@ -71,7 +71,7 @@ class DiallingTestCase(MultiplexerTestCase):
         return accepted
 
 
-class GeneralTests(DiallingTestCase):
+class GeneralTests(ConnectingTestCase):
     """Twisted's transports, as for TLS. The tests below hold for them as well."""
 
     def test_connected(self) -> None:

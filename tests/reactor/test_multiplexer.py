@@ -205,7 +205,7 @@ class ServingTests(MultiplexerTestCase):
         self.turn()
         self.assertEqual(near.recv(99), b"1ab")
 
-    def test_said_out_of_turn(self) -> None:
+    def test_output_without_input(self) -> None:
         """Output without input is written in the next turn of the reactor."""
         protocol, client = self.join()
         protocol.connection.write(b"event")
@@ -260,7 +260,7 @@ class ServingTests(MultiplexerTestCase):
         self.turn()
         self.assertEqual(protocol.received, [b"later"])
 
-    def test_time_is_up(self) -> None:
+    def test_end_of_time_slice(self) -> None:
         """After its time slice the multiplexer returns, and continues with the remaining channels later."""
         channels = [self.join() for _ in range(3)]
         for _, client in channels:
@@ -421,18 +421,18 @@ class EndTests(MultiplexerTestCase):
     def test_bug(self) -> None:
         """An exception closes its connection and is logged; the others are not affected."""
 
-        def stumble(data: bytes) -> None:
+        def fail(data: bytes) -> None:
             raise ZeroDivisionError
 
         (first, near), (second, far) = self.join(), self.join()
-        first.poll_nested = stumble
+        first.poll_nested = fail
         near.send(b"x")
         far.send(b"y")
         self.turn()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((first.lost, far.recv(99), second.lost), ([ZeroDivisionError], b"y", []))
 
-    def test_last_one_out(self) -> None:
+    def test_last_channel(self) -> None:
         """Without channels the reactor has no descriptor; with the next channel it has one again."""
         protocol, _ = self.join()
         protocol.connection.loseConnection()

@@ -18,7 +18,7 @@ class ThreadedClock(Clock):
         call(*arguments, **named)
 
 
-class AttentionTests(SynchronousTestCase):
+class PollTests(SynchronousTestCase):
     """Tests of the times of polls."""
 
     def setUp(self) -> None:
@@ -55,7 +55,7 @@ class AttentionTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.done, "abc-def-gh")
 
-    def test_in_peace(self) -> None:
+    def test_calls_without_duration(self) -> None:
         """Calls that take no time cause no poll."""
         for letter in "abc":
             self.reactor.callLater(0, self.work, letter)
@@ -84,10 +84,10 @@ class AttentionTests(SynchronousTestCase):
     def test_failing_poll(self) -> None:
         """An exception of a poll is logged, and the other calls are made."""
 
-        def stumble() -> None:
+        def fail() -> None:
             raise ValueError("stumbled")
 
-        self.reactor.set_priority_poll(stumble)
+        self.reactor.set_priority_poll(fail)
         self.reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.reactor.callLater(0, self.work, "b")
         self.turn()
@@ -109,29 +109,29 @@ class AttentionTests(SynchronousTestCase):
         self.assertEqual(self.done, "ab-'cd-'ef-'gh")
         self.assertFalse(self.reactor.yield_to_clients())
 
-    def test_in_passing(self) -> None:
+    def test_nested_poll(self) -> None:
         """A poll can distinguish nested polls by ``nested_poll_active``, and does not nest itself."""
-        told = []
+        printed = []
 
         def poll() -> None:
             self.clock.rightNow += 2 * GAP_SECONDS
-            told.append((self.reactor.nested_poll_active, self.reactor.yield_to_clients()))
+            printed.append((self.reactor.nested_poll_active, self.reactor.yield_to_clients()))
 
         self.reactor.set_priority_poll(poll)
         self.reactor.callLater(0, self.work, "a", takes=2 * GAP_SECONDS)
         self.turn()
         self.reactor.callLater(0, self.yield_function, "a", "b")
         self.turn()
-        self.assertEqual(told, [(False, False), (True, False)])
+        self.assertEqual(printed, [(False, False), (True, False)])
         self.assertFalse(self.reactor.nested_poll_active)
 
     def test_failing_nested_poll(self) -> None:
         """An exception of a nested poll is logged, and the call continues."""
 
-        def stumble() -> None:
+        def fail() -> None:
             raise ValueError("stumbled")
 
-        self.reactor.set_priority_poll(stumble)
+        self.reactor.set_priority_poll(fail)
         self.yield_function("a", "b", "c")
         self.assertEqual(self.done, "ab'c")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
@@ -140,10 +140,10 @@ class AttentionTests(SynchronousTestCase):
     def test_a_call_goes_wrong(self) -> None:
         """The reactor handles exceptions of calls as usual."""
 
-        def stumble() -> None:
+        def fail() -> None:
             raise ValueError("stumbled")
 
-        self.reactor.callLater(0, stumble)
+        self.reactor.callLater(0, fail)
         self.assertRaises(ValueError, self.turn)
 
     def test_everything_else(self) -> None:

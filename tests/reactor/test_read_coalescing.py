@@ -68,7 +68,7 @@ class CoalescingTests(SynchronousTestCase):
         self.coalescing.addReader(self.multiplexer)
 
     @property
-    def watched(self) -> bool:
+    def is_polled(self) -> bool:
         """Whether the reactor polls the descriptor."""
         return bool(self.reactor.readers)
 
@@ -79,10 +79,10 @@ class CoalescingTests(SynchronousTestCase):
             for reader in list(self.reactor.readers):
                 reader.doRead()
 
-    def doze(self) -> None:
+    def start_intervals(self) -> None:
         """Cause enough input for reading at intervals."""
         self.readable(POLL_INTERVAL_SECONDS / 4)
-        self.assertFalse(self.watched)
+        self.assertFalse(self.is_polled)
 
     def intervals(self, count: int) -> None:
         """Let so many intervals pass."""
@@ -92,12 +92,12 @@ class CoalescingTests(SynchronousTestCase):
     def test_seldom(self) -> None:
         """A reader that is readable less than once per interval is read at once."""
         self.readable(POLL_INTERVAL_SECONDS * 1.1, 10 * WINDOW)
-        self.assertTrue(self.watched)
+        self.assertTrue(self.is_polled)
         self.assertEqual(self.multiplexer.turns, 10 * WINDOW)
 
     def test_often(self) -> None:
         """A reader that is readable more often is read after each interval, not by the reactor."""
-        self.doze()
+        self.start_intervals()
         turns = self.multiplexer.turns
         self.reactor.advance(POLL_INTERVAL_SECONDS * 0.9)
         self.assertEqual(self.multiplexer.turns, turns)
@@ -105,43 +105,43 @@ class CoalescingTests(SynchronousTestCase):
         self.assertEqual(self.multiplexer.turns, turns + 1)
         self.intervals(5 * WINDOW)
         self.assertEqual(self.multiplexer.turns, turns + 1 + 5 * WINDOW)
-        self.assertFalse(self.watched)
+        self.assertFalse(self.is_polled)
 
     def test_one_burst(self) -> None:
         """A burst that is shorter than a window does not start reading at intervals."""
         self.readable(POLL_INTERVAL_SECONDS / 10, WINDOW - 1)
         self.readable(100 * POLL_INTERVAL_SECONDS, 1)
-        self.assertTrue(self.watched)
+        self.assertTrue(self.is_polled)
 
-    def test_quiet_again(self) -> None:
+    def test_end_of_coalescing(self) -> None:
         """With less than one event per interval the reactor polls again."""
-        self.doze()
+        self.start_intervals()
         self.multiplexer.ready = 0
         self.intervals(WINDOW)
-        self.assertTrue(self.watched)
+        self.assertTrue(self.is_polled)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_storm(self) -> None:
+    def test_slow_reading(self) -> None:
         """When reading takes as long as an interval the reactor polls again, and shares its time."""
-        self.doze()
+        self.start_intervals()
         self.multiplexer.does = lambda: setattr(
             self.reactor, "rightNow", self.reactor.rightNow + 1.5 * POLL_INTERVAL_SECONDS
         )
         self.intervals(1)
-        self.assertTrue(self.watched)
+        self.assertTrue(self.is_polled)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.readable(0, 10 * WINDOW)
-        self.assertTrue(self.watched)
+        self.assertTrue(self.is_polled)
 
-    def test_left_while_watched(self) -> None:
+    def test_removed(self) -> None:
         """A removed reader is not polled, and the descriptor is −1."""
         self.coalescing.removeReader(self.multiplexer)
-        self.assertFalse(self.watched)
+        self.assertFalse(self.is_polled)
         self.assertEqual(self.coalescing.fileno(), -1)
 
     def test_removed_in_an_interval(self) -> None:
         """A reader that is removed during an interval is not read."""
-        self.doze()
+        self.start_intervals()
         self.coalescing.removeReader(self.multiplexer)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         turns = self.multiplexer.turns
@@ -150,14 +150,14 @@ class CoalescingTests(SynchronousTestCase):
 
     def test_removed_while_reading(self) -> None:
         """A reader may be removed, and added again, while it is being read."""
-        self.doze()
+        self.start_intervals()
         self.multiplexer.does = lambda: self.coalescing.removeReader(self.multiplexer)
         self.intervals(1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-        self.assertFalse(self.watched)
+        self.assertFalse(self.is_polled)
         self.coalescing.addReader(self.multiplexer)
         self.multiplexer.does = lambda: None
-        self.doze()
+        self.start_intervals()
 
         def again() -> None:
             self.coalescing.removeReader(self.multiplexer)
@@ -165,12 +165,12 @@ class CoalescingTests(SynchronousTestCase):
 
         self.multiplexer.does = again
         self.intervals(1)
-        self.assertTrue(self.watched)
+        self.assertTrue(self.is_polled)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_failure(self) -> None:
         """An exception in a read is reported, and reading continues."""
-        self.doze()
+        self.start_intervals()
 
         def fail() -> None:
             raise ZeroDivisionError

@@ -26,11 +26,11 @@ class Recorder:
     """A listener that records events."""
 
     def __init__(self) -> None:
-        self.heard: list[SentinelEvent] = []
+        self.received: list[SentinelEvent] = []
 
     def event_published(self, event: SentinelEvent) -> None:
         """Record it."""
-        self.heard.append(event)
+        self.received.append(event)
 
 
 @implementer(ISentinelListener)
@@ -56,7 +56,7 @@ class ListenersTests(SynchronousTestCase):
         listeners = EventPlugins([first, second])
         for event in (TILT, SDOWN):
             listeners.event_published(event)
-        self.assertEqual((first.heard, second.heard), ([TILT, SDOWN], [TILT, SDOWN]))
+        self.assertEqual((first.received, second.received), ([TILT, SDOWN], [TILT, SDOWN]))
 
     def test_exceptions_stay_with_their_owner(self) -> None:
         """An exception is logged under the name of its listener, and the others get the event."""
@@ -64,7 +64,7 @@ class ListenersTests(SynchronousTestCase):
         observe_log(self, events.append)
         after = Recorder()
         EventPlugins([FailingListener(), after]).event_published(SDOWN)
-        self.assertEqual(after.heard, [SDOWN])
+        self.assertEqual(after.received, [SDOWN])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(events[0]["log_namespace"], f"{__name__}.FailingListener")
         self.assertIn("+sdown master m 127.0.0.1 6379", str(events[0]["event"]))

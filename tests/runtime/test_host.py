@@ -673,8 +673,8 @@ class RealReactorTests(TestCase):
         self.host.spawn(child, script, [script, report, "a  b*"], None)
         self.assertEqual(await child.ended, 3)
         with open(report, encoding="ascii") as file:
-            told = json.load(file)
-        self.assertEqual(told, [[0, 1, 2], os.environ["PATH"], "a  b*"])
+            printed = json.load(file)
+        self.assertEqual(printed, [[0, 1, 2], os.environ["PATH"], "a  b*"])
 
     def test_not_executable(self) -> None:
         """A script that is missing or not executable raises."""

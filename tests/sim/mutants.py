@@ -714,47 +714,51 @@ def pauses_writes_for_too_long() -> list[Patch]:
 @mutant("pauses", kinds=("coordinated-failover",), seed=1)
 def does_not_unpause() -> list[Patch]:
     """After a hand-over files are rewritten and clients disconnected, but writes stay paused."""
-    from txsentinel.links import encoded_commands as phrases
+    from txsentinel.links import encoded_commands
 
-    real = phrases.finish_hand_over
-    return [(phrases, "finish_hand_over", lambda: [words for words in real() if words != ("CLIENT", "UNPAUSE")])]
+    real = encoded_commands.finish_hand_over
+    return [(encoded_commands, "finish_hand_over", lambda: [each for each in real() if each != ("CLIENT", "UNPAUSE")])]
 
 
 @mutant("clients", kinds=("coordinated-failover",), seed=1)
 def keeps_the_clients_after_a_hand_over() -> list[Patch]:
     """No client of the old master is disconnected."""
-    from txsentinel.links import encoded_commands as phrases
+    from txsentinel.links import encoded_commands
 
-    real = phrases.finish_hand_over
-    return [(phrases, "finish_hand_over", lambda: [words for words in real() if words[1:3] != ("KILL", "TYPE")])]
+    real = encoded_commands.finish_hand_over
+    return [(encoded_commands, "finish_hand_over", lambda: [each for each in real() if each[1:3] != ("KILL", "TYPE")])]
 
 
 @mutant("clients", kinds=("manual-failover",), seed=1)
 def keeps_the_subscribers_of_a_demoted_master() -> list[Patch]:
     """Only normal clients are disconnected."""
-    from txsentinel.links import encoded_commands as phrases
+    from txsentinel.links import encoded_commands
 
-    real = phrases.role_change
-    return [(phrases, "role_change", lambda change: [words for words in real(change) if words[-1] != "pubsub"])]
+    real = encoded_commands.role_change
+    return [(encoded_commands, "role_change", lambda change: [each for each in real(change) if each[-1] != "pubsub"])]
 
 
 @mutant("files", kinds=("coordinated-failover",), seed=1)
 def rewrites_no_file_after_a_hand_over() -> list[Patch]:
     """A restart would restore the old roles."""
-    from txsentinel.links import encoded_commands as phrases
+    from txsentinel.links import encoded_commands
 
-    real = phrases.finish_hand_over
-    return [(phrases, "finish_hand_over", lambda: [words for words in real() if words != ("CONFIG", "REWRITE")])]
+    real = encoded_commands.finish_hand_over
+    return [(encoded_commands, "finish_hand_over", lambda: [each for each in real() if each != ("CONFIG", "REWRITE")])]
 
 
 @mutant("files", kinds=("masters-die",), seed=1)
 def rewrites_no_file_after_a_promotion() -> list[Patch]:
     """An ordered role does not survive a restart."""
-    from txsentinel.links import encoded_commands as phrases
+    from txsentinel.links import encoded_commands
 
-    real = phrases.role_change
+    real = encoded_commands.role_change
     return [
-        (phrases, "role_change", lambda change: [words for words in real(change) if words != ("CONFIG", "REWRITE")])
+        (
+            encoded_commands,
+            "role_change",
+            lambda change: [each for each in real(change) if each != ("CONFIG", "REWRITE")],
+        )
     ]
 
 

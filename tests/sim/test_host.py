@@ -135,7 +135,7 @@ class ProcessStateTests(HostCase):
         self.assertEqual(self.servers[0].accepted, [])
         self.beta.resume()
         self.simulation.run(0.1)
-        self.assertEqual(client.client.heard, b"?")
+        self.assertEqual(client.client.received, b"?")
 
     def test_pause_for(self) -> None:
         """A pause of given length ends by itself, and does not affect a successor of the process."""
@@ -143,9 +143,9 @@ class ProcessStateTests(HostCase):
         client = self.connect()
         client.client.transport.write(b"?")
         self.simulation.run(2)
-        self.assertEqual(client.client.heard, b"")
+        self.assertEqual(client.client.received, b"")
         self.simulation.run(2)
-        self.assertEqual(client.client.heard, b"?")
+        self.assertEqual(client.client.received, b"?")
         self.beta.pause_for(3)
         self.beta.restart()
         self.beta.pause()
@@ -173,7 +173,7 @@ class ProcessStateTests(HostCase):
 
         self.beta.reactor.callLater(0, write_and_exit)
         self.simulation.run(1)
-        self.assertEqual((self.beta.exits, client.client.heard), ([99], b""))
+        self.assertEqual((self.beta.exits, client.client.received), ([99], b""))
 
     def test_fail_stop(self) -> None:
         """A failure that the program reports itself is recorded, and ends it with status 1."""

@@ -18,18 +18,18 @@ PLAN = [Fault(float(number), "reset", 1.0, number) for number in range(16)]
 class ReductionTests(SynchronousTestCase):
     """Delta debugging by itself."""
 
-    def reduced(self, *guilty: int) -> list[int]:
+    def reduced(self, *needed: int) -> list[int]:
         """Reduce sixteen faults of which these are needed together."""
 
         def fails(plan: Sequence[Fault]) -> bool:
-            return set(guilty) <= {fault.rng for fault in plan}
+            return set(needed) <= {fault.rng for fault in plan}
 
         return [fault.rng for fault in reduce_to_cause(PLAN, fails)]
 
     def test_needed_faults_remain(self) -> None:
         """Exactly the needed faults are left, in their order."""
-        for guilty in ((3,), (0, 15), (7, 8), (1, 5, 14)):
-            self.assertEqual(self.reduced(*guilty), list(guilty))
+        for needed in ((3,), (0, 15), (7, 8), (1, 5, 14)):
+            self.assertEqual(self.reduced(*needed), list(needed))
 
     def test_no_fault_at_all(self) -> None:
         """A failure without a cause among the faults needs none."""
@@ -66,7 +66,7 @@ class ReproductionTests(SynchronousTestCase):
             again = Run(outcome.seed, seconds, parse_plan(print_plan(plan)), outcome.shape, invariant_of(outcome)).all()
         self.assertEqual(invariant_of(again), invariant_of(outcome))
         self.assertLess(len(plan), len(outcome.plan))
-        told = report(again, seconds)
-        self.assertIn(f"again: python -m txsentinel.sim --seed {outcome.seed} --seconds 12", told)
-        self.assertIn("WRONG: S10", told)
-        self.assertIn("+try-failover", told)
+        printed = report(again, seconds)
+        self.assertIn(f"again: python -m txsentinel.sim --seed {outcome.seed} --seconds 12", printed)
+        self.assertIn("WRONG: S10", printed)
+        self.assertIn("+try-failover", printed)

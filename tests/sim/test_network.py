@@ -35,7 +35,7 @@ class Recorder(Protocol):
     transport: SimTransport
 
     def __init__(self) -> None:
-        self.heard = b""
+        self.received = b""
         self.chunks: list[bytes] = []
         self.made = False
         self.lost: type[BaseException] | None = None
@@ -46,7 +46,7 @@ class Recorder(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Record the data."""
-        self.heard += data
+        self.received += data
         self.chunks.append(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -180,7 +180,7 @@ class ConnectionTests(NetworkCase):
         for number in range(200):
             self.alpha.reactor.callLater(number / 1000, client.client.transport.write, b"%d," % number)
         self.simulation.run(2)
-        self.assertEqual(server.accepted[0].heard, b"".join(b"%d," % number for number in range(200)))
+        self.assertEqual(server.accepted[0].received, b"".join(b"%d," % number for number in range(200)))
 
     def test_only_bytes(self) -> None:
         """Text is refused."""
@@ -223,7 +223,7 @@ class ClosingTests(NetworkCase):
         client.client.transport.loseConnection()
         self.assertTrue(client.client.transport.disconnecting)
         self.simulation.run(1)
-        self.assertEqual(server.accepted[0].heard, b"farewell")
+        self.assertEqual(server.accepted[0].received, b"farewell")
         self.assertEqual((client.client.lost, client.ended, server.accepted[0].lost), (ConnectionDone,) * 3)
         self.assertEqual(client.stops, 1)
 
@@ -234,7 +234,7 @@ class ClosingTests(NetworkCase):
         client.client.transport.write(b"never")
         client.client.transport.abortConnection()
         self.simulation.run(1)
-        self.assertEqual(server.accepted[0].heard, b"")
+        self.assertEqual(server.accepted[0].received, b"")
         self.assertEqual((client.client.lost, server.accepted[0].lost), (ConnectionAborted, ConnectionLost))
 
     def test_writing_after_the_end(self) -> None:
@@ -373,10 +373,10 @@ class FaultTests(NetworkCase):
         for number in range(5):
             self.alpha.reactor.callLater(number, self.client.transport.write, b"%d" % number)
         self.simulation.run(30)
-        self.assertEqual(self.far.heard, b"")
+        self.assertEqual(self.far.received, b"")
         self.network.heal()
         self.simulation.run(5)
-        self.assertEqual((self.far.heard, self.client.heard), (b"01234", b"01234"))
+        self.assertEqual((self.far.received, self.client.received), (b"01234", b"01234"))
         self.assertIsNone(self.client.lost)
 
     def test_one_way_cut(self) -> None:
@@ -384,7 +384,7 @@ class FaultTests(NetworkCase):
         self.network.cut(self.beta, self.alpha, both=False)
         self.client.transport.write(b"?")
         self.simulation.run(10)
-        self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
+        self.assertEqual((self.far.received, self.client.received), (b"?", b""))
 
     def test_isolate(self) -> None:
         """An isolated machine reaches only itself, until it is healed."""
@@ -394,10 +394,10 @@ class FaultTests(NetworkCase):
         self.beta.reactor.connectTCP("127.0.0.1", 7, inner)
         self.client.transport.write(b"?")
         self.simulation.run(10)
-        self.assertEqual((self.far.heard, inner.client.made), (b"", True))
+        self.assertEqual((self.far.received, inner.client.made), (b"", True))
         self.network.heal(self.beta)
         self.simulation.run(10)
-        self.assertEqual(self.client.heard, b"?")
+        self.assertEqual(self.client.received, b"?")
 
     def test_isolated_from_new_paths(self) -> None:
         """A path first used after the isolation is blocked as well."""
@@ -439,7 +439,7 @@ class FaultTests(NetworkCase):
         self.assertEqual(self.network.half_open(self.alpha, self.beta), 1)
         self.client.transport.write(b"?")
         self.simulation.run(100)
-        self.assertEqual((self.far.lost, self.client.lost, self.client.heard), (ConnectionLost, None, b""))
+        self.assertEqual((self.far.lost, self.client.lost, self.client.received), (ConnectionLost, None, b""))
         self.assertTrue(self.connect().client.made)
 
     def test_slow_and_healed(self) -> None:
@@ -447,22 +447,22 @@ class FaultTests(NetworkCase):
         self.network.slow(self.alpha, self.beta, latency=400)
         self.client.transport.write(b"?")
         self.simulation.run(0.79)
-        self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
+        self.assertEqual((self.far.received, self.client.received), (b"?", b""))
         self.simulation.run(0.02)
-        self.assertEqual(self.client.heard, b"?")
+        self.assertEqual(self.client.received, b"?")
         self.network.clear_degradation()
         self.client.transport.write(b"!")
         self.simulation.run(0.01)
-        self.assertEqual(self.client.heard, b"?!")
+        self.assertEqual(self.client.received, b"?!")
 
     def test_loss_costs_time(self) -> None:
         """A lost segment arrives 200 ms later; none is missing."""
         self.network.lose(self.alpha, self.beta, 1.0)
         self.client.transport.write(b"?")
         self.simulation.run(0.3)
-        self.assertEqual((self.far.heard, self.client.heard), (b"?", b""))
+        self.assertEqual((self.far.received, self.client.received), (b"?", b""))
         self.simulation.run(0.3)
-        self.assertEqual(self.client.heard, b"?")
+        self.assertEqual(self.client.received, b"?")
 
 
 class FlowControlTests(NetworkCase):
@@ -479,10 +479,10 @@ class FlowControlTests(NetworkCase):
         self.far.transport.pauseProducing()
         self.client.transport.write(b"x" * 1000)
         self.simulation.run(1)
-        self.assertEqual(self.far.heard, b"")
+        self.assertEqual(self.far.received, b"")
         self.far.transport.resumeProducing()
         self.simulation.run(1)
-        self.assertEqual(len(self.far.heard), 1000)
+        self.assertEqual(len(self.far.received), 1000)
 
     def test_window(self) -> None:
         """Data beyond the kernel buffers stays with the writer, and is sent as the reader reads."""
@@ -492,7 +492,7 @@ class FlowControlTests(NetworkCase):
         self.assertEqual(self.client.transport.unsent, 2 * WINDOW)
         self.far.transport.resumeProducing()
         self.simulation.run(1)
-        self.assertEqual((self.client.transport.unsent, len(self.far.heard)), (0, 3 * WINDOW))
+        self.assertEqual((self.client.transport.unsent, len(self.far.received)), (0, 3 * WINDOW))
 
     def test_close_waits_for_the_backlog(self) -> None:
         """A connection that is closed with unsent data stays until all of it was sent."""
@@ -503,7 +503,7 @@ class FlowControlTests(NetworkCase):
         self.assertIsNone(self.client.lost)
         self.far.transport.resumeProducing()
         self.simulation.run(1)
-        self.assertEqual((self.client.lost, len(self.far.heard)), (ConnectionDone, 2 * WINDOW))
+        self.assertEqual((self.client.lost, len(self.far.received)), (ConnectionDone, 2 * WINDOW))
 
     def test_producer(self) -> None:
         """A streaming producer is paused above the high-water mark and resumed when all is sent."""

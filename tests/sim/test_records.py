@@ -23,5 +23,5 @@ class ReportedAddressTests(SynchronousTestCase):
         record.persisted.masters["m1"].config_epoch = 44
         fleet.sentinels[0].alive.core.registry.masters["m1"].config_epoch = 45
         record.master("m1").held.update({first: 42, then: 44, last: 45})
-        told = [records.may_publish(record, "m1", place) for place in (first, then, last, ("10.1.0.6", 6379))]
-        self.assertEqual(told, [True, True, False, False])
+        printed = [records.may_publish(record, "m1", place) for place in (first, then, last, ("10.1.0.6", 6379))]
+        self.assertEqual(printed, [True, True, False, False])

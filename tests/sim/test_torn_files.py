@@ -124,8 +124,8 @@ class FleetTests(SynchronousTestCase):
         before = len(target.host.exits)
         self.fleet.run(4.0)
         self.assertEqual(target.host.exits[before:], [1, 1, 1])
-        said = [line.text for line in self.fleet.lines if line.who == target.name][-1]
-        self.assertEqual(said, "Fatal error, can't open config file '/sentinel.conf': Input/output error")
+        output = [line.text for line in self.fleet.lines if line.who == target.name][-1]
+        self.assertEqual(output, "Fatal error, can't open config file '/sentinel.conf': Input/output error")
         self.fleet.run(2.0)
         self.assert_stable()
 

@@ -1,4 +1,4 @@
-"""A certificate authority of a test's own, and the configuration that its certificates go into."""
+"""A certificate authority for tests, and the configuration for its certificates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _name(words: str) -> x509.Name:
 
 
 class Authority:
-    """Signs certificates that hold for a day."""
+    """Signs certificates that are valid for a day."""
 
     def __init__(self, directory: Path, name: str = "authority") -> None:
         self.directory = directory
@@ -55,10 +55,10 @@ class Authority:
         """
         Sign a certificate for an address and a host name.
 
-        :param name: what its subject is called.
+        :param name: the common name of its subject.
         :param password: of the key; empty for none.
         :param file: the stem of the files' names; ``name`` if not given.
-        :param uri: one more name, if given, and ``uris`` still more.
+        :param uri: one more alternative name, and ``uris`` further ones.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         resources = [x509.UniformResourceIdentifier(each) for each in (uri, *uris) if each]

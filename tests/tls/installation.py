@@ -92,7 +92,7 @@ class TlsHarness(Harness):
         password: str | None = None,
         extra: Sequence[str] = (),
     ) -> RedisProcess:
-        """A data server, not yet started."""
+        """Return a data server, not yet started."""
         port = free_port() if port is None else port
         server = TlsRedis(kind, port, self.directory / f"server-{port}", replica_of, password, [*self.lines, *extra])
         server.context = self.context
@@ -110,7 +110,7 @@ class TlsHarness(Harness):
         password: str | None = None,
         extra: Sequence[str] = (),
     ) -> SentinelProcess:
-        """A Sentinel, not yet started."""
+        """Return a Sentinel, not yet started."""
         port = free_port() if port is None else port
         directory = self.directory / f"{kind}-sentinel-{port}"
         lines = [*self.lines, *extra]

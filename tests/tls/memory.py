@@ -17,7 +17,7 @@ FAR = IPv4Address("TCP", "127.0.0.1", 40_001)
 
 
 @implementer(ITCPTransport)
-class Line(StringTransport):
+class BufferedTransport(StringTransport):
     """A fake TCP transport with a buffer like that of a socket."""
 
     available_descriptors = 64 * 1024
@@ -31,34 +31,34 @@ class Line(StringTransport):
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        if self.producer is not None and len(self.value()) > self.available_descriptors and not self.held_up:
-            self.held_up = True
+        if self.producer is not None and len(self.value()) > self.available_descriptors and not self.is_full:
+            self.is_full = True
             self.producer.pauseProducing()
 
-    held_up = False
+    is_full = False
 
-    def taken(self) -> bytes:
+    def take_output(self) -> bytes:
         """Empty the buffer."""
         value = bytes(self.value())
         self.clear()
-        if self.held_up:
-            self.held_up = False
+        if self.is_full:
+            self.is_full = False
             assert self.producer is not None
             self.producer.resumeProducing()
         return value
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """As it should be."""
+        """Ignore the option."""
 
     def getTcpNoDelay(self) -> bool:
-        """As it should be."""
+        """Return True."""
         return True
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """As it should be."""
+        """Ignore the option."""
 
     def getTcpKeepAlive(self) -> bool:
-        """As it should be."""
+        """Return True."""
         return True
 
     def loseWriteConnection(self) -> None:
@@ -79,11 +79,11 @@ class Line(StringTransport):
             self.protocol.connectionLost(Failure(error or closed))
 
 
-class FarEnd:
+class TlsPeer:
     """
-    Somebody who speaks TLS with one of our protocols.
+    The TLS peer of one of our protocols.
 
-    :param server: is it the side that shows its certificate first?
+    :param server: whether it is the server side of TLS.
     """
 
     def __init__(self, context: ssl.SSLContext, server: bool = False) -> None:
@@ -91,10 +91,10 @@ class FarEnd:
         self.tls = context.wrap_bio(self._in, self._out, server_side=server)
         self.handshake_done = False
         self.problem: str | None = None
-        self.heard = b""
+        self.received = b""
         self.farewell = False
 
-    def speak(self) -> bytes:
+    def next_output(self) -> bytes:
         """Continue the handshake and read; return the bytes to send."""
         try:
             if not self.handshake_done:
@@ -105,7 +105,7 @@ class FarEnd:
                 if not chunk:
                     self.farewell = True
                     break
-                self.heard += chunk
+                self.received += chunk
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -114,26 +114,26 @@ class FarEnd:
             self.problem = self.problem or error.reason
         return self._out.read()
 
-    def listen(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Receive bytes."""
         self._in.write(data)
 
     def take(self) -> bytes:
         """Return the data received since the last call."""
-        heard, self.heard = self.heard, b""
-        return heard
+        received, self.received = self.received, b""
+        return received
 
 
-def converse(line: Line, far: FarEnd, rounds: int = 10) -> None:
+def exchange(line: BufferedTransport, far: TlsPeer, rounds: int = 10) -> None:
     """Transfer bytes in both directions until there are no more."""
     for _ in range(rounds):
-        said = far.speak()
-        if said and not line.over:
-            line.protocol.dataReceived(said)
-        answered = line.taken()
-        if answered:
-            far.listen(answered)
-        elif not said:
+        output = far.next_output()
+        if output and not line.over:
+            line.protocol.dataReceived(output)
+        reply = line.take_output()
+        if reply:
+            far.receive(reply)
+        elif not output:
             break
     if line.disconnecting or line.aborted:
         line.end()

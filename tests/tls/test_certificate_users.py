@@ -34,7 +34,7 @@ class CertificateUsersTests(SynchronousTestCase):
         self.port = free_port()
 
     def start(self, *lines: str, password: str | None = None) -> SentinelProcess:
-        """A Sentinel with a plain port, a TLS port, and some users."""
+        """Start a Sentinel with a plain port, a TLS port, and some users."""
         server = self.authority.issue("server")
         extra = [f"tls-port {self.port}", *tls_lines(self.authority, server), *USERS, *lines]
         sentinel = self.harness.sentinel("txsentinel", password=password, extra=extra)
@@ -42,7 +42,7 @@ class CertificateUsersTests(SynchronousTestCase):
         return sentinel
 
     def connect(self, client: Issued | None) -> TlsConnection:
-        """A connection by TLS."""
+        """Return a TLS connection."""
         connection = TlsConnection(self.port, client_context(self.authority, client))
         self.addCleanup(connection.close)
         return connection
@@ -79,7 +79,7 @@ class CertificateUsersTests(SynchronousTestCase):
         self.assertEqual(self.whoami(self.authority.issue("reader", uris=uris)), URI)
         self.assertEqual(self.whoami(self.authority.issue("reader", file="without")), "default")
 
-    def test_nobody(self) -> None:
+    def test_unknown_or_disabled_user(self) -> None:
         """A name of no user, or of a disabled one, does not log in, and ACL LOG and INFO record it."""
         sentinel = self.start("tls-auth-clients-user CN")
         for name in ("stranger", "retired"):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.fixture import FakeConnector, FakeTransport, Fixture
 from tests.tls.authority import Authority, Issued
-from tests.tls.memory import FarEnd
+from tests.tls.memory import TlsPeer
 from txsentinel.config.generic import GenericOptions
 from txsentinel.core.effects import Connect, Disconnect, Ping, Reconnect
 from txsentinel.core.link import LinkKind
@@ -25,7 +25,7 @@ COMMANDS = LinkKind.COMMANDS
 HELLO = pack("CLIENT", "SETNAME", "sentinel-01234567-cmd")
 
 
-class DiallingCase(SynchronousTestCase):
+class ConnectingCase(SynchronousTestCase):
     """The base of the tests: one command connection to a server with a certificate of the authority."""
 
     def setUp(self) -> None:
@@ -48,31 +48,31 @@ class DiallingCase(SynchronousTestCase):
         note = lambda level, line: self.notes.append((level, line))  # noqa: E731
         self.tls = Tls(self.fixture.host, options, note, verify_hostnames)  # type: ignore[arg-type]
 
-    def far_end(self, issued: Issued | None = None, authority: Authority | None = None) -> FarEnd:
+    def peer(self, issued: Issued | None = None, authority: Authority | None = None) -> TlsPeer:
         """Return a server that requires a certificate of ``authority`` and has ``issued``."""
         issued = issued or self.server
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(issued.certificate, issued.key)
         context.load_verify_locations((authority or self.authority).certificate)
         context.verify_mode = ssl.CERT_REQUIRED
-        return FarEnd(context, server=True)
+        return TlsPeer(context, server=True)
 
-    def dial(self) -> tuple[FakeConnector, FakeTransport]:
+    def connect(self) -> tuple[FakeConnector, FakeTransport]:
         """Connect the link by TCP."""
         self.fixture.do(Connect(self.link))
         connector = self.fixture.reactor.connectors[-1]
         return connector, connector.accept()
 
-    def converse(self, transport: FakeTransport, far: FarEnd) -> None:
+    def exchange(self, transport: FakeTransport, far: TlsPeer) -> None:
         """Transfer bytes in both directions until there are no more, or the connection is closed."""
         for _ in range(10):
-            said = transport.take_written()
-            if said:
-                far.listen(said)
-            answered = far.speak()
-            if answered and transport.connected and not transport.aborted:
-                transport.protocol.dataReceived(answered)
-            if not said and not answered:
+            output = transport.take_written()
+            if output:
+                far.receive(output)
+            reply = far.next_output()
+            if reply and transport.connected and not transport.aborted:
+                transport.protocol.dataReceived(reply)
+            if not output and not reply:
                 break
         self.fixture.run_turn()
 
@@ -83,16 +83,16 @@ class DiallingCase(SynchronousTestCase):
         return lines
 
 
-class HandshakeTests(DiallingCase):
+class HandshakeTests(ConnectingCase):
     """Tests of the handshake of links."""
 
     def test_up_after_the_handshake(self) -> None:
         """The core gets the connection, and the server its first command, after the handshake."""
-        _, transport = self.dial()
+        _, transport = self.connect()
         self.fixture.do(Ping(self.link, COMMANDS))
         self.assertEqual(self.fixture.core.take_inputs(), [])
-        far = self.far_end()
-        self.converse(transport, far)
+        far = self.peer()
+        self.exchange(transport, far)
         self.assertEqual(self.fixture.core.take_inputs(), [("up", COMMANDS, "10.0.0.1", 0)])
         self.assertEqual(far.take(), HELLO)
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
@@ -100,25 +100,25 @@ class HandshakeTests(DiallingCase):
 
     def test_one_write_per_turn(self) -> None:
         """The commands of one turn leave in one write, and replies arrive."""
-        _, transport = self.dial()
-        far = self.far_end()
-        self.converse(transport, far)
+        _, transport = self.connect()
+        far = self.peer()
+        self.exchange(transport, far)
         before = len(transport.writes)
         self.fixture.do(Ping(self.link, COMMANDS), Ping(self.link, COMMANDS))
         self.assertEqual(len(transport.writes), before + 1)
         far.take()
         far.tls.write(b"+OK\r\n+PONG\r\n")
         self.fixture.core.take_inputs()
-        self.converse(transport, far)
+        self.exchange(transport, far)
         self.assertEqual(far.take(), pack("PING") * 2)
         self.assertEqual(self.fixture.core.take_inputs(), [("ping", COMMANDS, b"PONG", 0)])
 
-    def test_untrusted(self) -> None:
+    def test_untrusted_server(self) -> None:
         """A server of another authority is a failed attempt each ping period, and one line in the log."""
-        stranger = Authority(Path(self.mktemp()).absolute(), "stranger").issue("server")
-        connector, transport = self.dial()
+        other_client = Authority(Path(self.mktemp()).absolute(), "stranger").issue("server")
+        connector, transport = self.connect()
         for attempt in range(1, 4):
-            self.converse(transport, self.far_end(stranger))
+            self.exchange(transport, self.peer(other_client))
             now = self.fixture.host.now()
             problem = "error:SSL routines::certificate verify failed"
             self.assertEqual(self.fixture.core.take_inputs(), [("down", COMMANDS, problem, now)])
@@ -126,15 +126,15 @@ class HandshakeTests(DiallingCase):
             self.fixture.pass_time(1000)
             self.assertEqual(connector.attempts, attempt + 1)
             transport = connector.accept()
-        self.converse(transport, self.far_end())
+        self.exchange(transport, self.peer())
         self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["up"])
 
-    def test_not_trusted(self) -> None:
+    def test_untrusted_client(self) -> None:
         """A server that refuses the own certificate reports it after the handshake, which causes one line."""
         other = Authority(Path(self.mktemp()).absolute(), "other")
-        connector, transport = self.dial()
+        connector, transport = self.connect()
         for attempt in (1, 2):
-            self.converse(transport, self.far_end(authority=other))
+            self.exchange(transport, self.peer(authority=other))
             self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["up", "down"])
             self.assertEqual(len(self.lines()), 1 if attempt == 1 else 0)
             self.fixture.pass_time(1000)
@@ -142,7 +142,7 @@ class HandshakeTests(DiallingCase):
 
     def test_plain_server(self) -> None:
         """A server without TLS fails the handshake."""
-        _, transport = self.dial()
+        _, transport = self.connect()
         transport.protocol.dataReceived(b"-ERR Protocol error: unbalanced quotes in request\r\n")
         self.fixture.run_turn()
         self.assertEqual(self.lines(), ["No TLS connection to 10.0.0.9:6379: error:SSL routines::wrong version number"])
@@ -150,7 +150,7 @@ class HandshakeTests(DiallingCase):
 
     def test_silent_server(self) -> None:
         """A handshake has as much time as a connection: two ping periods."""
-        connector, transport = self.dial()
+        connector, transport = self.connect()
         self.fixture.pass_time(2000)
         self.assertTrue(transport.aborted)
         self.assertEqual(self.lines(), [f"No TLS connection to 10.0.0.9:6379: the handshake took too long{NO_ANSWER}"])
@@ -161,7 +161,7 @@ class HandshakeTests(DiallingCase):
 
     def test_hanging_up(self) -> None:
         """A connection that is closed during the handshake is logged only the second time in a row."""
-        connector, transport = self.dial()
+        connector, transport = self.connect()
         for attempt in (1, 2, 3):
             transport.lost(ConnectionLost())
             self.assertEqual(len(self.lines()), 1 if attempt == 2 else 0, attempt)
@@ -179,8 +179,8 @@ class HandshakeTests(DiallingCase):
 
     def test_lost(self) -> None:
         """An established connection that is lost is made again, without a line about TLS."""
-        connector, transport = self.dial()
-        self.converse(transport, self.far_end())
+        connector, transport = self.connect()
+        self.exchange(transport, self.peer())
         self.fixture.core.take_inputs()
         transport.lost(ConnectionLost())
         self.assertEqual([each[0] for each in self.fixture.core.take_inputs()], ["down"])
@@ -189,8 +189,8 @@ class HandshakeTests(DiallingCase):
 
     def test_recycling(self) -> None:
         """Reconnect reports the loss with the given reason."""
-        connector, transport = self.dial()
-        self.converse(transport, self.far_end())
+        connector, transport = self.connect()
+        self.exchange(transport, self.peer())
         self.fixture.core.take_inputs()
         self.fixture.do(Reconnect(self.link, COMMANDS, "no answer"))
         self.fixture.run_turn()
@@ -198,39 +198,39 @@ class HandshakeTests(DiallingCase):
         self.fixture.run_turn()
         self.assertEqual((connector.attempts, self.lines()), (2, []))
 
-    def test_given_up_meanwhile(self) -> None:
+    def test_closed_during_handshake(self) -> None:
         """A link that is closed during its handshake reports nothing."""
-        _, transport = self.dial()
+        _, transport = self.connect()
         self.link.closed = True
         self.fixture.do(Disconnect(self.link))
-        far = self.far_end()
-        self.converse(transport, far)
+        far = self.peer()
+        self.exchange(transport, far)
         self.assertTrue(transport.aborted)
         self.assertEqual((self.fixture.core.take_inputs(), far.take(), self.lines()), ([], b"", []))
         self.assertEqual(self.fixture.reactor.getDelayedCalls(), [])
 
     def test_stopping(self) -> None:
         """The pool stops when its last connection is closed, without waiting for a close_notify."""
-        _, transport = self.dial()
-        far = self.far_end()
-        self.converse(transport, far)
+        _, transport = self.connect()
+        far = self.peer()
+        self.exchange(transport, far)
         far.tls.write(b"+OK\r\n")
-        self.converse(transport, far)
+        self.exchange(transport, far)
         stopped = self.fixture.pool.stop()
         self.assertTrue(transport.disconnecting)
         self.fixture.run_turn()
         self.successResultOf(stopped)
 
 
-class NameTests(DiallingCase):
+class NameTests(ConnectingCase):
     """Tests of ``--tls-verify-hostnames``."""
 
     def reached(self, address: Address, verify: bool = True) -> bool:
         """Return whether the server is accepted as the one with this address."""
         self.link.address = address
         self.secure(verify)
-        _, transport = self.dial()
-        self.converse(transport, self.far_end())
+        _, transport = self.connect()
+        self.exchange(transport, self.peer())
         return [each[0] for each in self.fixture.core.take_inputs()] == ["up"]
 
     def test_not_checked_by_default(self) -> None:

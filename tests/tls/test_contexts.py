@@ -54,7 +54,7 @@ class ContextCase(SynchronousTestCase):
 class RefusalTests(ContextCase):
     """Tests of the error lines, which are those of the C Sentinels."""
 
-    def test_nothing_wrong(self) -> None:
+    def test_minimal_configuration(self) -> None:
         """A certificate, its key and an authority are enough; the authority is needed only for verification."""
         load_contexts(self.options)
         load_contexts(self.configured(self.issued, tls_ca_cert_file="", tls_auth_clients="no"))
@@ -240,7 +240,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(loaded.generic.tls_auto_reload_interval, interval)
 
 
-class Machine:
+class FakeHost:
     """The part of a host that the start of TLS uses."""
 
     def __init__(self) -> None:
@@ -257,11 +257,11 @@ class ActivationTests(ContextCase):
     def support(self, options: GenericOptions) -> TlsSupport:
         """Return a support that is not active yet."""
         self.notes: list[tuple[Level, str]] = []
-        self.machine = Machine()
+        self.machine = FakeHost()
         note = lambda level, line: self.notes.append((level, line))  # noqa: E731
         return TlsSupport(self.machine, options, note)  # type: ignore[arg-type]
 
-    def test_who_wants_it(self) -> None:
+    def test_directives_that_activate_tls(self) -> None:
         """A TLS port, TLS links and ``tls-cluster`` all activate TLS."""
         self.assertFalse(wants_tls(GenericOptions()))
         for directive in ({"tls_port": 1}, {"tls_replication": True}, {"tls_cluster": True}):

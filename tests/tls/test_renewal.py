@@ -16,14 +16,14 @@ from txsentinel.tls.errors import BadTls
 from txsentinel.tls.renewal import INTERVAL, KEPT, RENEWED, Renewal
 
 
-class Threads(Clock):
+class ThreadedClock(Clock):
     """A reactor whose threads work when a test demands it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waiting: list[Callable[[], object]] = []
 
-    def getThreadPool(self) -> Threads:
+    def getThreadPool(self) -> ThreadedClock:
         """Return the thread pool."""
         return self
 
@@ -50,11 +50,11 @@ class Threads(Clock):
             self.waiting.pop(0)()
 
 
-class Machine:
+class FakeHost:
     """The part of a host that renewal uses."""
 
     def __init__(self) -> None:
-        self.reactor = Threads()
+        self.reactor = ThreadedClock()
         self.failures: list[str] = []
 
     def fail_stop(self, failure: Failure, what: str) -> None:
@@ -71,13 +71,13 @@ class RenewalTests(SynchronousTestCase):
         self.certificate, self.key = directory / "certificate", directory / "key"
         self.write(self.certificate, "old")
         self.write(self.key, "old")
-        self.machine = Machine()
+        self.machine = FakeHost()
         self.notes: list[tuple[Level, str]] = []
         self.contexts: list[Any] = []
         self.loads = 0
-        self.renewal = self.watching()
+        self.renewal = self.start_renewal()
 
-    def watching(self, interval: float = INTERVAL) -> Renewal:
+    def start_renewal(self, interval: float = INTERVAL) -> Renewal:
         """Start a renewal."""
         renewal = Renewal(
             self.machine,  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ class RenewalTests(SynchronousTestCase):
         self.pass_time(3)
         self.assertEqual(len(self.contexts), 1)
 
-    def test_one_after_the_other(self) -> None:
+    def test_partial_replacement(self) -> None:
         """The files are not read between the replacement of the certificate and that of the key."""
         self.write(self.certificate, "new")
         self.pass_time()
@@ -133,7 +133,7 @@ class RenewalTests(SynchronousTestCase):
         self.pass_time(2)
         self.assertEqual((self.contexts, self.notes), ([("new", "new")], [(Level.NOTICE, RENEWED)]))
 
-    def test_useless(self) -> None:
+    def test_unusable_files(self) -> None:
         """Unusable files are logged once, with the reason; the previous contexts stay in use."""
         self.write(self.certificate, "new")
         self.pass_time(5)
@@ -182,7 +182,7 @@ class RenewalTests(SynchronousTestCase):
     def test_never_by_itself(self) -> None:
         """With an interval of 0 the files are read on request only."""
         self.renewal.stop()
-        self.renewal = self.watching(0)
+        self.renewal = self.start_renewal(0)
         self.assertEqual(self.machine.reactor.getDelayedCalls(), [])
         self.write(self.certificate, "new")
         self.write(self.key, "new")
@@ -190,7 +190,7 @@ class RenewalTests(SynchronousTestCase):
         self.machine.reactor.work()
         self.assertEqual(self.contexts, [("new", "new")])
 
-    def test_our_own_mistakes(self) -> None:
+    def test_unexpected_exception(self) -> None:
         """An unexpected exception ends the process, because certificates could expire unnoticed."""
 
         def broken() -> Any:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.server.harness import ServerHarness
 from tests.tls.authority import Authority, Issued
 from tests.tls.installation import client_context
-from tests.tls.memory import FarEnd, Line, converse
+from tests.tls.memory import BufferedTransport, TlsPeer, exchange
 from txsentinel.config.generic import BufferLimit, GenericOptions
 from txsentinel.model.events import Level
 from txsentinel.tls.contexts import load_contexts
@@ -47,27 +47,27 @@ class ServingCase(SynchronousTestCase):
         self.tls = Tls(self.harness.host, self.options, note)  # type: ignore[arg-type]
         self.factory = self.tls.listening(self.harness.factory)
 
-    def accept(self) -> Line:
+    def accept(self) -> BufferedTransport:
         """Connect to the port."""
-        line = Line()
+        line = BufferedTransport()
         line.protocol = self.factory.buildProtocol(line.getPeer())
         line.protocol.makeConnection(line)
         return line
 
-    def connect(self, context: ssl.SSLContext) -> tuple[Line, FarEnd]:
+    def connect(self, context: ssl.SSLContext) -> tuple[BufferedTransport, TlsPeer]:
         """Connect a client, and make the handshake if it is accepted."""
-        line, far = self.accept(), FarEnd(context)
-        converse(line, far)
+        line, far = self.accept(), TlsPeer(context)
+        exchange(line, far)
         return line, far
 
-    def trusted(self) -> tuple[Line, FarEnd]:
+    def trusted(self) -> tuple[BufferedTransport, TlsPeer]:
         """Connect a client with a certificate of the authority."""
         return self.connect(client_context(self.authority, self.client))
 
-    def ask(self, line: Line, far: FarEnd, *words: str) -> bytes:
+    def ask(self, line: BufferedTransport, far: TlsPeer, *words: str) -> bytes:
         """Return the reply to one command."""
         far.tls.write(pack(*words))
-        converse(line, far)
+        exchange(line, far)
         return far.take()
 
     def lines(self, level: Level = Level.WARNING) -> list[str]:
@@ -98,10 +98,10 @@ class CertificateTests(ServingCase):
 
     def test_of_another_authority(self) -> None:
         """A certificate of another authority is refused, also if none is required."""
-        stranger = Authority(Path(self.mktemp()).absolute(), "stranger").issue("client")
+        other_client = Authority(Path(self.mktemp()).absolute(), "stranger").issue("client")
         for word in ("yes", "optional"):
             self.open(tls_auth_clients=word)
-            line, _ = self.connect(client_context(self.authority, stranger))
+            line, _ = self.connect(client_context(self.authority, other_client))
             self.assertTrue(line.over, word)
             self.assertIn("certificate verify failed", "".join(self.lines()), word)
 
@@ -112,7 +112,7 @@ class CertificateTests(ServingCase):
             line, far = self.connect(client_context(self.authority, None))
             self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n", word)
 
-    def test_we_are_not_trusted(self) -> None:
+    def test_untrusted_server(self) -> None:
         """A client that does not trust the server disconnects, with one line."""
         other = Authority(Path(self.mktemp()).absolute(), "other")
         line, far = self.connect(client_context(other, self.client))
@@ -149,9 +149,9 @@ class CertificateTests(ServingCase):
             context = client_context(self.authority, self.client)
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             _, far = self.connect(context)
-            line, again = self.accept(), FarEnd(context)
+            line, again = self.accept(), TlsPeer(context)
             again.tls.session = far.tls.session
-            converse(line, again)
+            exchange(line, again)
             self.assertEqual((self.ask(line, again, "PING"), again.tls.session_reused), (b"+PONG\r\n", caching))
 
 
@@ -182,8 +182,8 @@ class MappingTests(ServingCase):
     def test_uri(self) -> None:
         """A URI among the alternative names selects the user as well."""
         self.client = self.authority.issue("app", uri="spiffe://db/app")
-        said = self.whoami("on", name="spiffe://db/app", tls_auth_clients_user="URI")
-        self.assertEqual(said, b"$15\r\nspiffe://db/app\r\n")
+        output = self.whoami("on", name="spiffe://db/app", tls_auth_clients_user="URI")
+        self.assertEqual(output, b"$15\r\nspiffe://db/app\r\n")
 
     def test_without_certificate(self) -> None:
         """A client without a certificate begins as ``default``."""
@@ -192,7 +192,7 @@ class MappingTests(ServingCase):
         self.assertEqual(self.ask(line, far, "ACL", "WHOAMI"), b"$7\r\ndefault\r\n")
 
 
-class ConversationTests(ServingCase):
+class TlsConnectionTests(ServingCase):
     """Tests of TLS connections."""
 
     def test_plain_bytes(self) -> None:
@@ -200,7 +200,7 @@ class ConversationTests(ServingCase):
         line = self.accept()
         line.protocol.dataReceived(b"PING\r\n")
         self.assertTrue(line.disconnecting)
-        self.assertNotIn(b"PONG", line.taken())
+        self.assertNotIn(b"PONG", line.take_output())
         line.end()
         self.assertEqual(
             self.lines(), [f"Error accepting a client connection: error:SSL routines::wrong version number {FROM}"]
@@ -214,7 +214,7 @@ class ConversationTests(ServingCase):
             line.end()
         self.assertLessEqual(len(self.lines()), MAX_LOG_LINES)
 
-    def test_silence(self) -> None:
+    def test_handshake_timeout(self) -> None:
         """A handshake that exceeds its timeout is closed, with one line."""
         line = self.accept()
         self.assertEqual(len(self.harness.context.clients), 1)
@@ -240,7 +240,7 @@ class ConversationTests(ServingCase):
         self.open(maxclients=1)
         line, far = self.trusted()
         late = self.accept()
-        self.assertEqual((late.aborted, late.taken()), (True, b""))
+        self.assertEqual((late.aborted, late.take_output()), (True, b""))
         late.end()
         self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
         self.assertEqual(self.notes, [])
@@ -249,27 +249,27 @@ class ConversationTests(ServingCase):
         """A long pipeline is answered completely and in order."""
         line, far = self.trusted()
         far.tls.write(b"".join(pack("PING", str(number)) for number in range(5_000)))
-        converse(line, far, 100)
+        exchange(line, far, 100)
         self.assertEqual(far.take(), b"".join(b"$%d\r\n%d\r\n" % (len(str(n)), n) for n in range(5_000)))
 
     def test_closing(self) -> None:
         """QUIT is answered, close_notify is sent, and the connection is closed without waiting for the client's."""
         line, far = self.trusted()
         far.tls.write(pack("QUIT"))
-        line.protocol.dataReceived(far.speak())
+        line.protocol.dataReceived(far.next_output())
         self.assertTrue(line.disconnecting)
-        far.listen(line.taken())
-        far.speak()
+        far.receive(line.take_output())
+        far.next_output()
         self.assertEqual((far.take(), far.farewell), (b"+OK\r\n", True))
 
-    def test_farewell_of_the_client(self) -> None:
+    def test_close_notify_of_the_client(self) -> None:
         """A close_notify of the client ends its connection."""
         line, far = self.trusted()
         try:
             far.tls.unwrap()
         except ssl.SSLWantReadError:
             pass
-        line.protocol.dataReceived(far.speak())
+        line.protocol.dataReceived(far.next_output())
         self.assertTrue(line.disconnecting)
         line.end()
         self.assertEqual(len(self.harness.context.clients), 0)
@@ -278,7 +278,7 @@ class ConversationTests(ServingCase):
 class SlowReaderTests(ServingCase):
     """Tests of the output limits with TLS."""
 
-    def stalled(self) -> tuple[Line, FarEnd]:
+    def stalled(self) -> tuple[BufferedTransport, TlsPeer]:
         """Return a subscriber whose network accepts no more output."""
         line, far = self.trusted()
         self.assertIn(b"subscribe", self.ask(line, far, "SUBSCRIBE", "news"))
@@ -295,10 +295,10 @@ class SlowReaderTests(ServingCase):
         self.assertGreater(client.connection.unsent, 400_000)
         self.assertLess(len(line.value()), 3 * line.available_descriptors)
         for _ in range(100):
-            far.listen(line.taken())
-            far.speak()
-        heard = far.take()
-        self.assertEqual([heard.count(payload.encode()) for payload in payloads], [1] * 100)
+            far.receive(line.take_output())
+            far.next_output()
+        received = far.take()
+        self.assertEqual([received.count(payload.encode()) for payload in payloads], [1] * 100)
         self.assertEqual(client.connection.unsent, 0)
 
     def test_hard_limit(self) -> None:
@@ -326,22 +326,22 @@ class SlowReaderTests(ServingCase):
         size = len(self.ask(line, far, "SENTINEL", "MASTERS"))
         count = 4 * 1024 * 1024 // size
         far.tls.write(question * count)
-        line.protocol.dataReceived(far.speak())
+        line.protocol.dataReceived(far.next_output())
         self.assertEqual(line.producerState, "paused")
-        heard = 0
+        received = 0
         for _ in range(4 * count):
-            far.listen(line.taken())
-            far.speak()
-            heard += len(far.take())
-            if heard == size * count:
+            far.receive(line.take_output())
+            far.next_output()
+            received += len(far.take())
+            if received == size * count:
                 break
-        self.assertEqual((heard, line.producerState), (size * count, "producing"))
+        self.assertEqual((received, line.producerState), (size * count, "producing"))
 
 
 class NewCertificateTests(ServingCase):
     """Tests of certificates that are replaced at run time."""
 
-    def subject(self, far: FarEnd) -> str:
+    def subject(self, far: TlsPeer) -> str:
         """Return the name in the server's certificate."""
         shown = far.tls.getpeercert(True)
         assert shown is not None

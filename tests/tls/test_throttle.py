@@ -6,12 +6,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.installation import client_context
-from tests.tls.memory import FarEnd, Line, converse
+from tests.tls.memory import BufferedTransport, TlsPeer, exchange
 from tests.tls.test_serving import ServingCase
 from txsentinel.tls.throttle import HANDSHAKE_SECONDS_PER_TURN, RECOVERY, HandshakeThrottle
 
 
-class TurnstileTests(SynchronousTestCase):
+class HandshakeThrottleTests(SynchronousTestCase):
     """Tests with steps of a known duration."""
 
     def setUp(self) -> None:
@@ -19,7 +19,7 @@ class TurnstileTests(SynchronousTestCase):
         self.throttle = HandshakeThrottle(self.clock)
         self.taken: list[int] = []
 
-    def come(self, number: int, seconds: float = HANDSHAKE_SECONDS_PER_TURN / 3.9) -> None:
+    def request_step(self, number: int, seconds: float = HANDSHAKE_SECONDS_PER_TURN / 3.9) -> None:
         """Request a step of that duration."""
 
         def step() -> None:
@@ -34,15 +34,15 @@ class TurnstileTests(SynchronousTestCase):
     def test_few(self) -> None:
         """No step waits within the limit."""
         for number in range(4):
-            self.come(number)
+            self.request_step(number)
         self.assertEqual((self.taken, self.clock.getDelayedCalls()), ([0, 1, 2, 3], []))
 
     def test_many(self) -> None:
         """The others execute their turns, in order, a budget at a time, with room for everything else in between."""
         for number in range(13):
-            self.come(number)
+            self.request_step(number)
         turns = [len(self.taken)]
-        while self.clock.calls:  # which the clock itself would do all in one go
+        while self.clock.calls:  # which the clock itself would do at once
             call = self.clock.calls.pop(0)
             call.func(*call.args)
             turns.append(len(self.taken))
@@ -51,9 +51,9 @@ class TurnstileTests(SynchronousTestCase):
     def test_late(self) -> None:
         """A step that is requested while others wait is queued after them."""
         for number in range(6):
-            self.come(number)
+            self.request_step(number)
         self.clock.rightNow += 10 * RECOVERY
-        self.come(6)
+        self.request_step(6)
         self.assertEqual(self.taken, [0, 1, 2, 3])
         self.clock.advance(0)
         self.assertEqual(self.taken, [0, 1, 2, 3, 4, 5, 6])
@@ -61,9 +61,9 @@ class TurnstileTests(SynchronousTestCase):
     def test_later(self) -> None:
         """The spent time is reset soon."""
         for number in range(4):
-            self.come(number)
+            self.request_step(number)
         self.clock.advance(2 * RECOVERY)
-        self.come(4)
+        self.request_step(4)
         self.assertEqual(self.taken, [0, 1, 2, 3, 4])
 
     def test_exceptions(self) -> None:
@@ -72,18 +72,18 @@ class TurnstileTests(SynchronousTestCase):
         def broken() -> None:
             raise ZeroDivisionError
 
-        self.come(0, 2 * HANDSHAKE_SECONDS_PER_TURN)
+        self.request_step(0, 2 * HANDSHAKE_SECONDS_PER_TURN)
         self.throttle.queue(broken)
-        self.come(1)
+        self.request_step(1)
         self.assertRaises(ZeroDivisionError, self.clock.advance, 0)
         self.clock.advance(0)
         self.assertEqual(self.taken, [0, 1])
 
 
-class CrowdTests(ServingCase):
+class WaitingClientTests(ServingCase):
     """Tests with clients whose handshakes wait."""
 
-    def multiplexer(self) -> tuple[Line, FarEnd]:
+    def waiting_client(self) -> tuple[BufferedTransport, TlsPeer]:
         """Connect a client, and send its first bytes, when the limit of this turn is reached."""
         self.harness.host.reactor.advance(2 * RECOVERY)
         early = self.accept()
@@ -91,23 +91,23 @@ class CrowdTests(ServingCase):
         tls = early.protocol
         self.assertTrue(tls._throttle.try_acquire())
         tls._throttle.execute(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * HANDSHAKE_SECONDS_PER_TURN))
-        line, far = self.accept(), FarEnd(client_context(self.authority, self.client))
-        line.protocol.dataReceived(far.speak())
-        self.assertEqual((line.producerState, line.taken()), ("paused", b""))
+        line, far = self.accept(), TlsPeer(client_context(self.authority, self.client))
+        line.protocol.dataReceived(far.next_output())
+        self.assertEqual((line.producerState, line.take_output()), ("paused", b""))
         return line, far
 
     def test_waiting(self) -> None:
         """It is read no further while it waits, and is served later."""
-        line, far = self.multiplexer()
+        line, far = self.waiting_client()
         self.harness.host.reactor.advance(0)
         self.assertEqual(line.producerState, "producing")
-        converse(line, far)
+        exchange(line, far)
         self.assertEqual(self.ask(line, far, "PING"), b"+PONG\r\n")
 
     def test_leaving(self) -> None:
         """A client that disconnects while it waits is not processed."""
-        line, _ = self.multiplexer()
+        line, _ = self.waiting_client()
         line.end()
         self.harness.host.reactor.advance(0)
         self.assertEqual(line.producerState, "paused")
-        self.assertFalse(line.taken().startswith(b"\x16"), "it was greeted")
+        self.assertFalse(line.take_output().startswith(b"\x16"), "it was greeted")

@@ -1,4 +1,4 @@
-"""TLS with the programs of others: ``redis-cli``, ``redis-server`` and ``redis-sentinel``."""
+"""TLS with real programs: ``redis-cli``, ``redis-server`` and ``redis-sentinel``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.tls.authority import Authority, Issued
 from tests.tls.installation import TlsConnection, TlsHarness, client_context, tls_lines
 
 SECONDS = 30.0
-"""Deadline for what takes far less unless something is wrong."""
+"""Timeout for all that real processes do in much less time."""
 
 
 def needs_tls(program: str, *words: str) -> str:
-    """The path of a Redis program; skip where there is none, or one that was built without TLS."""
+    """Return the path of a Redis program; skip if there is none, or one that was built without TLS."""
     path = shutil.which(program)
     if path is None:
         raise SkipTest(f"not on this machine: {program}")
@@ -32,7 +32,7 @@ def needs_tls(program: str, *words: str) -> str:
 
 
 def subject(port: int, context: ssl.SSLContext) -> str:
-    """Whose certificate is shown on a port."""
+    """Return the subject of the certificate on a port."""
     with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as secured:
         shown = secured.getpeercert(True)
     assert shown is not None
@@ -51,7 +51,7 @@ class PortTests(SynchronousTestCase):
         self.port = free_port()
 
     def sentinel(self, *lines: str) -> SentinelProcess:
-        """Not yet started."""
+        """Return a Sentinel, not yet started."""
         return self.harness.sentinel(
             "txsentinel",
             monitor=[("mymaster", "127.0.0.1", 1, 1)],
@@ -59,7 +59,7 @@ class PortTests(SynchronousTestCase):
         )
 
     def redis_cli(self, *words: str, client: Issued | None = None, authority: Authority | None = None) -> str:
-        """What redis-cli prints, on either stream."""
+        """Return the output of redis-cli, of both streams."""
         program = needs_tls("redis-cli", "--help")
         line = [program, "-p", str(self.port), "--tls", "--cacert", str((authority or self.authority).certificate)]
         if client is not None:
@@ -71,12 +71,14 @@ class PortTests(SynchronousTestCase):
         """redis-cli is served over TLS exactly if both sides trust each other."""
         sentinel = self.sentinel()
         sentinel.start()
-        stranger = Authority(self.harness.directory / "other", "other")
+        other_authority = Authority(self.harness.directory / "other", "other")
         self.assertEqual(self.redis_cli("PING", client=self.client), "PONG\n")
         self.assertIn("mymaster", self.redis_cli("SENTINEL", "MASTERS", client=self.client))
         self.assertNotIn("PONG", self.redis_cli("PING"))
-        self.assertNotIn("PONG", self.redis_cli("PING", client=stranger.issue("stranger")))
-        self.assertIn("certificate verify failed", self.redis_cli("PING", client=self.client, authority=stranger))
+        self.assertNotIn("PONG", self.redis_cli("PING", client=other_authority.issue("other")))
+        self.assertIn(
+            "certificate verify failed", self.redis_cli("PING", client=self.client, authority=other_authority)
+        )
         with socket.create_connection(("127.0.0.1", self.port), 5) as plain:
             plain.sendall(b"PING\r\n")
             self.assertEqual(plain.recv(100), b"")
@@ -88,7 +90,7 @@ class PortTests(SynchronousTestCase):
         self.assertNotIn("Traceback", log)
 
     def test_new_certificate_by_signal(self) -> None:
-        """SIGHUP has new files taken over; connections live on; files of no use change nothing."""
+        """SIGHUP loads new files; connections continue; unusable files change nothing."""
         sentinel = self.sentinel("tls-auto-reload-interval 0")
         sentinel.start()
         context = client_context(self.authority, self.client)
@@ -105,7 +107,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(old.call("PING"), "PONG")
 
     def test_new_certificate_by_itself(self) -> None:
-        """Files that change are taken over without anybody asking."""
+        """Changed files are loaded without a request."""
         self.sentinel("tls-auto-reload-interval 1").start()
         context = client_context(self.authority, self.client)
         renewed = self.authority.issue("renewed")
@@ -116,7 +118,7 @@ class PortTests(SynchronousTestCase):
         wait_for(lambda: subject(self.port, context) == "CN=renewed", SECONDS, "the new certificate")
 
     def test_refused_start(self) -> None:
-        """What is wrong is in the log, and the exit status is 1."""
+        """The error is in the log, and the exit status is 1."""
         self.server = Issued(self.server.certificate, self.client.key)
         sentinel = self.sentinel()
         sentinel.start(ready=False)
@@ -131,7 +133,7 @@ class PortTests(SynchronousTestCase):
         )
 
     def test_taken_port(self) -> None:
-        """A TLS port that is taken ends the start with a line of its own."""
+        """A TLS port that is in use ends the start with its own error line."""
         with socket.socket() as squatter:
             squatter.bind(("127.0.0.1", self.port))
             squatter.listen()
@@ -142,10 +144,10 @@ class PortTests(SynchronousTestCase):
 
 
 class InstallationTests(SynchronousTestCase):
-    """Nobody speaks anything but TLS."""
+    """TLS on all connections."""
 
     def test_failover(self) -> None:
-        """Three of ours and a redis-sentinel lose a master and agree on the next, wherever they ask by TLS."""
+        """Three Sentinels of ours and a redis-sentinel lose a master and agree on the next one, all by TLS."""
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
@@ -168,19 +170,19 @@ class InstallationTests(SynchronousTestCase):
                 self.assertIn("+switch-master mymaster", sentinel.log_text(), sentinel.name)
                 self.assertNotIn("Traceback", sentinel.log_text(), sentinel.name)
 
-    def test_impostors(self) -> None:
-        """A server that cannot prove to be the one that was dialled is never up, and the log says why."""
+    def test_unauthenticated_servers(self) -> None:
+        """A server that cannot authenticate as the expected one is never up, and the log has the reason."""
         if missing("redis"):
             raise SkipTest(missing("redis"))
         needs_tls("redis-cli", "--help")
         harness = TlsHarness()
         with harness:
-            stranger = Authority(harness.directory / "other", "other")
-            impostor = harness.redis(extra=[*tls_lines(harness.authority, stranger.issue("x")), "tls-auth-clients no"])
-            impostor.context = client_context(stranger, None)  # type: ignore[attr-defined]
-            elsewhere = harness.redis(extra=tls_lines(harness.authority, harness.authority.issue("y", ip="127.0.0.9")))
-            honest = harness.redis()
-            servers = {"impostor": impostor, "elsewhere": elsewhere, "honest": honest}
+            other = Authority(harness.directory / "other", "other")
+            untrusted = harness.redis(extra=[*tls_lines(harness.authority, other.issue("x")), "tls-auth-clients no"])
+            untrusted.context = client_context(other, None)  # type: ignore[attr-defined]
+            other_name = harness.redis(extra=tls_lines(harness.authority, harness.authority.issue("y", ip="127.0.0.9")))
+            valid = harness.redis()
+            servers = {"other-authority": untrusted, "other-name": other_name, "valid": valid}
             for server in servers.values():
                 server.start()
             sentinel = harness.sentinel(
@@ -191,13 +193,13 @@ class InstallationTests(SynchronousTestCase):
             sentinel.command_line().append("--tls-verify-hostnames")
             sentinel.start()
             for name, reason in (
-                ("impostor", "error:SSL routines::certificate verify failed"),
-                ("elsewhere", "its certificate is not for 127.0.0.1"),
+                ("other-authority", "error:SSL routines::certificate verify failed"),
+                ("other-name", "its certificate is not for 127.0.0.1"),
             ):
                 down = f"+sdown master {name} "
                 wait_for(lambda down=down: down in sentinel.log_text(), SECONDS, down)  # type: ignore[misc]
                 line = f"No TLS connection to 127.0.0.1:{servers[name].port}: {reason}\n"
                 self.assertIn(sentinel.log_text().count(line), (1, 2), "one per connection, not per attempt")
-            fields = sentinel.call("SENTINEL", "MASTER", "honest")
+            fields = sentinel.call("SENTINEL", "MASTER", "valid")
             assert isinstance(fields, list)
             self.assertEqual(fields[fields.index("flags") + 1], "master")

@@ -1,5 +1,5 @@
 """
-Run the Sentinel test suites of Redis and Valkey, in Tcl, with this Sentinel in place of theirs.
+Run the Sentinel test suites of Redis and Valkey, in Tcl, with this Sentinel instead of theirs.
 
 The sources are those of ``--source``, or are fetched from Debian's source packages into ``build/upstream``. Each
 suite runs in a copy of its ``tests`` directory in which ``src`` holds links to a server installed here and a launcher
@@ -25,7 +25,7 @@ from txsentinel.demo.programs import COMPILED, SOURCE, BinaryMissing, sentinel_c
 DIRECTORY: Final = SOURCE / "build" / "upstream"
 
 CONFIG: Final = "CONFIG"
-"""Stands in the command line where the suite puts the configuration file."""
+"""Placeholder in the command line for the configuration file of the suite."""
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _PASSED: Final = re.compile(r"\d\d:\d\d:\d\d> .*(: |\s)OK")
@@ -35,14 +35,14 @@ _FAILED: Final = re.compile(r"FAILED: |ERROR: |WARNING: Aborting|\*\*\* Crash re
 
 @dataclass
 class Outcome:
-    """What one run of a suite came to."""
+    """The result of one run of a suite."""
 
     name: str
     status: int = 1
     """The exit status of the suite."""
 
     passed: int = 0
-    """Tests that passed; a unit is left at its first failed one."""
+    """Number of tests that passed; a unit ends at its first failed one."""
 
     units: int = 0
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Outcome:
     _unit_failed: bool = False
 
     def read(self, line: str) -> None:
-        """Count what a line of the suite's output says."""
+        """Count the results in a line of the suite's output."""
         if line.startswith("Testing unit: "):
             self.units += 1
             self._unit_failed = False
@@ -68,13 +68,13 @@ class Outcome:
             self.passed += 1
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether everything passed."""
         return self.status == 0 and not self.failures and self.passed > 0
 
     def __str__(self) -> str:
-        """One line for people."""
-        verdict = "passed" if self.whole else f"FAILED ({len(self.failures)} failures, exit status {self.status})"
+        """Return one line for readers."""
+        verdict = "passed" if self.complete else f"FAILED ({len(self.failures)} failures, exit status {self.status})"
         return f"{self.name}: {self.passed} tests in {self.units} units {verdict}, {self.seconds:.0f} s"
 
 
@@ -101,7 +101,7 @@ def prepare(tree: Path, kind: str, sentinel: str, into: Path) -> None:
 
 
 def run(into: Path, outcome: Outcome, single: list[str]) -> None:
-    """Run the suite that was prepared in ``into``, print what it prints, and count."""
+    """Run the suite that was prepared in ``into``, print its output, and count."""
     tclsh = next((found for name in ("tclsh8.6", "tclsh") if (found := shutil.which(name))), None)
     if tclsh is None:
         raise BinaryMissing("no tclsh: the suites are written in Tcl (the package is named tcl)")
@@ -153,7 +153,7 @@ def main() -> int:
         print(f"== {outcome}")
         for failure in outcome.failures:
             print(f"    {failure}")
-    return 0 if all(outcome.whole for outcome in outcomes) else 1
+    return 0 if all(outcome.complete for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

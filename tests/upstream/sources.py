@@ -14,7 +14,7 @@ KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class SourceMissing(Exception):
-    """There is no usable source tree; the text says why and what would help."""
+    """There is no usable source tree; the text has the reason and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ PACKAGES: Final = {"redis": Package("redis", "sid"), "valkey": Package("valkey",
 """
 The newest suites that Debian has.
 
-That of Redis 7.0 counts the commands of that version, so it fails with every later one; the others look for commands.
+That of Redis 7.0 counts the commands of that version, so it fails with every later one; the others search commands.
 """
 
 
@@ -48,7 +48,7 @@ def fetch(name: str, directory: Path) -> Path:
     """
     Fetch and unpack the source package of ``name`` below ``directory``, unless it is there already.
 
-    The sources list, the package lists and the cache are kept in ``directory`` too, so the configuration of the
+    The sources list, the package lists and the cache are in ``directory`` too, so the configuration of the
     system's package manager is not touched and no rights are needed.
 
     :raises SourceMissing: if ``apt-get``, ``dpkg-source`` or Debian's keys are missing, or a command fails.
@@ -81,7 +81,7 @@ def fetch(name: str, directory: Path) -> Path:
     described = sorted(directory.glob(f"{package.name}_*.dsc"))
     if not described:
         raise SourceMissing(f"apt-get fetched no description of the source package {package.name}")
-    # The distribution's patches concern its own packaging; the suite is taken as its authors wrote it.
+    # The distribution's patches concern its packaging; the suite is used unmodified.
     _run(["dpkg-source", "--no-check", "--skip-patches", "-x", described[-1].name], directory)
     trees = _trees(name, directory)
     if not trees:
@@ -90,7 +90,7 @@ def fetch(name: str, directory: Path) -> Path:
 
 
 def _trees(name: str, directory: Path) -> list[Path]:
-    """The unpacked sources of ``name`` in ``directory``."""
+    """Return the unpacked sources of ``name`` in ``directory``."""
     return [tree for tree in sorted(directory.glob(f"{name}-*")) if (tree / "tests").is_dir()]
 
 

@@ -1,4 +1,4 @@
-"""What is read from the output of the suites, and what they are given to run."""
+"""Parsing the output of the suites, and preparing their trees."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OutcomeTests(SynchronousTestCase):
     """Counting."""
 
     def outcome(self, text: str, status: int) -> Outcome:
-        """What the output comes to."""
+        """Return the result for an output."""
         outcome = Outcome("suite", status=status)
         for line in text.splitlines():
             outcome.read(line)
@@ -49,25 +49,25 @@ class OutcomeTests(SynchronousTestCase):
     def test_passed(self) -> None:
         """Each test that passed counts, however its line ends."""
         outcome = self.outcome(PASSED, 0)
-        self.assertEqual((True, 3, 2), (outcome.whole, outcome.passed, outcome.units))
+        self.assertEqual((True, 3, 2), (outcome.complete, outcome.passed, outcome.units))
 
     def test_failed(self) -> None:
-        """A failure counts once, in a test or outside of one, and nothing that failed is whole."""
+        """A failure counts once, in a test or outside of one, and the run is not complete."""
         outcome = self.outcome(FAILED, 1)
-        self.assertEqual((False, 1, 3, 3), (outcome.whole, outcome.passed, outcome.units, len(outcome.failures)))
-        self.assertFalse(self.outcome(FAILED, 0).whole)
+        self.assertEqual((False, 1, 3, 3), (outcome.complete, outcome.passed, outcome.units, len(outcome.failures)))
+        self.assertFalse(self.outcome(FAILED, 0).complete)
 
-    def test_nothing(self) -> None:
+    def test_no_tests(self) -> None:
         """A suite that ran nothing did not pass."""
-        self.assertFalse(self.outcome("GOOD! No errors.", 0).whole)
-        self.assertFalse(self.outcome(PASSED, 1).whole)
+        self.assertFalse(self.outcome("GOOD! No errors.", 0).complete)
+        self.assertFalse(self.outcome(PASSED, 1).complete)
 
 
 class PrepareTests(SynchronousTestCase):
     """A tree to run in."""
 
     def tree(self, *files: str) -> Path:
-        """Source files without contents."""
+        """Create source files without contents."""
         tree = Path(self.mktemp()).resolve()
         for file in files:
             (tree / file).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class PrepareTests(SynchronousTestCase):
         return tree
 
     def test_kinds(self) -> None:
-        """The two projects are told apart; anything else is refused by name."""
+        """The two projects are distinguished; anything else is refused by name."""
         run = "tests/sentinel/run.tcl"
         self.assertEqual("redis", kind_of(self.tree(run)))
         self.assertEqual("valkey", kind_of(self.tree(run, "tests/support/set_executable_path.tcl")))
@@ -83,12 +83,12 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn("has no tests/sentinel/run.tcl", str(refused))
 
     def test_present_sources(self) -> None:
-        """What was unpacked before is not fetched again."""
+        """Sources that were unpacked before are not fetched again."""
         directory = self.tree("valkey-9.1.2/tests/x", "valkey_9.1.2.dsc", "redis-8.0.6/tests/x", "valkey-9.9/half")
         self.assertEqual(directory / "valkey-9.1.2", fetch("valkey", directory))
 
     def test_programs(self) -> None:
-        """The server is a link; the launcher becomes the Sentinel, with the file that it is given."""
+        """The server is a link; the launcher becomes the Sentinel, with the given file."""
         into = Path(self.mktemp()).resolve()
         prepare(self.tree("tests/sentinel/run.tcl"), "redis", "txsentinel", into)
         self.assertTrue(os.access(into / "src" / "redis-server", os.X_OK))

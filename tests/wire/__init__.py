@@ -2,6 +2,6 @@
 
 from hypothesis import settings
 
-# A busy machine is no reason for a property to fail.
+# A busy machine must not fail a property.
 settings.register_profile("low_priority", deadline=None)
 settings.load_profile("low_priority")

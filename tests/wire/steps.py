@@ -1,8 +1,8 @@
 """
-How much work a reader does, counted rather than timed: the lines it executes, and the bytes it touches.
+The work of a parser, counted instead of timed: the lines it executes, and the bytes it touches.
 
-Lines alone would not do, since a single one may look through a megabyte. So the modules under measurement get
-byte strings that count what is copied, compared, taken apart and searched. The count is the same on every run.
+Lines alone do not suffice, since a single one may search a megabyte. So the measured modules get byte strings
+that count what is copied, compared, split and searched. The count is the same on every run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Steps:
         return self.lines + self.touched
 
 
-class _Pretending(type):
+class _SubstitutedType(type):
     """A counting type that is accepted in place of the original one."""
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -43,7 +43,7 @@ def _counting(base: Any, steps: Steps) -> Any:
         def counted(self: Any, *arguments: Any) -> Any:
             steps.touched += size(self, *arguments)
             result = original(self, *arguments)
-            # Whatever is cut out of it is looked at further, and counts too.
+            # Slices are inspected further, and count too.
             return kind(result) if type(result) is base and result else result
 
         return counted
@@ -81,7 +81,7 @@ def _counting(base: Any, steps: Steps) -> Any:
             return self
 
         names["__iadd__"] = grown
-    kind: Any = _Pretending(f"Counting{base.__name__}", (base,), names)
+    kind: Any = _SubstitutedType(f"Counting{base.__name__}", (base,), names)
     return kind
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.corpora import HELLOS, soup
+from tests.fuzz.corpora import HELLOS, piece_sequences
 from tests.wire.steps import counting
 from txsentinel.wire import hello
 from txsentinel.wire.hello import HELLO_CHANNEL, Hello, MalformedHello, whole_messages
@@ -28,7 +28,7 @@ def work(raw: bytes) -> int:
 class HelloProperties(SynchronousTestCase):
     """Any published payload."""
 
-    @given(soup(HELLOS))
+    @given(piece_sequences(HELLOS))
     def test_any_bytes(self, raw: bytes) -> None:
         """
         Any payload is a hello or a ``MalformedHello`` and nothing else; eight fields are a hello, a hello survives
@@ -36,7 +36,7 @@ class HelloProperties(SynchronousTestCase):
         """
         properties.hello(raw, ())
 
-    @given(st.lists(soup(HELLOS), min_size=1, max_size=3))
+    @given(st.lists(piece_sequences(HELLOS), min_size=1, max_size=3))
     def test_whole_messages(self, payloads: list[bytes]) -> None:
         """Whole messages on the channel are recognised whatever they contain; a message that lacks a byte is not."""
         chunk = b"".join(encode(Push(("message", HELLO_CHANNEL, payload))) for payload in payloads)
@@ -44,7 +44,7 @@ class HelloProperties(SynchronousTestCase):
         for other in (chunk[:-1], chunk[1:], chunk + b"+", b"+" + chunk):
             self.assertIsNone(whole_messages(other))
 
-    @given(soup(HELLOS, 6), st.booleans())
+    @given(piece_sequences(HELLOS, 6), st.booleans())
     @settings(max_examples=60)
     def test_linear(self, unit: bytes, message: bool) -> None:
         """Twice the payload takes at most twice the steps."""

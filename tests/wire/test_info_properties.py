@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.corpora import INFO, soup
+from tests.fuzz.corpora import INFO, piece_sequences
 from tests.wire.steps import counting
 from txsentinel.wire import info
 from txsentinel.wire.info import parse_info
@@ -26,7 +26,7 @@ def work(raw: bytes) -> int:
 class InfoProperties(SynchronousTestCase):
     """Any INFO of a server."""
 
-    @given(soup(INFO))
+    @given(piece_sequences(INFO))
     @example(b"slave0:ip=,port=1\r\nslave1:ip=a,port=0")
     def test_any_bytes(self, raw: bytes) -> None:
         """
@@ -46,13 +46,13 @@ class InfoProperties(SynchronousTestCase):
         self.assertEqual((report.repl_offset, report.priority), (offset, priority))
         self.assertEqual(report.replicas, tuple(named))
 
-    @given(soup(INFO), soup(INFO))
+    @given(piece_sequences(INFO), piece_sequences(INFO))
     def test_lines_are_read_one_by_one(self, before: bytes, after: bytes) -> None:
         """The replicas of two concatenated texts are those of the first and then those of the second."""
         together = parse_info(before + b"\n" + after).replicas
         self.assertEqual(together, parse_info(before).replicas + parse_info(after).replicas)
 
-    @given(soup(INFO, 6))
+    @given(piece_sequences(INFO, 6))
     @settings(max_examples=60)
     @example(b"slave0\n")
     def test_linear(self, unit: bytes) -> None:

@@ -91,15 +91,15 @@ plain_values: st.SearchStrategy[Any] = st.recursive(
 def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS) -> list[object]:
     """Return all replies in these chunks, read after each chunk; a violation is the last item."""
     reader = ReplyReader(limits, resp3=True)
-    heard: list[object] = []
+    received: list[object] = []
     try:
         for chunk in chunks:
             reader.feed(chunk)
             while (reply := reader.next_reply()) is not NEED_MORE:
-                heard.append(reply)
+                received.append(reply)
     except ReplyViolation as violation:
-        heard.append(("violation", str(violation)))
-    return heard
+        received.append(("violation", str(violation)))
+    return received
 
 
 class GrammarTests(SynchronousTestCase):
@@ -156,13 +156,13 @@ class GrammarTests(SynchronousTestCase):
 
     @given(soups | st.binary(max_size=60), st.data())
     @settings(max_examples=300)
-    def test_chunking_is_invisible(self, soup: bytes, draw: st.DataObject) -> None:
-        """Even garbage has the same result in any chunks, and raises nothing but a violation."""
+    def test_chunking_is_invisible(self, data: bytes, draw: st.DataObject) -> None:
+        """Even invalid input has the same result in any chunks, and raises nothing but a violation."""
         limits = replace(LIMITS, reply_buffer=5 * ELEMENT_OVERHEAD)
-        cut = draw.draw(st.integers(0, len(soup)))
-        whole = transcript([soup], limits)
-        self.assertEqual(transcript([soup[:cut], soup[cut:]], limits), whole)
-        self.assertEqual(transcript((soup[at : at + 1] for at in range(len(soup))), limits), whole)
+        cut = draw.draw(st.integers(0, len(data)))
+        whole = transcript([data], limits)
+        self.assertEqual(transcript([data[:cut], data[cut:]], limits), whole)
+        self.assertEqual(transcript((data[at : at + 1] for at in range(len(data))), limits), whole)
 
 
 class ViolationTests(SynchronousTestCase):
@@ -235,13 +235,13 @@ class BoundTests(SynchronousTestCase):
 
     def test_depth(self) -> None:
         """Aggregates nest to a maximum depth, which is parsed without recursion errors."""
-        deepest = b"*1\r\n" * MAX_DEPTH + b":1\r\n"
-        (reply,) = transcript([deepest])
+        max_depth = b"*1\r\n" * MAX_DEPTH + b":1\r\n"
+        (reply,) = transcript([max_depth])
         for _ in range(MAX_DEPTH):
             (reply,) = reply  # type: ignore[misc]
         self.assertEqual(reply, 1)
         self.assertEqual(
-            transcript([b"*1\r\n" + deepest]), [("violation", f"aggregates are nested deeper than {MAX_DEPTH}")]
+            transcript([b"*1\r\n" + max_depth]), [("violation", f"aggregates are nested deeper than {MAX_DEPTH}")]
         )
 
     def test_counts(self) -> None:

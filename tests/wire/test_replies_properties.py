@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.corpora import REPLIES, cuts, soup
+from tests.fuzz.corpora import REPLIES, cuts, piece_sequences
 from tests.wire.steps import counting
 from txsentinel.wire import replies
 from txsentinel.wire.replies import ReplyReader
@@ -36,7 +36,7 @@ def work(raw: bytes, size: int) -> int:
 class RepliesProperties(SynchronousTestCase):
     """Any reply of a server or a peer."""
 
-    @given(soup(REPLIES), cuts)
+    @given(piece_sequences(REPLIES), cuts)
     @example(b"*2\r\n|1\r\n+a\r\n:1\r\n+b\r\n:2\r\n", (1,))
     def test_any_bytes(self, raw: bytes, sizes: list[int]) -> None:
         """
@@ -46,19 +46,19 @@ class RepliesProperties(SynchronousTestCase):
         properties.replies(raw, sizes)
 
     @given(st.lists(values, max_size=4), cuts)
-    def test_round_trip(self, told: list[Any], sizes: list[int]) -> None:
+    def test_round_trip(self, printed: list[Any], sizes: list[int]) -> None:
         """What `encode` writes in RESP2 is parsed to the same value, in any chunks."""
-        raw = b"".join(encode(value, 2) for value in told)
-        self.assertEqual(properties.read_replies(raw, sizes), (told, ""))
+        raw = b"".join(encode(value, 2) for value in printed)
+        self.assertEqual(properties.read_replies(raw, sizes), (printed, ""))
 
     @given(st.lists(maps, max_size=4), cuts)
-    def test_round_trip_of_resp3(self, told: list[Any], sizes: list[int]) -> None:
+    def test_round_trip_of_resp3(self, printed: list[Any], sizes: list[int]) -> None:
         """What `encode` writes in RESP3 is parsed to the same value, in any chunks, including maps and booleans."""
-        raw = b"".join(encode(value, 3) for value in told)
+        raw = b"".join(encode(value, 3) for value in printed)
         found, error = properties.read_replies(raw, sizes)
-        self.assertEqual((properties._typed(found), error), (properties._typed(told), ""))
+        self.assertEqual((properties._typed(found), error), (properties._typed(printed), ""))
 
-    @given(soup(REPLIES, 6), st.sampled_from((1, 3, 50, 1 << 20)))
+    @given(piece_sequences(REPLIES, 6), st.sampled_from((1, 3, 50, 1 << 20)))
     @settings(max_examples=40)
     @example(b"+", 1)
     @example(b"*1\r\n", 1)

@@ -72,15 +72,15 @@ def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS, authenticated: 
     """Return all requests in these chunks, read after each chunk; an error is the last item."""
     parser = RequestParser(limits)
     parser.authenticated = authenticated
-    heard: list[object] = []
+    received: list[object] = []
     try:
         for chunk in chunks:
             parser.feed(chunk)
             while (request := parser.next_request()) is not None:
-                heard.append(request)
+                received.append(request)
     except ProtocolError as error:
-        heard.append((type(error), str(error)))
-    return heard
+        received.append((type(error), str(error)))
+    return received
 
 
 def type_of(item: object) -> object:
@@ -134,13 +134,13 @@ class GrammarTests(SynchronousTestCase):
 
     @given(st.one_of(soups, st.binary(max_size=60)), st.booleans(), st.data())
     @settings(max_examples=300)
-    def test_chunking_is_invisible(self, soup: bytes, authenticated: bool, draw: st.DataObject) -> None:
-        """Even garbage has the same requests and the same error in any chunks."""
+    def test_chunking_is_invisible(self, data: bytes, authenticated: bool, draw: st.DataObject) -> None:
+        """Even invalid input has the same requests and the same error in any chunks."""
         limits = replace(LIMITS, inline_request=12, query_buffer=3 * WORD_OVERHEAD, unauthenticated_bulk_length=1)
-        cut = draw.draw(st.integers(0, len(soup)))
-        whole = transcript([soup], limits, authenticated)
-        self.assertEqual(transcript([soup[:cut], soup[cut:]], limits, authenticated), whole)
-        trickle = (soup[at : at + 1] for at in range(len(soup)))
+        cut = draw.draw(st.integers(0, len(data)))
+        whole = transcript([data], limits, authenticated)
+        self.assertEqual(transcript([data[:cut], data[cut:]], limits, authenticated), whole)
+        trickle = (data[at : at + 1] for at in range(len(data)))
         self.assertEqual(transcript(trickle, limits, authenticated), whole)
 
     @given(
@@ -399,12 +399,12 @@ class BoundTests(SynchronousTestCase):
 
     def test_piling_up(self) -> None:
         """Input that is not read is limited; unauthenticated clients may send a mebibyte."""
-        for authenticated, most in ((True, LIMITS.query_buffer), (False, UNAUTHENTICATED_QUERY_BUFFER)):
+        for authenticated, max_pieces in ((True, LIMITS.query_buffer), (False, UNAUTHENTICATED_QUERY_BUFFER)):
             parser = RequestParser(LIMITS)
             parser.authenticated = authenticated
-            parser.feed(b"\n" * most)
+            parser.feed(b"\n" * max_pieces)
             parser.feed(b"\n")
-            self.assertEqual(parser.buffered, most + 1)
+            self.assertEqual(parser.buffered, max_pieces + 1)
             self.assertRaises(QueryBufferExceeded, parser.feed, b"\n")
             self.assertEqual(parser.buffered, 0)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import properties
-from tests.fuzz.corpora import REQUESTS, cuts, soup
+from tests.fuzz.corpora import REQUESTS, cuts, piece_sequences
 from tests.wire.steps import counting
 from txsentinel.model.timings import Limits
 from txsentinel.wire import requests
@@ -24,7 +24,7 @@ def work(raw: bytes, size: int) -> int:
     return steps.all
 
 
-def most(raw: bytes) -> int:
+def max_pieces(raw: bytes) -> int:
     """Return the maximum number of steps."""
     return 150 * len(raw) + 500
 
@@ -32,7 +32,7 @@ def most(raw: bytes) -> int:
 class RequestsProperties(SynchronousTestCase):
     """Any input of a client."""
 
-    @given(soup(REQUESTS), cuts)
+    @given(piece_sequences(REQUESTS), cuts)
     @example(b"*1\r\n$4\r\nPI", (1,))
     def test_any_bytes(self, raw: bytes, sizes: list[int]) -> None:
         """
@@ -49,7 +49,7 @@ class RequestsProperties(SynchronousTestCase):
         raw = b"".join(pack(*words) for words in found)
         self.assertEqual(properties.read_requests(raw, sizes, authenticated=True), (found, ""))
 
-    @given(soup(REQUESTS, 6), st.sampled_from((1, 3, 50, 1 << 20)))
+    @given(piece_sequences(REQUESTS, 6), st.sampled_from((1, 3, 50, 1 << 20)))
     @settings(max_examples=20)
     @example(b"a", 1)
     @example(b"*", 1)
@@ -62,7 +62,7 @@ class RequestsProperties(SynchronousTestCase):
     def test_linear(self, unit: bytes, size: int) -> None:
         """No byte takes more than 150 steps, however many arrive, in chunks of any size."""
         raw = unit * max(1, (2 * requests._ORDINARY_CHUNK + 150) // max(len(unit), 1))
-        self.assertLessEqual(work(raw, size), most(raw))
+        self.assertLessEqual(work(raw, size), max_pieces(raw))
 
     def test_forgetting_where_a_line_was_looked_through(self) -> None:
         """A parser that searches or splits a line from its beginning for each byte would be detected."""
@@ -77,8 +77,8 @@ class RequestsProperties(SynchronousTestCase):
         for raw in (b"a" * 800, b"*" + b"0" * 800):
             with patch.object(RequestParser, "_find", forgetful):
                 steps = work(raw, 1)
-            self.assertGreater(steps, most(raw))
-            self.assertLessEqual(work(raw, 1), most(raw))
+            self.assertGreater(steps, max_pieces(raw))
+            self.assertLessEqual(work(raw, 1), max_pieces(raw))
 
     def test_forgetting_what_was_cut(self) -> None:
         """So would one that splits a window for each request in it."""
@@ -91,9 +91,9 @@ class RequestsProperties(SynchronousTestCase):
         raw = b"*0\r\n" * 1000
         with patch.object(RequestParser, "_from_window", forgetful):
             steps = work(raw, len(raw))
-        self.assertGreater(steps, most(raw))
+        self.assertGreater(steps, max_pieces(raw))
 
-    @given(soup(REQUESTS), cuts)
+    @given(piece_sequences(REQUESTS), cuts)
     def test_bounded(self, raw: bytes, sizes: list[int]) -> None:
         """The buffered size never exceeds the size received plus the overhead of each word of an incomplete request."""
         parser = RequestParser(Limits())
