@@ -50,6 +50,11 @@ SCENARIOS: Final = {
         "how long one master's death is felt",
         "--rounds 1 --down-after 1000 --watch 2",
     ),
+    "guards": Scenario(
+        "benchmarks.guards",
+        "what is kept that C Sentinels lose",
+        "--rounds 1 --servers redis",
+    ),
     "clients": Scenario(
         "benchmarks.clients",
         "what clients get, and what it costs",

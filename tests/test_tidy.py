@@ -37,12 +37,12 @@ LAYERS = (
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
-        "core.errors core.options core.link core.failover_state core.unconfirmed core.instances core.effects"
-        " core.due_queue core.state core.registry core.succession core.deadlines core.selection core.handover"
-        " core.probing core.tilt core.blockers core.voting core.vote_count core.questions core.availability"
-        " core.switching core.election core.justification core.failover_start core.reconfiguration core.failover"
-        " core.ignored core.observation core.confirmation core.hello_processing core.evaluation core.administration"
-        " core.sentinel",
+        "core.errors core.options core.link core.failover_state core.unconfirmed core.restart_state core.instances"
+        " core.effects core.due_queue core.state core.registry core.succession core.deadlines core.handover"
+        " core.probing core.empty_restart core.selection core.tilt core.blockers core.voting core.vote_count"
+        " core.questions core.availability core.switching core.election core.justification core.failover_start"
+        " core.reconfiguration core.failover core.ignored core.observation core.confirmation"
+        " core.hello_processing core.evaluation core.administration core.sentinel",
     ),
     (
         "config",

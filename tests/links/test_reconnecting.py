@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionLost, TimeoutError
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.fixture import FakeConnector, FakeTransport, Fixture
 from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Reconnect
+from txsentinel.core.instances import Replica
 from txsentinel.core.link import LinkKind
+from txsentinel.links.factory import RESTART_PERIOD, RESTART_RETRY_INTERVAL
 from txsentinel.model.address import Address
 from txsentinel.model.events import SentinelEvent
 from txsentinel.wire.resp import pack
@@ -194,8 +197,15 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.pass_time(1)
         self.assertEqual(connector.attempts, 2)
 
+    def become_replica(self) -> None:
+        """Make the user of the link a replica in place of a master."""
+        (master,) = self.link.instances
+        self.link.part(master)
+        self.link.join(Replica("replica", self.link.address, self.link, self.fixture.host.now(), of=master.master))
+
     def test_first_failure_after_a_loss(self) -> None:
         """Only the first attempt after a loss is made at once."""
+        self.become_replica()
         connector = self.connector()
         transport = connector.accept()
         self.fixture.pass_time(5_000)
@@ -204,6 +214,52 @@ class ReconnectingTests(SynchronousTestCase):
         connector.refuse()
         self.fixture.pass_time(999)
         self.assertEqual(connector.attempts, 2)
+
+    def test_restart_of_a_master(self) -> None:
+        """After the loss of a master's connection, refused attempts are repeated soon, but only for a while."""
+        connector = self.connector()
+        transport = connector.accept()
+        self.fixture.pass_time(5_000)
+        self.lose(transport)
+        self.fixture.run_turn()
+        for attempts in range(2, 2 + RESTART_PERIOD // RESTART_RETRY_INTERVAL):
+            self.assertEqual(connector.attempts, attempts)
+            connector.refuse()
+            self.fixture.pass_time(RESTART_RETRY_INTERVAL)
+        self.fixture.pass_time(RESTART_RETRY_INTERVAL)
+        before = connector.attempts
+        connector.refuse()
+        self.fixture.pass_time(900)
+        self.assertEqual(connector.attempts, before)
+
+    def test_unanswered_attempts_to_a_master(self) -> None:
+        """Attempts that time out are no sign of a restart."""
+        connector = self.connector()
+        transport = connector.accept()
+        self.fixture.pass_time(5_000)
+        self.lose(transport)
+        self.fixture.run_turn()
+        connector.connectionFailed(Failure(TimeoutError()))
+        self.fixture.pass_time(500)
+        self.assertEqual(connector.attempts, 2)
+
+    def test_connection_to_an_ending_process(self) -> None:
+        """A connection that the kernel accepted for a master that was about to end is made again soon."""
+        connector = self.connector()
+        transport = connector.accept()
+        self.fixture.pass_time(5_000)
+        self.lose(transport)
+        self.fixture.run_turn()
+        self.lose(connector.accept())
+        self.fixture.pass_time(RESTART_RETRY_INTERVAL)
+        self.assertEqual(connector.attempts, 3)
+
+    def test_master_that_closes_at_once(self) -> None:
+        """A master that accepts and closes at once is not flooded."""
+        connector = self.connector()
+        self.lose(connector.accept())
+        self.fixture.pass_time(900)
+        self.assertEqual(connector.attempts, 1)
 
     def test_commands_without_connection(self) -> None:
         """Commands without an established connection are dropped, also those of an unknown link."""

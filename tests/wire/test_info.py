@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.wire.info import InfoReport, parse_info
+from txsentinel.wire.info import DataSetReport, InfoReport, parse_info
 
 RUN_ID = "89abcdef0123456789abcdef0123456789abcdef"
+REPLID = "e" * 40
 
 MASTER = f"""# Server\r
 redis_version:7.0.15\r
@@ -21,9 +22,15 @@ connected_slaves:2\r
 slave0:ip=127.0.0.1,port=6380,state=online,offset=14,lag=1\r
 slave1:ip=::1,port=6381,state=wait_bgsave,offset=0,lag=0\r
 master_failover_state:no-failover\r
-master_replid:0000000000000000000000000000000000000000\r
+master_replid:{REPLID}\r
+master_replid2:{RUN_ID}\r
 master_repl_offset:14\r
+second_repl_offset:9\r
 slave_repl_offset:99\r
+\r
+# Keyspace\r
+db0:keys=5,expires=2,avg_ttl=0\r
+db12:keys=1000,expires=0,avg_ttl=0,keys_with_volatile_items=0\r
 """.encode()
 
 REPLICA = f"""# Server\r
@@ -76,8 +83,22 @@ class InfoTests(SynchronousTestCase):
                 role="master",
                 replicas=(("127.0.0.1", 6380), ("::1", 6381)),
                 failover_running=False,
+                data_set=DataSetReport(REPLID, RUN_ID, 14, 9, 1005, 2, False),
             ),
         )
+
+    def test_data_set_without_keys(self) -> None:
+        """A server without keys has an empty section; if the section is missing, the number is unknown."""
+        text = f"master_replid:{REPLID}\r\nmaster_replid2:{'0' * 40}\r\nloading:1\r\n".encode()
+        self.assertEqual(parse_info(text).data_set, DataSetReport(REPLID, None, 0, -1, None, 0, True))
+        self.assertEqual(
+            parse_info(text + b"\r\n# Keyspace\r\n").data_set, DataSetReport(REPLID, None, 0, -1, 0, 0, True)
+        )
+
+    def test_data_set_of_an_old_server(self) -> None:
+        """A server that reports no replication ID, or a malformed one, has no data set that could be judged."""
+        for text in (b"role:master\r\n# Keyspace\r\ndb0:keys=1,expires=0\r\n", b"master_replid:abc\r\n"):
+            self.assertIsNone(parse_info(text).data_set)
 
     def test_replica(self) -> None:
         """INFO of a replica has its master and the state of replication."""

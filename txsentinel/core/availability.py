@@ -65,6 +65,8 @@ class Availability:
             return False
         if master.role_reported is not Role.MASTER or master.rebooting_since is not None:
             return False
+        if master.data_missing_since is not None:
+            return False
         for peer in master.peers.values():  # noqa: SIM110 (a generator would dominate the cost)
             if peer.reports_master_down:
                 return False

@@ -29,7 +29,7 @@ def silence(link: InstanceLink, down_after: Millis) -> Millis:
 
 
 def reports(master: Master, timings: Timings) -> Millis:
-    """Return until when ``master`` is not S_DOWN for what it reports: the wrong role, or a restart."""
+    """Return until when ``master`` is not S_DOWN for what it reports: the wrong role, a restart, or lost data."""
     deadline = NEVER
     if reports_wrong_role(master):
         # Lower if no server of the group is a master, as only a failover can repair that, and if it follows a replica
@@ -40,6 +40,8 @@ def reports(master: Master, timings: Timings) -> Millis:
         deadline = master.role_reported_at + limit
     if master.rebooting_since is not None and master.options.reboot_down_after:
         deadline = min(deadline, master.rebooting_since + master.options.reboot_down_after)
+    if master.data_missing_since is not None:
+        deadline = min(deadline, master.data_missing_since - 1)
     return deadline
 
 

@@ -149,6 +149,18 @@ class KillScript:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseClients:
+    """
+    Send CLIENT PAUSE, for all commands: not even replicas that connect meanwhile can copy the data set.
+
+    ``period`` is in milliseconds. The pause cannot be ended earlier.
+    """
+
+    link: InstanceLink
+    period: Millis
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Log and publish one event, pass it to plug-ins, and run the notification script if the level requires it."""
 
@@ -212,6 +224,7 @@ LinkEffect: TypeAlias = (
     | FinishHandOver
     | AbortHandOver
     | KillScript
+    | PauseClients
 )
 """The effects that concern a link, which they have as ``link``."""
 

@@ -16,9 +16,11 @@ from typing import Final
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.link import ConnectionState
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.restart_state import Restart
 from txsentinel.core.unconfirmed import UnconfirmedSentinels
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
+from txsentinel.wire.info import DataSetReport
 
 NO_CALLER_TIMEOUT: Final[Millis] = 30_000
 """``shortest_down_after`` of a link that no instance uses."""
@@ -176,6 +178,12 @@ class Server(Instance):
     """Whether the server executes its own FAILOVER command; ``None`` if it does not support that command."""
 
     server_failover_changed_at: Millis = 0
+
+    data_set: DataSetReport | None = None
+    """What its last INFO says about its data set; ``None`` if it has not reported that."""
+
+    replaced_data_set: DataSetReport | None = None
+    """The last one before it was replaced by a full copy of another history; ``None`` if that was not seen."""
 
     def void_requests(self) -> None:
         """Forget the unanswered INFO and hello."""
@@ -364,6 +372,12 @@ class Master(Server):
 
     role_refused: bool = False
     """Whether it refuses ROLE on this connection: the ACL in older documentation of Redis does not permit it."""
+
+    restart: Restart | None = None
+    """Its latest restart, while it is judged; written by ``empty_restart``, as ``data_missing_since``."""
+
+    data_missing_since: Millis | None = None
+    """Since when it is known to lack data that a replica holds; it is S_DOWN meanwhile."""
 
     failover: Failover | None = None
     attempt_started_at: Millis | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_SEEN
 from txsentinel.core.ignored import warn_ignored
@@ -27,12 +28,14 @@ class Observation:
         failovers: Failovers,
         switching: Switching,
         reconfiguration: Reconfiguration,
+        restarts: EmptyRestarts,
     ) -> None:
         self._state = state
         self._registry = registry
         self._failovers = failovers
         self._switching = switching
         self._reconfiguration = reconfiguration
+        self._restarts = restarts
         self._too_many_logged: dict[str, None] = {}
         """Names of the masters for which too many replicas were logged."""
 
@@ -52,6 +55,11 @@ class Observation:
         raw = shortened(raw, limits.info_text)
         report = parse_info(raw, 2 * limits.replicas)
         self._identity(server, report, now)
+        if report.data_set is not None:
+            before = server.data_set
+            if before is not None and before.replid not in (report.data_set.replid, report.data_set.replid2):
+                server.replaced_data_set = before
+            server.data_set = report.data_set
         if report.failover_running != server.server_failover:
             server.server_failover, server.server_failover_changed_at = report.failover_running, now
         if isinstance(server, Master):
@@ -78,8 +86,10 @@ class Observation:
             return
         if server.run_id is not None:
             self._state.announce("+reboot", server)
-            if isinstance(server, Master) and server.options.reboot_down_after:
-                server.rebooting_since = now
+            if isinstance(server, Master):
+                if server.options.reboot_down_after:
+                    server.rebooting_since = now
+                self._restarts.restarted(server, server.data_set, now)
         server.run_id = run_id
 
     def _keep_text(self, server: Server, raw: bytes) -> None:

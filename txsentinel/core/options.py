@@ -35,7 +35,8 @@ class GuardOptions:
     """
     The settings of one master that C Sentinels do not have; times are in milliseconds.
 
-    Each is off, or neutral, by default. They are saved as comments, ``#: txsentinel <setting> <master> <value>``.
+    Each is off, or neutral, by default, unless its description says otherwise. They are saved as comments,
+    ``#: txsentinel <setting> <master> <value>``.
     """
 
     crash_failover: bool = False
@@ -46,6 +47,13 @@ class GuardOptions:
 
     failure_classes: FailureClasses = FailureClasses.ON
     """``failure-classes``."""
+
+    empty_restart_failover: bool = True
+    """
+    ``empty-restart-failover``: whether a master that restarted without data that a replica holds counts as down.
+
+    On by default: it takes effect only if the data would be lost otherwise, and a quorum and a majority must agree.
+    """
 
     data_lost_event: bool = False
     """``data-lost-event``: whether ``+data-lost`` is published; the log has it regardless."""

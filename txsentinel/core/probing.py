@@ -26,6 +26,9 @@ SYNC_INFO_PERIOD: Millis = 200
 """INFO interval of a replica that was ordered to follow the new master, so that the next one can be ordered soon."""
 
 
+RESTART_INFO_PERIOD: Millis = 50
+"""INFO interval of a group whose master restarted, while it is judged whether the master has its data."""
+
 ACKNOWLEDGED_FACTOR = 5
 """
 Factor by which the period of direct hellos is longer for a peer that acknowledges our hellos. It also receives them
@@ -275,6 +278,11 @@ class Probing:
         if failover is not None and failover.handover_ordered and failover.state is FailoverState.WAIT_PROMOTION:
             if server is failover.promoted or server is server.master:
                 return CHECK_INTERVAL
+        restart = server.master.restart
+        if restart is not None and restart.judged_until is None and server is server.master:
+            return SYNC_INFO_PERIOD
+        if restart is not None and restart.judged_until is not None and restart.undecided:
+            return min(RESTART_INFO_PERIOD, timings.info_period)
         if isinstance(server, Replica):
             if server.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS):
                 return SYNC_INFO_PERIOD

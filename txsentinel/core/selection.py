@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from txsentinel.core.empty_restart import has_copied_loss
 from txsentinel.core.instances import Master, Replica, Role
 from txsentinel.core.succession import successor
 from txsentinel.model.timings import Millis, Timings
@@ -18,8 +19,9 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
 
     A replica must be up and connected, have accepted the last PING, have replied within five PING periods, and have
     sent INFO within five PING periods (three INFO periods while its master is up). It must have replied since the
-    master went down, have a priority other than 0, not have refused a promotion recently, and not have lost its link to
-    the master long before this Sentinel did.
+    master went down, have a priority other than 0, not have refused a promotion recently, not have lost its link to the
+    master long before this Sentinel did, and not have copied a data set that its master lost while another replica
+    holds it.
     """
     if replica.is_down:
         return "it is down"
@@ -49,6 +51,8 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
         limit += now - min(master.sdown_since, master.link.available_at)
     if replica.master_link_down_for > limit:
         return f"it was without its master for {replica.master_link_down_for} ms"
+    if has_copied_loss(replica, master):
+        return "it copied the data set of its master, which restarted without data (empty_after_reboot)"
     return None
 
 

@@ -14,6 +14,7 @@ from txsentinel.core.availability import Availability
 from txsentinel.core.blockers import Blocker, blockers
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.election import Elections
+from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_start import StartRules
@@ -59,7 +60,10 @@ class SentinelCore:
             self._switching,
             reconfiguration,
         )
-        self._observation = Observation(self.state, self.registry, self._failovers, self._switching, reconfiguration)
+        self._restarts = EmptyRestarts(self.state, self._probing)
+        self._observation = Observation(
+            self.state, self.registry, self._failovers, self._switching, reconfiguration, self._restarts
+        )
         self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
         self.id_reply = self._hello_processing.confirmations.answered
         self._evaluation = Evaluation(
@@ -241,6 +245,8 @@ class SentinelCore:
             if not link.closed:
                 self._evaluation.recheck(link, now)
             master = instance.master
+            if master.restart is not None and not tilt and not master.gone and self._restarts.judge(instance, now):
+                self._evaluation.evaluate(master, now)
             if not master.gone and (master.failover is not None or master.odown_since is not None):
                 self._evaluation.step(master, now)
             self._evaluation.schedule(instance, now)

@@ -134,7 +134,8 @@ class Switching:
         master.attempt_before = master.unconfirmed_since = None
         master.conflict_since = master.unfit_logged_at = master.unfit_announced_at = None
         master.run_id = None
-        master.rebooting_since = None
+        master.rebooting_since = master.restart = master.data_missing_since = None
+        master.data_set = master.replaced_data_set = None
         master.role_reported, master.role_reported_at = Role.MASTER, now
         master.info_refreshed_at = master.info_requested_at = None
         master.server_failover = None

@@ -75,6 +75,14 @@ class Fleet:
             server.start(ready=False)
         for server in self.servers.values():
             server.wait_ready(seconds)
+        self.start_sentinels(seconds)
+
+    def start_sentinels(self, seconds: float = 30.0) -> None:
+        """
+        Start the Sentinels over servers that run, and wait until all know each other and nothing is down.
+
+        :raises DeadlineExpired: if a step of that takes longer than ``seconds``.
+        """
         # A Sentinel that asks the master before its replicas are connected asks again only after an INFO period.
         wait_for(self._replicated, seconds, "the replicas to be synchronized")
         for sentinel in self.sentinels:

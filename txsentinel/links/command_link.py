@@ -61,6 +61,10 @@ class CommandLink(Connection):
         """Send SCRIPT KILL. Its effect appears in the replies to PING."""
         self._send(encoded_commands.kill_script(self.link), self._kill_answered)
 
+    def pause_clients(self, period: Millis) -> None:
+        """Send CLIENT PAUSE. A server that refuses it merely gives the failover less time."""
+        self._send(encoded_commands.pause_clients(self.link, period), self._pause_answered)
+
     def reconfigure(self, change: Reconfigure) -> None:
         """
         Send the role-change transaction, and INFO after it.
@@ -154,6 +158,10 @@ class CommandLink(Connection):
             line = f"{self._instance_text()} answers BUSY; SCRIPT KILL was answered by {excerpt(text(reply))}"
             if self.factory.should_log(line):
                 self._log.warn("{line}", line=line)
+
+    def _pause_answered(self, reply: object, now: Millis) -> None:
+        risk = "its replicas may copy its data set before one of them can be promoted"
+        self._note_refusal("CLIENT PAUSE", reply, risk)
 
     def _note_refusal(self, command: str, reply: object, consequence: str) -> None:
         """Log once that ``command`` is refused, unless PING is refused for the same reason."""

@@ -84,6 +84,11 @@ def kill_script(link: InstanceLink) -> bytes:
     return encoded_command(link, ("SCRIPT", "KILL"))
 
 
+def pause_clients(link: InstanceLink, period: int) -> bytes:
+    """``CLIENT PAUSE <period>``; without a mode it holds all commands, also on servers that know no modes."""
+    return encoded_command(link, ("CLIENT", "PAUSE", period))
+
+
 def ask_master_down(link: InstanceLink, question: AskMasterDown) -> bytes:
     """``SENTINEL is-master-down-by-addr <host> <port> <epoch> <candidate>``."""
     return encoded_command(

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from twisted.internet.error import NotConnectingError
+from twisted.internet.error import ConnectionRefusedError, NotConnectingError
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.core.instances import InstanceLink
+from txsentinel.core.instances import InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.links.command_link import CommandLink
 from txsentinel.links.connection import Connection
@@ -25,6 +25,15 @@ from txsentinel.model.timings import Millis
 MIN_RETRY_INTERVAL: Final[Millis] = 100
 RETRY_SPACING: Final[Millis] = 2
 """Milliseconds that each failing link adds to the retry interval. This limits the rate of attempts of all links."""
+
+RESTART_PERIOD: Final[Millis] = 2_000
+"""How long after the loss of a master's connection a refused attempt is repeated soon."""
+
+RESTART_RETRY_INTERVAL: Final[Millis] = 20
+"""
+Retry interval meanwhile. A supervisor restarts a dead master within this time, and if it restarts without its data, its
+replicas copy that as soon as they reconnect, which each tries once a second.
+"""
 
 MAX_RETRY_PERIODS: Final = 5
 """Maximum retry interval in ping periods to a server that is S_DOWN already, while very many servers are down."""
@@ -84,6 +93,12 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         """Whether no attempt was begun since the connection was lost, or ever."""
 
         self._attempted_at: Millis = 0
+        self._attempt_refused = False
+        """Whether the last attempt was refused: no process listens there."""
+
+        self._lost_at: Millis | None = None
+        """When a connection was last lost that had existed for ``MIN_RETRY_INTERVAL``."""
+
         self._established: ConnectionType | None = None
         """The connection, including one that is closing."""
 
@@ -169,6 +184,7 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         """Schedule the next attempt, and report the failure to the core."""
         self._context.throttle.end(self)
         now = self._context.host.now()
+        self._attempt_refused = isinstance(reason.value, ConnectionRefusedError)
         if self._leader is not None and self._leader.connection is None:
             self._machine.failed_like_leader(reason.getErrorMessage(), now)
         else:
@@ -206,12 +222,17 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
     def schedule_after_failure(self, now: Millis) -> None:
         """Schedule the next attempt one retry interval after the beginning of the failed one."""
         self._context.failing.add(self)
-        self._retry_in(max(0, self._attempted_at + self._retry_interval() - now))
+        self._retry_in(max(0, self._attempted_at + self._retry_interval(now) - now))
 
     def schedule_after_loss(self, now: Millis) -> None:
         """Schedule the next attempt one ping period after the lost connection was established, or at once."""
         assert self._established is not None
         period = self._context.core.timings.ping_period
+        if now - self._established.connected_at >= MIN_RETRY_INTERVAL:
+            self._lost_at = now
+        elif self._awaits_restart(now):
+            # The kernel accepted the connection for a process that was about to end.
+            period = RESTART_RETRY_INTERVAL
         # Counted from the beginning of the connection: a server that gets SLAVEOF soon after it restarted closes the
         # connection, and must not be considered down because of that.
         self._retry_in(max(0, self._established.connected_at + period - now))
@@ -276,15 +297,24 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
             bindAddress=(source, 0) if source else None,
         )
 
-    def _retry_interval(self) -> Millis:
+    def _retry_interval(self, now: Millis) -> Millis:
         """Milliseconds from the beginning of a failed attempt to the beginning of the next one."""
         period, link = self._context.core.timings.ping_period, self.link
+        spacing = RETRY_SPACING * len(self._context.failing)
+        if self._attempt_refused and self._awaits_restart(now):
+            return max(RESTART_RETRY_INTERVAL, min(period, spacing))
         if link.sdown_instances:
             shortest, longest = period, MAX_RETRY_PERIODS * period
         else:
             third = link.shortest_down_after // 3
             shortest, longest = min(period, max(MIN_RETRY_INTERVAL, third)), max(period, third)
-        return max(shortest, min(longest, RETRY_SPACING * len(self._context.failing)))
+        return max(shortest, min(longest, spacing))
+
+    def _awaits_restart(self, now: Millis) -> bool:
+        """Whether the link is that of a master whose connection was lost a moment ago, so that it may restart soon."""
+        if self._lost_at is None or now - self._lost_at > RESTART_PERIOD:
+            return False
+        return any(isinstance(each, Master) for each in self.link.instances)
 
     def _timeout(self) -> float:
         """Seconds until an attempt without an outcome is aborted: two ping periods, within the two limits."""

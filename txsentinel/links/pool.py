@@ -16,6 +16,7 @@ from txsentinel.core.effects import (
     FinishHandOver,
     HandOver,
     KillScript,
+    PauseClients,
     Ping,
     PublishHello,
     Reconfigure,
@@ -97,6 +98,7 @@ class LinkPool:
             FinishHandOver: self._finish_hand_over,
             AbortHandOver: self._abort_hand_over,
             KillScript: self._kill_script,
+            PauseClients: self._pause_clients,
         }
 
     def __len__(self) -> int:
@@ -205,6 +207,11 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.kill_script()
+
+    def _pause_clients(self, effect: PauseClients) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.pause_clients(effect.period)
 
     def _command_link(self, link: InstanceLink) -> CommandLink | None:
         factory = self._commands.get(link.link_id)

@@ -13,11 +13,47 @@ _RUN_ID_LENGTH: Final = 40
 
 _WANTED_LINES: Final = re.compile(
     rb"\n(?:"
-    rb"(run_id|role|replica_announced|master_(?:host|port|link_status|link_down_since_seconds|failover_state)"
+    rb"(run_id|role|replica_announced|loading|second_repl_offset|db[0-9]+"
+    rb"|master_(?:host|port|link_status|link_down_since_seconds|failover_state|replid2?|repl_offset)"
     rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
     rb"|slave[0-9][^:\r\n]*:([^\r\n]*))"
 )
 """Matches the used lines; each begins with the preceding line end, so that the search skips other text quickly."""
+
+
+_KEYS: Final = re.compile(rb"keys=([0-9]{1,18}),expires=([0-9]{1,18})")
+
+_KEYSPACE: Final = b"# Keyspace"
+"""Begins the section with one line per database that has keys. Without this line, their number is unknown."""
+
+NO_REPLICATION_ID: Final = "0" * _RUN_ID_LENGTH
+"""``master_replid2`` of a server whose replication history continues no other one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetReport:
+    """What one INFO reply says about the data set and the replication history of a server."""
+
+    replid: str
+    """``master_replid``."""
+
+    replid2: str | None
+    """``master_replid2``, the ID of the history that it continues; ``None`` if it continues none."""
+
+    offset: int
+    """``master_repl_offset``, in bytes."""
+
+    second_offset: int
+    """``second_repl_offset``: the two histories are the same up to before this offset; −1 without ``replid2``."""
+
+    keys: int | None
+    """Number of keys in all databases; ``None`` if the reply does not have the number."""
+
+    volatile_keys: int
+    """How many of the keys have a time to live."""
+
+    loading: bool
+    """Whether the server is loading its data set, so that ``keys`` is not final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +84,9 @@ class InfoReport:
     failover_running: bool | None = None
     """Whether the server is executing its own ``FAILOVER`` command; ``None`` if it does not support that command."""
 
+    data_set: DataSetReport | None = None
+    """``None`` for servers that report no replication ID, those before Redis 4."""
+
 
 MAX_HOST: Final = 255
 """Length in bytes of the longest host in a reply; lines with a longer one are skipped."""
@@ -67,6 +106,9 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     run_id = role = master_host = None
     master_port = priority = repl_offset = None
     master_link_up = announced = failover_running = None
+    replid = replid2 = None
+    offset, second_offset, keys, volatile_keys = 0, -1, 0, 0
+    loading = False
     down_for = 0
     replicas: list[tuple[str, int]] = []
     follows = False
@@ -88,6 +130,21 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
             down_for = lenient_int(value) * 1000
         elif name == b"master_failover_state":
             failover_running = not value.startswith(b"no-failover")
+        elif name == b"master_replid":
+            replid = text(value) if len(value) == _RUN_ID_LENGTH else None
+        elif name == b"master_replid2":
+            replid2 = text(value) if len(value) == _RUN_ID_LENGTH else None
+        elif name == b"master_repl_offset":
+            offset = lenient_int(value)
+        elif name == b"second_repl_offset":
+            second_offset = lenient_int(value)
+        elif name == b"loading":
+            loading = value != b"0"
+        elif name.startswith(b"db"):
+            numbers = _KEYS.match(value)
+            if numbers is not None:
+                keys += int(numbers[1])
+                volatile_keys += int(numbers[2])
         elif not follows:
             continue
         elif name == b"master_host":
@@ -115,6 +172,17 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
         repl_offset,
         announced,
         failover_running,
+        None
+        if replid is None
+        else DataSetReport(
+            replid,
+            None if replid2 == NO_REPLICATION_ID else replid2,
+            offset,
+            second_offset,
+            keys if raw.rfind(_KEYSPACE) >= 0 else None,
+            volatile_keys,
+            loading,
+        ),
     )
 
 

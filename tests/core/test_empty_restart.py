@@ -1,0 +1,273 @@
+"""A master that restarts without its data while its replicas still hold it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.fixture import MASTER, FakeServer, Fixture
+from txsentinel.core.effects import PauseClients
+from txsentinel.core.empty_restart import JUDGEMENT_PERIOD, MAX_PAUSES, missing_keys
+from txsentinel.core.options import GuardOptions
+from txsentinel.wire.info import DataSetReport
+
+OLD, NEW, NEWER, NONE = "a1" * 20, "b2" * 20, "c3" * 20, "0" * 40
+
+
+def hold(
+    server: FakeServer,
+    keys: int,
+    replid: str = OLD,
+    *,
+    replid2: str = NONE,
+    offset: int = 100,
+    second_offset: int = -1,
+    volatile: int = 0,
+    loading: int = 0,
+) -> None:
+    """Let a server report this data set."""
+    server.offset = offset
+    server.extra = [
+        f"loading:{loading}",
+        f"master_replid:{replid}",
+        f"master_replid2:{replid2}",
+        f"master_repl_offset:{offset}",
+        f"second_repl_offset:{second_offset}",
+        "# Keyspace",
+        *([f"db0:keys={keys},expires={volatile},avg_ttl=0"] if keys else []),
+    ]
+
+
+class EmptyRestartTests(SynchronousTestCase):
+    """One Sentinel of three, a master and two replicas with 1,000 keys each."""
+
+    def setUp(self) -> None:
+        """Wait until all are known."""
+        self.fixture = fixture = Fixture()
+        self.old_master = fixture.servers[MASTER]
+        self.replicas = [fixture.add_replica(2), fixture.add_replica(3)]
+        for letter in "xy":
+            fixture.add_peer(letter, reports_down=True)
+        for server in (self.old_master, *self.replicas):
+            hold(server, 1_000)
+        fixture.core.timings.info_period = 1_000
+        fixture.wait(3_000, 100)
+        fixture.output()
+        fixture.sent.clear()
+
+    def restart(self) -> None:
+        """Restart the master with another run ID; its connections break, and the Sentinel reconnects at once."""
+        self.old_master.run_id = "9" * 40
+        for server in self.replicas:
+            server.link_status = "down"
+        self.fixture.reset_connections(MASTER)
+        self.fixture.wait(300)
+
+    def pauses(self) -> int:
+        """Return how often the clients of the master were paused."""
+        return sum(isinstance(effect, PauseClients) for _, effect in self.fixture.sent)
+
+    def test_promotion(self) -> None:
+        """A master that is empty counts as down at once, and a replica that holds the data is promoted."""
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        lines = self.fixture.output()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", lines)
+        self.assertEqual(sum("restarted without its data: it has 0 keys" in line for line in lines), 1)
+        self.assertGreater(self.pauses(), 0)
+
+    def test_former_master_follows(self) -> None:
+        """The former master, which is empty, is made a replica of the promoted one."""
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        for server in self.replicas:
+            hold(server, 1_000, NEWER, replid2=OLD, second_offset=101)
+            server.link_status = "up"
+        self.fixture.wait(1_500)
+        self.assertIn("order 10.0.0.1 SLAVEOF 10.0.0.2 6379", self.fixture.output())
+        self.assertEqual(self.fixture.master.address, self.replicas[0].address)
+
+    def test_most_data_is_promoted(self) -> None:
+        """Of two replicas that hold data, the one that received more of the stream is promoted."""
+        hold(self.replicas[1], 1_000, offset=150)
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertIn("order 10.0.0.3 SLAVEOF NO ONE", self.fixture.output())
+
+    def test_emptied_replica_is_unfit(self) -> None:
+        """A replica that copied the empty data set is not promoted, not even with the better priority."""
+        hold(self.replicas[0], 0, NEWER, offset=0)
+        self.replicas[0].priority = 1
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        lines = self.fixture.output()
+        self.assertIn("order 10.0.0.3 SLAVEOF NO ONE", lines)
+        self.assertNotIn("order 10.0.0.2 SLAVEOF NO ONE", lines)
+        reasons = dict(self.fixture.master.last_refusals)
+        self.assertIn("empty_after_reboot", reasons["10.0.0.2:6379"])
+
+    def test_lost_everywhere(self) -> None:
+        """If all replicas copied the empty data set, there is nothing to promote; the log says so, once."""
+        for server in self.replicas:
+            hold(server, 0, NEWER, offset=0)
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.fixture.wait(2_000)
+        lines = self.fixture.output()
+        self.assertEqual(sum("DATA LOST" in line and "1000 keys are gone" in line for line in lines), 1)
+        self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line or "+data-lost" in line])
+
+    def test_event_of_the_loss(self) -> None:
+        """The event is published if that is configured."""
+        options = self.fixture.master.options
+        options.guards = replace(options.guards, data_lost_event=True)
+        for server in self.replicas:
+            hold(server, 0, NEWER, offset=0)
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertIn("+data-lost", self.fixture.events())
+
+    def test_loss_before_the_failover(self) -> None:
+        """If the replicas copy the empty data set before a majority agrees, the master is up again."""
+        for letter in "xy":
+            self.fixture.servers[self.fixture.peer(letter).address].reports_down = False
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertIn("+sdown", self.fixture.events())
+        for server in self.replicas:
+            hold(server, 0, NEWER, offset=0)
+        self.fixture.wait(2_000)
+        lines = self.fixture.output()
+        self.assertTrue(any(line.startswith("event -sdown master") for line in lines))
+        self.assertEqual(sum("DATA LOST" in line for line in lines), 1)
+
+    def test_persistent_master(self) -> None:
+        """A master that has its keys is not down, whatever its history and offset: it persists its data by itself."""
+        hold(self.old_master, 1_000, NEW, offset=0)
+        self.restart()
+        lines = self.fixture.output()
+        self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line or "DATA LOST" in line])
+        self.assertEqual(self.pauses(), 0)
+
+    def test_continued_history(self) -> None:
+        """A master that continues its history from a snapshot is not down if no replica has more of it."""
+        hold(self.old_master, 900, NEW, replid2=OLD, offset=100, second_offset=101)
+        self.restart()
+        self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_old_snapshot(self) -> None:
+        """One that continues from a snapshot older than what its replicas have lost keys."""
+        hold(self.old_master, 900, NEW, replid2=OLD, offset=90, second_offset=91)
+        self.restart()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
+
+    def test_loading(self) -> None:
+        """A master that is loading is judged when it has finished."""
+        hold(self.old_master, 10, NEW, offset=0, loading=1)
+        self.restart()
+        self.fixture.wait(JUDGEMENT_PERIOD + 5_000, 100)
+        self.assertNotIn("+sdown", self.fixture.events())
+        hold(self.old_master, 1_000, NEW, offset=0)
+        self.fixture.wait(1_000, 100)
+        self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_loading_ends_empty(self) -> None:
+        """If it has loaded less than a replica holds, it counts as down then."""
+        hold(self.old_master, 10, NEW, offset=0, loading=1)
+        self.restart()
+        self.fixture.wait(JUDGEMENT_PERIOD + 5_000, 100)
+        hold(self.old_master, 600, NEW, offset=0)
+        self.fixture.wait(1_000, 100)
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
+
+    def test_expired_keys(self) -> None:
+        """Keys with a time to live do not count: a master does not load those that have expired."""
+        for server in self.replicas:
+            hold(server, 1_000, volatile=990)
+        hold(self.old_master, 12, NEW, offset=0, volatile=2)
+        self.restart()
+        self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_deleted_meanwhile(self) -> None:
+        """Keys are compared with those that replicas report after the restart, not before it."""
+        for server in self.replicas:
+            hold(server, 400)
+        hold(self.old_master, 400, NEW, offset=0)
+        self.restart()
+        self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_replica_without_priority(self) -> None:
+        """Data on a replica that may not be promoted is no reason to fail over."""
+        for server in self.replicas:
+            server.priority = 0
+        self.fixture.wait(2_000, 100)
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_late_return(self) -> None:
+        """An old data set that appears long after the restart does not replace what was written since."""
+        for server in self.replicas:
+            self.fixture.kill(server.address)
+        self.fixture.wait(2_000, 100)
+        hold(self.old_master, 0, NEW, offset=0)
+        self.old_master.run_id = "9" * 40
+        self.fixture.reset_connections(MASTER)
+        self.fixture.wait(JUDGEMENT_PERIOD + 1_000, 100)
+        hold(self.old_master, 20, NEW, offset=500)
+        for server in self.replicas:
+            self.fixture.revive(server.address)
+        self.fixture.wait(3_000, 100)
+        self.assertNotIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
+
+    def test_pauses_are_few(self) -> None:
+        """Without agreement the clients are paused for a second at most, and the master is up again in the end."""
+        for letter in "xy":
+            self.fixture.servers[self.fixture.peer(letter).address].reports_down = False
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.fixture.wait(5_000, 50)
+        self.assertEqual(self.pauses(), MAX_PAUSES)
+        self.fixture.wait(self.fixture.master.options.failover_timeout, 100)
+        self.assertIn("-sdown", self.fixture.events())
+        self.assertEqual(self.pauses(), MAX_PAUSES)
+
+    def test_switched_off(self) -> None:
+        """Without the guard the restart is only an event, as with C Sentinels."""
+        self.fixture.master.options.guards = GuardOptions(empty_restart_failover=False)
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertEqual(self.fixture.events(), ["+reboot"])
+        self.assertEqual(self.pauses(), 0)
+
+    def test_tilt(self) -> None:
+        """Nothing is judged and nothing is paused in TILT."""
+        self.fixture.now += 5_000
+        self.fixture.sweep()
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertNotIn("+sdown", self.fixture.events())
+        self.assertEqual(self.pauses(), 0)
+
+
+class MissingKeyTests(SynchronousTestCase):
+    """The comparison of two data sets."""
+
+    def missing(self, wanted: tuple[int | None, int], found: tuple[int | None, int]) -> int:
+        """Compare two pairs of a number of keys and of volatile keys."""
+        reports = [DataSetReport(OLD, None, 0, -1, keys, volatile, False) for keys, volatile in (wanted, found)]
+        return missing_keys(*reports)
+
+    def test_comparison(self) -> None:
+        """All keys count if nothing is left, only persistent ones otherwise, none if a number is unknown."""
+        for wanted, found, missing in (
+            ((1_000, 0), (0, 0), 1_000),
+            ((1_000, 1_000), (0, 0), 1_000),
+            ((1_000, 1_000), (1, 0), 0),
+            ((1_000, 100), (500, 100), 500),
+            ((1_000, 0), (1_200, 0), 0),
+            ((None, 0), (0, 0), 0),
+            ((1_000, 0), (None, 0), 0),
+        ):
+            self.assertEqual(self.missing(wanted, found), missing, (wanted, found))

@@ -1,0 +1,216 @@
+"""
+A master that restarted without its data, while a replica still holds it.
+
+Every replica would copy the empty data set within about a second, as replicas reconnect that often. A master whose run
+ID changed therefore counts as down at once if all of these hold:
+
+- Its replication history is not the one that its replicas have, and does not continue it up to their offsets. Offsets
+  of different histories cannot be compared, so they do not matter otherwise.
+- It has finished loading, and has fewer keys than a replica that could be promoted and has not copied its data set yet.
+  Keys with a time to live count only if it has no keys at all: a master does not load expired keys, whereas replicas
+  keep them until a master deletes them.
+
+The first sign, no keys at all where replicas had some, makes this Sentinel pause the clients of the master for a
+moment. That delays the replicas, which connect like clients do, until the failover has promoted one of them. It needs
+no agreement: it delays the clients of an empty master and ends by itself.
+
+A master that persists its data has the keys, so its restart causes nothing. The judgement ends soon after the restart,
+so that an old data set never replaces what clients have written since.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from txsentinel.core.effects import PauseClients
+from txsentinel.core.instances import Master, Replica, Role, Server
+from txsentinel.core.probing import Probing
+from txsentinel.core.restart_state import Restart
+from txsentinel.core.state import SentinelState
+from txsentinel.model.events import Level
+from txsentinel.model.timings import Millis
+from txsentinel.wire.info import DataSetReport
+
+JUDGEMENT_PERIOD: Final[Millis] = 10_000
+"""How long after a restarted master has finished loading it can begin to count as down because it lacks data."""
+
+PAUSE_PERIOD: Final[Millis] = 100
+"""
+How long the clients of a master without data are paused. The other Sentinels must ask it in order to agree, and it does
+not answer them meanwhile either. A replica, which needs several replies before it copies, is delayed by several pauses.
+"""
+
+MAX_PAUSES: Final = 10
+"""How often they are paused, as long as a replica holds the data."""
+
+_SHOWN_DIGITS: Final = 8
+"""How many digits of a replication ID the log shows."""
+
+
+def missing_keys(wanted: DataSetReport, found: DataSetReport) -> int:
+    """Return how many keys of the data set ``wanted`` are certainly missing in ``found``; 0 if that is unknown."""
+    if wanted.keys is None or found.keys is None:
+        return 0
+    if not found.keys:
+        return wanted.keys
+    return max(0, (wanted.keys - wanted.volatile_keys) - (found.keys - found.volatile_keys))
+
+
+def has_history(data_set: DataSetReport, histories: frozenset[str]) -> bool:
+    """Whether the data set belongs to one of the replication histories ``histories``, or continues one."""
+    return data_set.replid in histories or data_set.replid2 in histories
+
+
+def holds_lost_data(replica: Replica, master: Master) -> bool:
+    """Whether ``replica`` has reported since the restart of ``master`` that it holds data that ``master`` lost."""
+    restart, ours, found = master.restart, replica.data_set, master.data_set
+    if restart is None or ours is None or found is None or not _has_reported(replica, restart):
+        return False
+    if replica.role_reported is Role.REPLICA and ours.replid not in restart.histories:
+        # It follows the new history, by a full copy or, with the former ID as its second, by a continuation.
+        return False
+    if not has_history(ours, restart.histories):
+        return False
+    if found.replid2 in restart.histories and ours.offset < found.second_offset:
+        # The master continues the history from a snapshot that is not older than what the replica has.
+        return False
+    return missing_keys(ours, found) > 0
+
+
+def has_copied_loss(replica: Replica, master: Master) -> bool:
+    """
+    Whether ``replica`` has copied the data set of ``master``, which lost data, while another replica still holds it.
+
+    Such a replica is unfit for promotion.
+    """
+    restart, ours = master.restart, replica.data_set
+    if restart is None or ours is None or not _has_reported(replica, restart):
+        return False
+    if has_history(ours, restart.histories):
+        return False
+    return any(holds_lost_data(other, master) for other in master.replicas.values() if _is_usable(other))
+
+
+def _has_reported(replica: Replica, restart: Restart) -> bool:
+    return replica.name in restart.reported
+
+
+def _is_usable(replica: Replica) -> bool:
+    """Whether the replica could be promoted, apart from its data."""
+    return replica.link.commands_up and not replica.is_down and bool(replica.priority) and not replica.promotion_refusal
+
+
+def _had_keys(master: Master) -> bool:
+    """Whether a replica that could be promoted has last reported keys."""
+    reports = (each.data_set for each in master.replicas.values() if _is_usable(each))
+    return any(report is not None and report.keys for report in reports)
+
+
+class EmptyRestarts:
+    """Judges masters that restarted; writes ``Master.restart`` and ``Master.data_missing_since``."""
+
+    def __init__(self, state: SentinelState, probing: Probing) -> None:
+        self._state = state
+        self._probing = probing
+
+    def restarted(self, master: Master, before: DataSetReport | None, now: Millis) -> None:
+        """Handle that the run ID of ``master`` changed; ``before`` is its data set as of the last INFO before that."""
+        if not master.options.guards.empty_restart_failover:
+            return
+        pending = master.restart
+        if pending is not None and pending.judged_until is None:
+            # It restarted again before it had finished loading.
+            histories, former = pending.histories, pending.former
+        elif before is None:
+            return
+        else:
+            histories = frozenset(each for each in (before.replid, before.replid2) if each is not None)
+            former = {}
+            for name, replica in master.replicas.items():
+                # It may have reported its copy before the master reported its restart.
+                for report in (replica.data_set, replica.replaced_data_set):
+                    if report is not None and has_history(report, histories) and name not in former:
+                        former[name] = report
+        master.restart = Restart(histories, former)
+        for replica in master.replicas.values():
+            self._probing.request_info(replica, now)
+
+    def judge(self, server: Server, now: Millis) -> bool:
+        """
+        Judge a master that restarted, after each INFO of its group; return whether it began or ceased to lack data.
+
+        Never called in TILT. ``server`` is the master or a replica, whose INFO has arrived.
+        """
+        master = server.master
+        restart, found = master.restart, master.data_set
+        if restart is None or found is None:
+            return False
+        restart.reported.add(server.name)
+        if found.loading or found.keys is None:
+            return False
+        if restart.judged_until is None:
+            restart.judged_until = now + JUDGEMENT_PERIOD
+            if not found.keys and not has_history(found, restart.histories) and _had_keys(master):
+                self._pause(master, restart, now)
+        since = master.data_missing_since
+        replicas = master.replicas.values()
+        holders = [each for each in replicas if _is_usable(each) and holds_lost_data(each, master)]
+        silent = any(each.link.commands_up and not _has_reported(each, restart) for each in replicas)
+        restart.undecided = bool(holders) or silent
+        if found.replid in restart.histories or (since is None and now > restart.judged_until):
+            master.restart = master.data_missing_since = None
+        elif since is not None and now - since > master.options.failover_timeout:
+            text = f"{master.name} is no longer taken for crashed: no failover has replaced it, and clients may use it"
+            self._state.note(Level.WARNING, text)
+            master.restart = master.data_missing_since = None
+        elif holders:
+            if since is None:
+                master.data_missing_since = now
+                self._note_missing(master, found, restart, holders)
+            self._pause(master, restart, now)
+        else:
+            master.data_missing_since = None
+            if not silent:
+                self._note_lost(master, found, restart)
+        return (since is None) is not (master.data_missing_since is None)
+
+    def _pause(self, master: Master, restart: Restart, now: Millis) -> None:
+        """Keep replicas from copying the data set of ``master`` for a moment."""
+        if now >= restart.paused_until and restart.pauses < MAX_PAUSES:
+            restart.pauses += 1
+            restart.paused_until = now + PAUSE_PERIOD
+            self._state.emit(PauseClients(master.link, PAUSE_PERIOD), probe=True)
+
+    def _note_missing(self, master: Master, found: DataSetReport, restart: Restart, holders: list[Replica]) -> None:
+        histories = ", ".join(sorted(each[:_SHOWN_DIGITS] for each in restart.histories))
+        held = "; ".join(f"{each.name} holds {each.data_set.keys}" for each in holders if each.data_set is not None)
+        self._state.note(
+            Level.WARNING,
+            f"{master.name} at {master.address.joined()} restarted without its data: it has {found.keys} keys and the "
+            f"replication ID {found.replid[:_SHOWN_DIGITS]} (before: {histories}), but {held}. It counts as crashed, "
+            "so that a replica with the data is promoted",
+        )
+
+    def _note_lost(self, master: Master, found: DataSetReport, restart: Restart) -> None:
+        """Log, once, that no replica holds the data any more, if there was data that is gone everywhere."""
+        if restart.loss_noted:
+            return
+        lost = 0
+        for name, former in restart.former.items():
+            replica = master.replicas.get(name)
+            if replica is None or replica.data_set is None or not _has_reported(replica, restart):
+                continue
+            if has_history(replica.data_set, restart.histories):
+                # It still has its data, which the master has, too, or cannot be promoted.
+                return
+            lost = max(lost, missing_keys(former, replica.data_set))
+        if not lost:
+            return
+        restart.loss_noted = True
+        self._state.note(
+            Level.WARNING,
+            f"DATA LOST: {master.name} at {master.address.joined()} restarted with {found.keys} keys, and its replicas "
+            f"copied that before one of them could be promoted; at least {lost} keys are gone",
+        )
+        if master.options.guards.data_lost_event:
+            self._state.announce("+data-lost", master, f"#keys {found.keys} lost {lost}")
