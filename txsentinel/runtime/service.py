@@ -71,6 +71,9 @@ class SentinelService(MultiService):
         self._listeners = listeners
         self._loglevel_changed = change_loglevel
         self._ports: list[IListeningPort] = []
+        self._stopped: Deferred[None] | None = None
+        """The result of the first call of :meth:`stopService`."""
+
         generic = configuration.generic
         timings, limits = timings or Timings(), limits or Limits()
         self.tls = TlsSupport(host, generic, note, verify_hostnames)
@@ -151,7 +154,19 @@ class SentinelService(MultiService):
         self.store.probe()
 
     def stopService(self) -> Deferred[None]:
-        """Stop the core, the clients and the links, and finish the last write; fires when all is done."""
+        """
+        Stop the core, the clients and the links, and finish the last write.
+
+        :returns: fires when all is done, also for a further call.
+        """
+        if self._stopped is None:
+            self._stopped = self._stop()
+            return self._stopped
+        again: Deferred[None] = Deferred()
+        self._stopped.addCallback(again.callback)
+        return again
+
+    def _stop(self) -> Deferred[None]:
         self.sweeping.stop()
         stopping: list[Deferred[object]] = [maybeDeferred(port.stopListening) for port in self._ports]
         self._ports = []
@@ -183,7 +198,6 @@ class SentinelService(MultiService):
         self.core.administration.announce_monitored()
         self.sweeping.start()
         self.serving.callback(None)
-        self.executor.drain()
 
     def _change_loglevel(self, word: str) -> None:
         """Apply a new log level and save it; the reply of the command waits for the save."""
