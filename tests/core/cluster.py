@@ -196,8 +196,8 @@ class Node:
         now = self.cluster.now
         if self.disk_works:
             self.saved = new
-            self.barrier.committed(generation)
             self.core.committed(generation, now)
+            self.barrier.committed(generation)
         else:
             self.core.commit_failed(generation, now)
             self.barrier.commit_failed()

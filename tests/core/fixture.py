@@ -299,9 +299,10 @@ class Fixture:
         if self.disk_works:
             generation = outbox.generation
             self._save()
+            # As in production: the core comes first, so that replies agree with the effects.
+            self.core.committed(generation, self.now)
             while self._held and self._held[0][0] <= generation:
                 self._perform(self._held.pop(0)[1])
-            self.core.committed(generation, self.now)
         else:
             self.core.commit_failed(outbox.generation, self.now)
             held, self._held = self._held, [entry for entry in self._held if is_binding(entry[1])]
