@@ -47,7 +47,7 @@ LAYERS = (
     (
         "config",
         "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
-        " config.process_title config.generic config.directives config.statements config.recovery"
+        " config.process_title config.generic config.guards config.directives config.statements config.recovery"
         " config.configuration config.rendering config.saving config.store",
     ),
     ("adapters", "links server client runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),

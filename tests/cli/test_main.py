@@ -156,6 +156,17 @@ class CheckTests(MainCase):
         self.assertIn("knows 1 replica and 1 other Sentinel\n", printed)
         self.assertIn("warning: the quorum of m is 3, but only 2 Sentinels are known\n", printed)
 
+    def test_own_settings(self) -> None:
+        """Settings that C Sentinels do not have are shown if they are set; comments without effect are mentioned."""
+        self.file.write_text(f"{CONFIG}#: txsentinel crash-failover mymaster yes\n#: txsentinel who knows\n")
+        printed = self.valid()
+        self.assertIn("master mymaster also has crash-failover on\n", printed)
+        self.assertIn("'#: txsentinel who knows' is unknown here", printed)
+        self.stdout.truncate(self.stdout.seek(0))
+        self.assertIn(
+            f"In {self.file}: lineage must be one of warn, strict", self.refused("#: txsentinel lineage mymaster x")
+        )
+
     def test_running_sentinel(self) -> None:
         """The file of a running Sentinel can be checked; its temporary files stay."""
         leftover = self.file.with_name(self.file.name + LEFTOVER)

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.config.state import FakeCore, add_peer, add_replica, address, make_master
 from tests.servers import call, free_port, missing
 from txsentinel.config.configuration import Configuration, load
-from txsentinel.config.directives import HEAD, TAIL, owner_of
+from txsentinel.config.directives import HEAD, TAIL, apply_set, owner_of
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines
+from txsentinel.core.options import GuardOptions
 from txsentinel.demo.programs import sentinel_command
 
 TIMEOUT = 10.0
@@ -161,6 +162,40 @@ class FileExchange:
             case.assertEqual(len(listed), count, word)
         self.stop()
         case.assertEqual(self.file.read_bytes(), written, "with an ID in the file, C has no reason to rewrite it")
+
+    def test_settings_that_c_does_not_have(self) -> None:
+        """C ignores them, keeps them in their places when it rewrites the file, and txsentinel finds them again."""
+        case = self.case()
+        above = "#: txsentinel lineage cache strict\n#: txsentinel nobody knows this\n"
+        self.file.write_text(above + self.file.read_text())
+        ours = self.load()
+        core = core_of(ours)
+        options = core.registry.masters["cache"].options
+        for option, value in (("crash-failover", "on"), ("fence-after", "1500")):
+            apply_set(options, option, [value], deny_scripts=True, executable=lambda path: False)
+        self.file.write_bytes(rewritten(ours, core))
+        before = [line for line in self.file.read_text().splitlines() if line.startswith("#: ")]
+        case.assertEqual(len(before), 4, before)
+
+        self.start()
+        call(self.port, "SENTINEL", "SET", "cache", "quorum", 4)
+        call(self.port, "SENTINEL", "SET", "cache", "down-after-milliseconds", 1400)
+        call(self.port, "SENTINEL", "REMOVE", "other")
+        call(self.port, "SENTINEL", "MONITOR", "third", "127.0.0.1", 1, 3)
+        call(self.port, "SENTINEL", "FLUSHCONFIG")
+        self.stop()
+
+        text = self.file.read_text()
+        case.assertTrue(text.startswith(above), text)
+        case.assertEqual([line for line in text.splitlines() if line.startswith("#: ")], before)
+        theirs = self.load()
+        masters = {record.name: record.options for record in theirs.masters}
+        case.assertEqual(sorted(masters), ["cache", "third"])
+        case.assertEqual(masters["cache"].guards, options.guards)
+        case.assertEqual((masters["cache"].quorum, masters["cache"].down_after), (4, 1400))
+        case.assertEqual(masters["cache"].guards.fence_delay(1400), 1399)
+        case.assertEqual(masters["third"].guards, GuardOptions())
+        case.assertEqual(len(theirs.warnings), 2, theirs.warnings)
 
     def test_same_result(self) -> None:
         """From one hand-written file, both write files with the same state and the same comments."""

@@ -10,7 +10,7 @@ from txsentinel.config.errors import WriteStuck
 from txsentinel.config.quoting import split_line, written
 from txsentinel.core.effects import Reconnect
 from txsentinel.core.instances import Role
-from txsentinel.core.options import SentinelOptions, copied
+from txsentinel.core.options import GuardOptions, SentinelOptions, copied
 from txsentinel.model.address import Address
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands.sentinel_changes import MAX_SET_WORDS
@@ -105,6 +105,30 @@ class DeferredReplyTests(ServerTestCase):
         line = f"ERR SENTINEL SET takes at most {MAX_SET_WORDS} words"
         self.refused(line, "SENTINEL", "SET", "mymaster", *["quorum", "5"] * 127)
         self.assertEqual(self.harness.core.master("mymaster").options.quorum, 2)
+
+    def test_own_options(self) -> None:
+        """An option that C Sentinels do not have is shown at once, and answered when it is saved."""
+        self.client.send("SENTINEL", "SET", "mymaster", "crash-failover", "yes", "fence-after", "4000")
+        self.assertEqual(self.client.raw(), b"")
+        other = self.harness.connect()
+        other.send("SENTINEL", "MASTER", "mymaster")
+        self.assertIn(b"$14\r\ncrash-failover\r\n$2\r\non\r\n", other.raw())
+        self.harness.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n")
+        guards = self.harness.core.master("mymaster").options.guards
+        self.assertEqual((guards.crash_failover, guards.fence_after), (True, 4000))
+
+    def test_own_options_undone(self) -> None:
+        """Such an option that could not be saved has its former value again."""
+        self.client.send("SENTINEL", "SET", "mymaster", "crash-failover", "on", "lineage", "strict")
+        self.harness.fail()
+        self.assertNotEqual(self.client.raw()[:1], b"+")
+        self.assertEqual(self.harness.core.master("mymaster").options.guards, GuardOptions())
+
+    def test_own_options_refused(self) -> None:
+        """The error says what is allowed."""
+        line = "ERR Invalid argument 'o' for SENTINEL SET 'lineage': lineage must be one of warn, strict"
+        self.refused(line, "SENTINEL", "SET", "mymaster", "lineage", "o")
 
     def test_undone_without_reader(self) -> None:
         """A change is also undone if the client turned replies off or disconnected."""

@@ -22,6 +22,12 @@ MASTER_FIELDS = words("""
     num-other-sentinels quorum failover-timeout parallel-syncs
 """)
 
+OWN_MASTER_FIELDS = words("""
+    crash-failover crash-confirm failure-classes empty-restart-failover data-lost-event lineage fence-isolated
+    fence-after
+""")
+"""The fields that C Sentinels do not have, which are the last ones."""
+
 REPLICA_FIELDS = words("""
     name ip port runid flags link-pending-commands link-refcount last-ping-sent last-ok-ping-reply last-ping-reply
     down-after-milliseconds info-refresh role-reported role-reported-time master-link-down-time master-link-status
@@ -80,8 +86,8 @@ class InstanceMapTests(ReportTestCase):
     """Names, order and presence of fields."""
 
     def test_healthy_instances(self) -> None:
-        """A master has 20 pairs, a replica 21, a Sentinel 14, in the order that clients rely on."""
-        self.assertEqual(list(self.one()), MASTER_FIELDS)
+        """A master has 20 pairs and our own, a replica 21, a Sentinel 14, in the order that clients rely on."""
+        self.assertEqual(list(self.one()), [*MASTER_FIELDS, *OWN_MASTER_FIELDS])
         self.assertEqual([list(each) for each in self.maps("REPLICAS", "mymaster")], [REPLICA_FIELDS])
         self.assertEqual([list(each) for each in self.maps("SENTINELS", "mymaster")], [PEER_FIELDS])
 
@@ -98,8 +104,10 @@ class InstanceMapTests(ReportTestCase):
     def test_maps_in_resp3(self) -> None:
         """RESP3 clients get maps."""
         self.client.ask("HELLO", 3)
-        self.assertTrue(self.client.ask("SENTINEL", "MASTER", "mymaster").startswith(b"%20\r\n$4\r\nname\r\n"))
-        self.assertTrue(self.client.ask("SENTINEL", "MASTERS").startswith(b"*1\r\n%20\r\n"))
+        count = len(MASTER_FIELDS) + len(OWN_MASTER_FIELDS)
+        head = b"%%%d\r\n$4\r\nname\r\n" % count
+        self.assertTrue(self.client.ask("SENTINEL", "MASTER", "mymaster").startswith(head))
+        self.assertTrue(self.client.ask("SENTINEL", "MASTERS").startswith(b"*1\r\n" + head))
         self.assertTrue(self.client.ask("SENTINEL", "SENTINELS", "mymaster").startswith(b"*1\r\n%14\r\n"))
 
     def test_unknown_names(self) -> None:
@@ -144,12 +152,13 @@ class InstanceMapTests(ReportTestCase):
         self.assertEqual(self.maps("REPLICAS", "mymaster")[0]["flags"], "slave,promoted")
 
     def test_scripts(self) -> None:
-        """Script paths come at the end, if they are set; credentials are never shown."""
+        """Script paths come after the fields that are always there, if they are set; credentials are never shown."""
         self.master.options.client_reconfig_script = "/c"
         self.master.options.notification_script = "/n"
         self.master.options.auth_pass = "secret"
         found = self.one()
-        self.assertEqual(list(found)[-2:], ["notification-script", "client-reconfig-script"])
+        fields = [*MASTER_FIELDS, "notification-script", "client-reconfig-script", *OWN_MASTER_FIELDS]
+        self.assertEqual(list(found), fields)
         self.assertNotIn("secret", found.values())
 
     def test_flags_of_replicas_and_peers(self) -> None:

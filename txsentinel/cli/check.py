@@ -11,6 +11,7 @@ from txsentinel.cli.tap import Options, read_configuration, refuse
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.disk import LocalDisk
 from txsentinel.config.generic import GenericOptions
+from txsentinel.config.guards import guard_lines
 from txsentinel.config.statements import MasterRecord
 from txsentinel.runtime.host import ISystemReactor, RealHost
 from txsentinel.runtime.listeners import NO_LISTENERS
@@ -133,6 +134,8 @@ def describe(configuration: Configuration) -> Iterator[str]:
         yield from describe_master(record)
     if not configuration.masters:
         yield NO_MASTERS
+    for warning in configuration.warnings:
+        yield f"warning: {warning}"
 
 
 def describe_master(record: MasterRecord) -> Iterator[str]:
@@ -144,6 +147,9 @@ def describe_master(record: MasterRecord) -> Iterator[str]:
         f" down-after-milliseconds {options.down_after}, failover-timeout {options.failover_timeout};"
         f" knows {count(len(record.replicas), 'replica')} and {count(known - 1, 'other Sentinel')}"
     )
+    guards = guard_lines(record.name, options.guards)
+    if guards:
+        yield f"master {record.name} also has {', '.join(f'{line.kind} {line.text.split()[-1]}' for line in guards)}"
     if 1 < known < options.quorum:
         yield f"warning: the quorum of {record.name} is {options.quorum}, but only {known} Sentinels are known"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from txsentinel.config.directives import STATE_FILE, classify
@@ -23,7 +23,7 @@ from txsentinel.config.generic import (
 )
 from txsentinel.config.quoting import decoded, encoded, split_line, written
 from txsentinel.config.recovery import describe, recovered
-from txsentinel.config.statements import MasterRecord, Statement, execute
+from txsentinel.config.statements import MasterRecord, Note, Statement, execute
 from txsentinel.core.options import SentinelOptions
 
 MAX_INCLUDE_DEPTH: Final = 32
@@ -62,6 +62,9 @@ class Configuration:
     current_epoch: int
     masters: list[MasterRecord]
     document: ConfigDocument
+    warnings: list[str] = field(default_factory=list)
+    """Sentences for the log about comments that have no effect."""
+
     recovered: str | None = None
     """A sentence for the log about an interrupted write, if one was found."""
 
@@ -91,8 +94,11 @@ class _Reader:
         self.generic_elsewhere: set[str] = set()
         """Names of generic directives in included files."""
 
-        self.notes: list[list[str]] = []
-        """The words of each ``#: txsentinel`` comment in our own file, from the kind on."""
+        self.notes: list[Note] = []
+        """The ``#: txsentinel`` comments of all files."""
+
+        self.file = ""
+        """The path of the file that is being read."""
 
         self.in_state_file = False
         self.generic = GenericOptions(dir=disk.working_directory())
@@ -115,7 +121,7 @@ class _Reader:
         """
         self.in_state_file = True
         self.statements = [replace(statement, included=True) for statement in self.statements]
-        self.notes = []
+        self.notes = [replace(note, included=True) for note in self.notes]
         self.read_own(contents)
 
     def state_file(self) -> tuple[str, Statement] | None:
@@ -135,8 +141,8 @@ class _Reader:
         for number, raw in enumerate(contents.split(b"\n"), first_line):
             line = raw.strip(b" \t\r\n")
             if not line or line.startswith(b"#"):
-                if line.startswith(NOTE.encode()) and not self._depth:
-                    self._note(line[len(NOTE) :])
+                if line.startswith(NOTE.encode()):
+                    self._note(line, number)
                 continue
             words = split_line(line)
             if words is None:
@@ -148,10 +154,10 @@ class _Reader:
             except DirectiveError as problem:
                 raise ConfigError(str(problem), number, decoded(line)) from None
 
-    def _note(self, text: bytes) -> None:
-        words = split_line(text)
+    def _note(self, line: bytes, number: int) -> None:
+        words = tuple(decoded(word) for word in split_line(line[len(NOTE) :]) or ())
         if words:
-            self.notes.append([decoded(word) for word in words])
+            self.notes.append(Note(words, number, decoded(line), self._depth > 0, self.file))
 
     def _directive(self, words: list[str], number: int, line: str) -> None:
         name, values = words[0].lower(), words[1:]
@@ -199,9 +205,11 @@ class _Reader:
             except OSError as error:
                 raise CannotOpen(pattern if len(paths) == 1 else found, _reason(error)) from error
             _check_untorn(found, contents)
+            outer, self.file = self.file, found
             self._depth += 1
             self.read(contents)
             self._depth -= 1
+            self.file = outer
 
     def _change_directory(self, values: Sequence[str]) -> None:
         """Set the directory for relative paths from here on. The working directory of the process does not change."""
@@ -255,6 +263,7 @@ def load(
     _check_untorn(located, text)
     _check_untorn("Standard input", stdin)
     reader = _Reader(disk, known_commands, check_user)
+    reader.file = located
     appended = stdin + (b"\n" + encoded("\n".join(overrides)) if overrides else b"")
     reader.read_own(text + appended)
     named = reader.state_file()
@@ -268,6 +277,7 @@ def load(
             raise CannotOpen(path, _reason(error)) from error
         text = found.contents
         _check_untorn(path, text)
+        reader.file = path
         reader.read_state(text)
     sentinel = SentinelOptions()
     separate = named is not None
@@ -289,6 +299,7 @@ def load(
         current_epoch=state.current_epoch,
         masters=list(state.masters.values()),
         document=document,
+        warnings=state.warnings,
         recovered=describe(located if named is None else named[0], found),
         state_path=None if named is None else named[0],
     )

@@ -16,6 +16,7 @@ from typing import Final
 from txsentinel.config.document import NOTE_WORD, Line, Owner, Place
 from txsentinel.config.elsewhere import NOTE, NOTHING_ELSEWHERE, REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import DirectiveError
+from txsentinel.config.guards import FENCE_AFTER, GUARDS_BY_WORD, GuardSetting, check_fence_after
 from txsentinel.config.numbers import whole_number
 from txsentinel.config.quoting import encoded, written
 from txsentinel.core.errors import SettingRefused
@@ -220,9 +221,11 @@ def classify(words: Sequence[str]) -> Place | None:
 
 
 def _classify_note(words: Sequence[str]) -> Place | None:
-    if len(words) < 2 or words[0] not in (REMOVED, UNSET):
-        return None
-    return Place(owner_of(words[1]), words[0], " ".join(words[2:]))
+    if len(words) > 1 and words[0] in (REMOVED, UNSET):
+        return Place(owner_of(words[1]), words[0], " ".join(words[2:]))
+    if len(words) > 1 and words[0].lower() in GUARDS_BY_WORD:
+        return Place(owner_of(words[1]), words[0].lower(), "")
+    return None
 
 
 def _subject(kind: str, values: Sequence[str]) -> str:
@@ -241,7 +244,7 @@ def values_wanted(option: str) -> int:
     word = ALIASES.get(option.lower(), option.lower())
     if word == "rename-command":
         return 2
-    return 1 if word in BY_WORD or word == "quorum" else 0
+    return 1 if word in BY_WORD or word in GUARDS_BY_WORD or word == "quorum" else 0
 
 
 def apply_set(
@@ -264,8 +267,21 @@ def apply_set(
         options.quorum = _number(option, values[0], at_least=1)
     elif word == "rename-command":
         _rename(options, option, values[0], values[1])
+    elif word in GUARDS_BY_WORD:
+        _set_guard(options, option, GUARDS_BY_WORD[word], values[0])
     else:
         BY_WORD[word].set(options, option, values[0], deny_scripts, executable)
+
+
+def _set_guard(options: MasterOptions, option: str, setting: GuardSetting, word: str) -> None:
+    """Set an option that C Sentinels do not have."""
+    try:
+        value = setting.read(word)
+        if setting.word == FENCE_AFTER:
+            check_fence_after(value, options.down_after)
+    except DirectiveError as problem:
+        raise SettingRefused(f"ERR Invalid argument '{word}' for SENTINEL SET '{option}': {problem}") from None
+    options.guards = setting.changed(options.guards, value)
 
 
 def _rename(options: MasterOptions, option: str, old: str, new: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from txsentinel.config.directives import HEAD, MASTER_DIRECTIVES, master_line, unset_line
 from txsentinel.config.document import ConfigDocument, Line
 from txsentinel.config.elsewhere import NOTHING_ELSEWHERE, Elsewhere
+from txsentinel.config.guards import guard_lines
 from txsentinel.config.quoting import in_quotes, written
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
@@ -28,6 +29,7 @@ def master_lines(master: Master, by_hostname: bool, elsewhere: Elsewhere = NOTHI
     place = _written_host(address, by_hostname), str(address.port)
     lines = [master_line("monitor", name, *place, str(options.quorum))]
     lines.extend(line for row in MASTER_DIRECTIVES if (line := row.line(name, options, elsewhere)) is not None)
+    lines.extend(guard_lines(name, options.guards, elsewhere))
     lines.append(master_line("config-epoch", name, str(master.config_epoch)))
     lines.append(master_line("leader-epoch", name, str(master.leader_epoch)))
     places = dict.fromkeys(

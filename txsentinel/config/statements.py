@@ -14,9 +14,11 @@ from typing import Final
 from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
 from txsentinel.config.elsewhere import REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import ConfigError, DirectiveError
+from txsentinel.config.guards import GUARDS_BY_WORD, check_fence_after
 from txsentinel.config.numbers import PORT, epoch, whole_number
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import canonical_ip
+from txsentinel.model.log_text import excerpt
 from txsentinel.wire.words import yes_or_no
 
 
@@ -49,6 +51,13 @@ class Statement:
     """Whether it is from a file that is not rewritten, over which the lines of our own file have precedence."""
 
 
+@dataclass(frozen=True, slots=True)
+class Note(Statement):
+    """One ``#: txsentinel`` comment: its words after ``txsentinel``, and its position in ``file``."""
+
+    file: str = ""
+
+
 @dataclass(slots=True)
 class SentinelState:
     """The result of the statements."""
@@ -57,6 +66,8 @@ class SentinelState:
     current_epoch: int = 0
     masters: dict[str, MasterRecord] = field(default_factory=dict)
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    warnings: list[str] = field(default_factory=list)
+    """Sentences about comments that have no effect."""
 
 
 _ARGUMENTS: Final = {
@@ -187,6 +198,40 @@ class _Execution:
             master.options.renamed_commands[key] = values[2]
             master.options.rename_spellings[key] = values[1]
 
+    def guard(self, note: Note) -> None:
+        """Execute ``<setting> <master> <value>``, a setting that C Sentinels do not have."""
+        where = f"{note.file}, line {note.line_number}"
+        setting = GUARDS_BY_WORD.get(note.words[0].lower())
+        if setting is None:
+            self._state.warnings.append(f"{where}: '{excerpt(note.line)}' is unknown here. It is kept, without effect.")
+            return
+        if len(note.words) != 3:
+            raise DirectiveError(f"In {note.file}: '{setting.word}' must be followed by a master and a value.")
+        name = note.words[1]
+        try:
+            value = setting.read(note.words[2])
+        except DirectiveError as problem:
+            raise DirectiveError(f"In {note.file}: {problem}.") from None
+        if note.included:
+            self._state.elsewhere.masters.setdefault(name, {})[setting.word] = value
+        master = self._state.masters.get(name)
+        if master is None:
+            # A C Sentinel that stops to monitor a master keeps the comments about it.
+            if name not in self.removed:
+                self._state.warnings.append(
+                    f"{where}: '{excerpt(name)}' is not monitored, '{setting.word}' has no effect."
+                )
+            return
+        master.options.guards = setting.changed(master.options.guards, value)
+
+    def check_guards(self) -> None:
+        """Warn of settings that do not fit together, which a C Sentinel may have caused by ``SENTINEL SET``."""
+        for master in self._state.masters.values():
+            try:
+                check_fence_after(master.options.guards.fence_after, master.options.down_after)
+            except DirectiveError as problem:
+                self._state.warnings.append(f"Master {excerpt(master.name)}: {problem}. A lower value is used.")
+
     def unset(self, values: Sequence[str]) -> None:
         """Execute ``unset <master> <directive> [<command>]``: a setting in another file is not in force."""
         master = self._state.masters.get(values[0])
@@ -215,7 +260,7 @@ def execute(
     statements: Sequence[Statement],
     options: SentinelOptions,
     executable: Executable,
-    notes: Sequence[Sequence[str]] = (),
+    notes: Sequence[Note] = (),
     separate: bool = False,
 ) -> SentinelState:
     """
@@ -224,13 +269,14 @@ def execute(
     The last line counts, as in C. Once a Sentinel has written our own file, which then has a ``myid``, its lines count
     after those of other files, regardless of the position of ``include``, as they are newer.
 
-    :param notes: the words of the ``#: txsentinel`` comments in our own file, see ``config.elsewhere``.
+    :param notes: the ``#: txsentinel`` comments of all files, see ``config.elsewhere`` and ``config.guards``.
     :param separate: whether our own file is a state file.
     :raises ConfigError: for the first invalid line, in the order of execution.
     """
     state = SentinelState(options, elsewhere=Elsewhere(separate))
     execution = _Execution(state, executable)
-    execution.removed = {note[1] for note in notes if note[0] == REMOVED and len(note) > 1}
+    about_others = [note.words for note in notes if not note.included and note.words[0] in (REMOVED, UNSET)]
+    execution.removed = {words[1] for words in about_others if words[0] == REMOVED and len(words) > 1}
     ranked = any(not each.included and each.words[0].lower() == "myid" for each in statements)
     if ranked:
         statements = sorted(statements, key=lambda each: not each.included)
@@ -251,9 +297,16 @@ def execute(
                 execution.per_master(word, values, statement.included, ranked)
         except DirectiveError as problem:
             raise ConfigError(str(problem), statement.line_number, statement.line) from None
-    for note in notes:
-        if note[0] == UNSET and len(note) > 1:
-            execution.unset(note[1:])
+    for words in about_others:
+        if words[0] == UNSET and len(words) > 1:
+            execution.unset(words[1:])
+    guards = [note for note in notes if note.words[0] not in (REMOVED, UNSET)]
+    for note in sorted(guards, key=lambda each: not each.included) if ranked else guards:
+        try:
+            execution.guard(note)
+        except DirectiveError as problem:
+            raise ConfigError(str(problem), note.line_number, note.line) from None
+    execution.check_guards()
     return state
 
 

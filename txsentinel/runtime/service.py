@@ -142,6 +142,8 @@ class SentinelService(MultiService):
         if self.configuration.recovered is not None:
             self._note(Level.WARNING, self.configuration.recovered)
             self.core.administration.flush()
+        for warning in self.configuration.warnings:
+            self._note(Level.WARNING, warning)
         options = self.core.options
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
         if id_is_new:

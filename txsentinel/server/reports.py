@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from txsentinel.config.guards import guard_fields
 from txsentinel.core.failover_state import SyncStep
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.model.timings import Millis
@@ -164,6 +165,8 @@ def _add_master_fields(report: Report, master: Master) -> None:
         report["notification-script"] = options.notification_script
     if options.client_reconfig_script:
         report["client-reconfig-script"] = options.client_reconfig_script
+    # C Sentinels have none of these.
+    report.update(guard_fields(options.guards, options.down_after))
 
 
 def _add_replica_fields(report: Report, replica: Replica) -> None:
