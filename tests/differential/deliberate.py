@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from txsentinel.config.guards import GUARD_SETTINGS
+
 
 @dataclass(frozen=True)
 class AcceptedDifference:
@@ -41,8 +43,16 @@ VALKEY_9 = "Valkey 9 has it, no Redis does"
 OLD_REDIS = "redis"
 NEW_VALKEY = "valkey"
 
+OWN_FIELDS = rf"((0|\[\w+\])\.({'|'.join(setting.word for setting in GUARD_SETTINGS)}): \$[\w-]+\n?)+"
+
 DELIBERATE: tuple[AcceptedDifference, ...] = (
     # Behaviour that differs on purpose.
+    AcceptedDifference(
+        "the settings that C does not have are the last fields of a master",
+        "(?i)sentinel (masters?|primary|primaries)( |$)",
+        "",
+        OWN_FIELDS,
+    ),
     AcceptedDifference(
         "QUIT answers and closes, as everywhere but in newer Sentinels; clients still send it",
         "(connection/quit|protocol/closing)",
