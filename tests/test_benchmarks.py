@@ -69,6 +69,7 @@ class MassFailureTests(SynchronousTestCase):
             {"at": 13.0, "name": "m0r0"},
             {"at": 11.5, "name": "m7r0"},
         ]
+        # The arithmetic of the benchmark has no entry of its own.
         self.assertEqual(mass_failure._first_promotions(promoted, {"m0": "m0", "m1": "m1"}, 10.0), [1.0, 2.0])
 
     def test_agreement_needs_everyone(self) -> None:
@@ -80,6 +81,7 @@ class MassFailureTests(SynchronousTestCase):
             (12.0, "a", "+switch-master", "m1 x 1 y 2"),
             (12.0, "b", "+tilt", "#tilt mode entered"),
         ]
+        # The arithmetic of the benchmark has no entry of its own.
         self.assertEqual(mass_failure._agreements(events, ["m0", "m1"], ["a", "b"], 10.0), [3.0])
 
     def test_gathered(self) -> None:

@@ -44,6 +44,7 @@ class FollowerCase(SynchronousTestCase):
     def assert_nothing_left(self) -> None:
         """Assert that stop leaves neither connections nor timers."""
         for made in self.followers:
+            # Only start() returns this Deferred, which fails if the follower is stopped first.
             made._started.addErrback(lambda failure: failure.trap(FollowerStopped) and None)
             made.stop()
         self.net.run(3)

@@ -140,8 +140,10 @@ class DocumentTests(SynchronousTestCase):
         """Putting the lines of one master leaves the bytes of all others unchanged."""
         document = self.document(*[f"sentinel monitor m{number} a 1 1" for number in range(100)])
         document.render()
+        # Whether bytes were formatted anew does not show in them.
         before = [run.contents for run in document._runs]
         document.put(owner_of("m7"), [monitor("m7")])
         document.render()
+        # Whether bytes were formatted anew does not show in them.
         changed = [a is not b for a, b in zip(before, [run.contents for run in document._runs], strict=True)]
         self.assertEqual([number for number, yes in enumerate(changed) if yes], [7])

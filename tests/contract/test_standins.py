@@ -184,6 +184,7 @@ class StandInFleetTests(SynchronousTestCase):
         connection = self.connect("m0")
         requests = encode(("PING", "PUBLISH __sentinel__:hello a,b", "INFO replication", "PING last"))
         for index in range(len(requests)):
+            # The connection sends whole requests only.
             connection._socket.sendall(requests[index : index + 1])
         self.assertEqual((connection.reply(), connection.reply()), (b"PONG", 1))
         self.assertTrue(connection.reply().startswith(b"# Replication"))

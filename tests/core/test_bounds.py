@@ -28,9 +28,11 @@ class CacheTests(SynchronousTestCase):
 
     def test_long_addresses(self) -> None:
         """A text too long for an address is refused and not cached."""
+        # The size of the cache is not visible from outside.
         remembered = address._canonical_ip.cache_info().currsize
         for number in range(100):
             self.assertIsNone(canonical_ip(f"{number}" + "9" * MAX_ADDRESS))
+        # The size of the cache is not visible from outside.
         self.assertEqual(address._canonical_ip.cache_info().currsize, remembered)
         self.assertEqual(canonical_ip("0:0:0:0:0:ffff:255.255.255.255"), "::ffff:255.255.255.255")
 
@@ -47,6 +49,7 @@ class CacheTests(SynchronousTestCase):
     def test_patterns(self) -> None:
         """A compiled pattern is little larger than one table per byte, however many bytes its classes accept."""
         pattern = b"[\1-\xfe]" * 50
+        # The size of a compiled pattern is not visible from outside.
         atoms = glob._compile(pattern, False)
         self.assertEqual(len(atoms), 50)
         self.assertLess(sum(map(sys.getsizeof, atoms)), 50 * 300)
@@ -61,6 +64,7 @@ class CacheTests(SynchronousTestCase):
         registry.resolved(ours, "10.0.0.1", fixture.now)
         for number in range(3 * Limits().host_names):
             registry.resolved(Address(f"host{number}.example", "", 1), "10.0.0.9", fixture.now)
+        # The size of the cache is not visible from outside.
         self.assertLessEqual(len(registry._names), Limits().host_names + 1)
         known = registry.address("master.example", 6379)
         self.assertEqual(known, ours)

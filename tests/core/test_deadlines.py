@@ -23,6 +23,7 @@ class DownDeadlineTests(SynchronousTestCase):
         self.fixture = Fixture()
         self.fixture.wait(100)
         self.master = self.fixture.master
+        # The rules are compared with the deadlines that are derived from them.
         self.availability = self.fixture.core._availability
 
     def check(self, prepare: Callable[[Master, Millis], None]) -> None:
@@ -88,6 +89,7 @@ class OpinionDeadlineTests(SynchronousTestCase):
         fixture.add_peer("a")
         master = fixture.master
         peer = master.peers[identity("a")]
+        # The rules are compared with the deadlines that are derived from them.
         availability = fixture.core._availability
         now = fixture.now
         master.sdown_since = now
@@ -112,10 +114,13 @@ class AttemptDeadlineTests(SynchronousTestCase):
         """Two failover timeouts after the last one."""
         self.assertLess(deadlines.next_attempt(self.master), 0)
         self.master.attempt_started_at = self.fixture.now
+        # The rules are compared with the deadlines that are derived from them.
         start = self.fixture.core._failovers._start_rules
         allowed = self.fixture.now + 2 * self.master.options.failover_timeout
         self.assertEqual(
-            [start._may_attempt(self.master, allowed - 1), start._may_attempt(self.master, allowed)], [False, True]
+            # The rules are compared with the deadlines that are derived from them.
+            [start._may_attempt(self.master, allowed - 1), start._may_attempt(self.master, allowed)],
+            [False, True],
         )
         self.master.odown_since = self.master.campaign_at = self.fixture.now
         self.assertEqual(start.next_due(self.master, self.fixture.now), allowed)

@@ -60,8 +60,10 @@ class StateTests(SynchronousTestCase):
     def test_transitions(self) -> None:
         """States follow each other as the table permits; any other transition raises."""
         failover = Failover(1, 0, 0)
+        # Inputs never cause a transition that is not permitted.
         self.assertRaises(IllegalTransition, Failovers._enter, failover, FailoverState.WAIT_PROMOTION, 0)
         for state in list(FailoverState)[2:]:
+            # Inputs never cause a transition that is not permitted.
             Failovers._enter(failover, state, 5)
         self.assertEqual((FailoverState.UPDATE_CONFIG, set()), (failover.state, FOLLOWS[failover.state]))
 

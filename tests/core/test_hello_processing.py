@@ -29,6 +29,7 @@ class HelloProcessingTests(SynchronousTestCase):
 
     def known(self) -> int:
         """Return the number of cached hellos."""
+        # The size of the cache is not visible from outside.
         return len(self.fixture.core._hello_processing._known)
 
     def test_a_new_peer(self) -> None:

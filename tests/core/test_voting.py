@@ -291,6 +291,7 @@ class RequestTests(SynchronousTestCase):
         """Anything but integer, bulk string, integer is no opinion."""
         for reply in (None, b"x", [1], [1, b"*"], [1, "*", 0], [b"1", b"*", 0], [1, b"*", b"0"], [True, b"*", 0]):
             self.peer.asked.clear()
+            # A question that was just asked is not due again.
             self.fixture.core._questions.ask(self.peer, self.fixture.now)
             self.answer(reply)
             self.assertFalse(self.peer.reports_master_down, repr(reply))

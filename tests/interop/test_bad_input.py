@@ -475,6 +475,7 @@ class ServerTests(AttackCase):
         """A replica that announces its master's address, or ours, is not ordered to follow itself."""
         script: dict[str, Script] = {}
         server = FakeServer(script)
+        # The replicas are known only when the server has its port.
         server._info = INFO + b"slave0:ip=127.0.0.1,port=%d\r\nslave1:ip=127.0.0.1,port=%d\r\n" % (
             server.port,
             self.sentinel.port,
@@ -686,6 +687,7 @@ class FileTests(SynchronousTestCase):
             if text is not None:
                 path.write_bytes(text)
             sentinel = SentinelProcess("txsentinel", 0, directory)
+            # The path of the file is part of the command line, which the process builds.
             sentinel._command[-1] = str(path)
             process = subprocess.Popen(
                 sentinel.command_line(),

@@ -138,8 +138,11 @@ class LogTests(InvalidRepliesCase):
             second.protocol.dataReceived(b"x" * 90_000)
         self.assertEqual((True, False), (first.aborted, second.aborted))
         self.fixture.pass_time(1)
+        # What a connection holds is not visible from outside.
         self.assertEqual(0, first.protocol._reader.held)
+        # What all connections hold is not visible from outside.
         unfinished = second.protocol._context.unfinished
+        # What a connection holds is not visible from outside.
         self.assertEqual(second.protocol._reader.held, unfinished.total)
         self.assertGreaterEqual(unfinished.total, 270_000)
         second.lost(ConnectionDone())

@@ -72,6 +72,7 @@ class PipeSinkTests(SynchronousTestCase):
             for line in lines:
                 sink.write(line)
             reader = Reader(reading)
+            # Waits for this queue alone; drain_logs waits for all.
             self.assertTrue(sink._queue.drain(SECONDS))
             os.close(writing)
             self.assertEqual(reader.all(), b"".join(lines))
@@ -86,7 +87,9 @@ class PipeSinkTests(SynchronousTestCase):
             for line in lines:
                 sink.write(line)
             reader = Reader(reading)
+            # Waits for this queue alone; drain_logs waits for all.
             self.assertTrue(sink._queue.drain(SECONDS))
+            # The sink duplicates the socket, which would keep the connection open.
             if sink._socket is not None:
                 sink._socket.close()
             # What a terminal has not passed on yet is lost when it is closed.
@@ -104,6 +107,7 @@ class PipeSinkTests(SynchronousTestCase):
         sink = PipeSink(writing)
         for _ in range(3):
             sink.write(b"lost\n" * 2000)
+        # Waits for this queue alone; drain_logs waits for all.
         self.assertTrue(sink._queue.drain(SECONDS))
 
 
@@ -171,6 +175,7 @@ class LineQueueTests(SynchronousTestCase):
             destination.emit(*event)
         self.assertEqual(printed, [])
         go.set()
+        # Waits for this queue alone; drain_logs waits for all.
         self.assertTrue(destination._queue.drain(SECONDS))
         self.assertEqual(printed, events)
 

@@ -136,6 +136,7 @@ class SweepTests(SynchronousTestCase):
         self.patch(self.core, "sweep", nothing_left)
         self.sentinel.host.random = LowRandom()  # type: ignore[assignment]
         self.fleet.run(0.3)
+        # The time of the next sweep has a random part.
         before, early = len(self.swept), sweeping._next_periodic - 1
         due.schedule(self.core.registry.masters["m1"], early)
         sweeping.adjust()

@@ -287,6 +287,18 @@ class RawConnection:
         self.wire.clear()
         return bytes(value)
 
+    def block_output(self) -> None:
+        """Have the transport accept no more output, as when the client does not read."""
+        producer = self.wire.producer
+        assert producer is not None
+        producer.pauseProducing()
+
+    def unblock_output(self) -> None:
+        """Have the transport accept output again."""
+        producer = self.wire.producer
+        assert producer is not None
+        producer.resumeProducing()
+
     def ask(self, *words: bytes | str | int) -> bytes:
         """Send one command and return the bytes that arrive at once."""
         self.send(*words)

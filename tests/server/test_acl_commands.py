@@ -189,7 +189,7 @@ class LoginTests(AclTestCase):
         """The server stops reading from an unauthenticated client that does not read its refusals."""
         self.begin(GenericOptions(requirepass="secret"))
         connection = self.client
-        connection.protocol._output.pauseProducing()
+        connection.block_output()
         sent = 0
         while connection.wire.producerState == "producing" and sent < 10_000:
             connection.protocol.dataReceived(b"PING\r\n" * 10)

@@ -85,6 +85,7 @@ class LongArgumentTests(ServerTestCase):
                 parser.feed(request[start : start + size])
                 while (words := parser.next_request()) is not None:
                     found.append((words, parser.longest > 2_000))
+                # How much is kept is not visible from outside.
                 self.assertLess(len(parser._buffer), 2_000 if size < 2_000 else len(request) + 1)
             self.assertEqual(found, [([b"GET", b"", b"y"], True), ([b"PING"], False)], size)
 

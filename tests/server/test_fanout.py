@@ -220,6 +220,7 @@ class OrderTests(FanOutTestCase):
                         [("PSUBSCRIBE", pattern), ("PUNSUBSCRIBE", pattern), ("SUBSCRIBE", "+event"), ("PING",)]
                     )
                     client.send(*words)
+                    # Whether input waits for the next turn is not visible from outside.
                     waited += not client.protocol._reading
                     while not client.protocol._reading:
                         host.reactor.advance(0)

@@ -187,11 +187,11 @@ class SlowReaderTests(ServerTestCase):
 
     def stall(self, client: RawConnection) -> None:
         """Block the output of this client's connection."""
-        client.protocol._output.pauseProducing()
+        client.block_output()
 
     def unstall(self, client: RawConnection) -> None:
         """Unblock it."""
-        client.protocol._output.resumeProducing()
+        client.unblock_output()
 
     def limited(self, hard: int = 0, soft: int = 0, seconds: int = 0) -> RawConnection:
         """Connect a subscriber with this output buffer limit."""

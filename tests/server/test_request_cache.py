@@ -126,9 +126,7 @@ class ExecutionTests(ServerTestCase):
 
     def test_full_client(self) -> None:
         """A client that does not read its replies is not read."""
-        producer = self.client.wire.producer
-        assert producer is not None
-        producer.pauseProducing()
+        self.client.block_output()
         while self.client.wire.producerState == "producing":
             self.client.send(*ASK)
         self.assertLess(self.client.protocol.unsent, 2 * 1024 * 1024)

@@ -90,6 +90,7 @@ class DeferredReplyTests(ServerTestCase):
         core.vote_requested("127.0.0.1", 6379, 5, PEER_ID, self.harness.host.now())
         self.harness.executor.drain()
         self.harness.events.clear()
+        # The test executes the steps itself, so it also passes on their result.
         self.client.protocol._writer.answer(run_all(reading.steps))
         self.harness.executor.drain()
         self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))

@@ -374,6 +374,7 @@ def answers_out_of_order() -> list[Patch]:
 @mutant("S6", kinds=("masters-die", "isolate-sentinel"), seed=4)
 def adopts_older_configurations() -> list[Patch]:
     """Older configurations are adopted, too."""
+    # Mutants replace the rule that they break, whatever its name is.
     real = hello_processing.HelloProcessing._configuration
 
     def configuration(self: hello_processing.HelloProcessing, hello: Any, master: Master, peer: Any, now: int) -> bool:
@@ -594,6 +595,7 @@ def tries_right_after_voting() -> list[Patch]:
 @mutant("S10", kinds=("masters-die",), seed=1)
 def forces_every_failover() -> list[Patch]:
     """Every failover is forced."""
+    # Mutants replace the rule that they break, whatever its name is.
     real = failover.Failovers._start
 
     def start(self: failover.Failovers, master: Master, now: int, *, forced: bool, coordinated: bool = False) -> None:

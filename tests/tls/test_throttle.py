@@ -89,6 +89,7 @@ class WaitingClientTests(ServingCase):
         early = self.accept()
         reactor = self.harness.host.reactor
         tls = early.protocol
+        # The throttle is shared by all handshakes and known to them only.
         self.assertTrue(tls._throttle.try_acquire())
         tls._throttle.execute(lambda: setattr(reactor, "rightNow", reactor.rightNow + 2 * HANDSHAKE_SECONDS_PER_TURN))
         line, far = self.accept(), TlsPeer(client_context(self.authority, self.client))

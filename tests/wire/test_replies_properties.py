@@ -56,6 +56,7 @@ class RepliesProperties(SynchronousTestCase):
         """What `encode` writes in RESP3 is parsed to the same value, in any chunks, including maps and booleans."""
         raw = b"".join(encode(value, 3) for value in printed)
         found, error = properties.read_replies(raw, sizes)
+        # Compares values with their types, as the property that is fuzzed does.
         self.assertEqual((properties._typed(found), error), (properties._typed(printed), ""))
 
     @given(piece_sequences(REPLIES, 6), st.sampled_from((1, 3, 50, 1 << 20)))
@@ -80,6 +81,7 @@ class RepliesProperties(SynchronousTestCase):
 
         def forgetful(reader: ReplyReader, data: bytes) -> None:
             feed(reader, data)
+            # The mutant forgets where the reader was.
             reader._scanned = 0
 
         with patch.object(ReplyReader, "feed", forgetful):

@@ -61,20 +61,25 @@ class RequestsProperties(SynchronousTestCase):
     @example(b"*1\r\n$30\r\n" + b"x" * 30 + b"\r\n", 1)
     def test_linear(self, unit: bytes, size: int) -> None:
         """No byte takes more than 150 steps, however many arrive, in chunks of any size."""
+        # The limit decides which of two algorithms runs.
         raw = unit * max(1, (2 * requests._ORDINARY_CHUNK + 150) // max(len(unit), 1))
         self.assertLessEqual(work(raw, size), max_pieces(raw))
 
     def test_forgetting_where_a_line_was_looked_through(self) -> None:
         """A parser that searches or splits a line from its beginning for each byte would be detected."""
+        # The mutant replaces the search.
         find = RequestParser._find
 
         def forgetful(parser: RequestParser, terminator: bytes, too_big: str) -> int:
+            # The mutant forgets where the parser was.
             parser._scanned = 0
             found = find(parser, terminator, too_big)
+            # The mutant forgets where the parser was.
             parser._scanned = 0
             return found
 
         for raw in (b"a" * 800, b"*" + b"0" * 800):
+            # The mutant replaces the search.
             with patch.object(RequestParser, "_find", forgetful):
                 steps = work(raw, 1)
             self.assertGreater(steps, max_pieces(raw))
@@ -82,13 +87,16 @@ class RequestsProperties(SynchronousTestCase):
 
     def test_forgetting_what_was_cut(self) -> None:
         """So would one that splits a window for each request in it."""
+        # The mutant replaces the split.
         cut = RequestParser._from_window
 
         def forgetful(parser: RequestParser) -> list[bytes] | None:
+            # The mutant forgets what was split.
             parser._cut_to = 0
             return cut(parser)
 
         raw = b"*0\r\n" * 1000
+        # The mutant replaces the split.
         with patch.object(RequestParser, "_from_window", forgetful):
             steps = work(raw, len(raw))
         self.assertGreater(steps, max_pieces(raw))

@@ -152,6 +152,7 @@ class StateTests(RedisCase):
     def test_broken_protocol(self) -> None:
         """A client that violates the protocol gets an error and is closed."""
         connection = self.connect(self.master)
+        # The connection sends well-formed requests only.
         transport = connection._protocol.transport
         assert transport is not None
         transport.write(b"*1\r\nx\r\n")
