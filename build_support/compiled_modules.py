@@ -33,26 +33,38 @@ def compiled_modules(root, build="simulator"):
     :raises UnusableList: if a package names a module that it does not have.
     """
     found = []
-    for directory, subdirectories, files in os.walk(os.path.join(root, PACKAGE)):
-        subdirectories.sort()
-        package = os.path.relpath(directory, root).replace(os.sep, ".")
+    for package, modules, _ in _packages(root):
         in_simulator = package == SIMULATOR or package.startswith(f"{SIMULATOR}.")
-        if "__init__.py" in files and (build == "simulator" or not in_simulator):
-            modules = {file[: -len(".py")] for file in files if file.endswith(".py")} - {"__init__"}
-            for module in _selected(os.path.join(directory, "__init__.py"), package, modules):
+        if build == "simulator" or not in_simulator:
+            for module in modules:
                 found.append((f"{package}.{module}", os.path.join(*package.split("."), f"{module}.py")))
     return sorted(found)
 
 
-def _selected(path, package, modules):
-    """Return the names of the modules of a package that are compiled."""
-    with open(path, encoding="utf-8") as file:
-        tree = ast.parse(file.read(), path)
-    compiled, interpreted = _names(tree, "COMPILED", package), _names(tree, "INTERPRETED", package)
-    wanted = modules - interpreted if compiled == {"*"} else compiled
-    for unknown in sorted((wanted | interpreted) - modules):
-        raise UnusableList(f"{package} has no module {unknown}")
-    return wanted
+def interpreted_modules(root):
+    """
+    Return the dotted names of the modules in ``INTERPRETED`` of their packages, as a set.
+
+    :raises UnusableList: as :func:`compiled_modules`.
+    """
+    return {f"{package}.{module}" for package, _, modules in _packages(root) for module in modules}
+
+
+def _packages(root):
+    """Yield the dotted name of each package, and the names of its modules that are, and that must not be, compiled."""
+    for directory, subdirectories, files in os.walk(os.path.join(root, PACKAGE)):
+        subdirectories.sort()
+        package = os.path.relpath(directory, root).replace(os.sep, ".")
+        if "__init__.py" in files:
+            modules = {file[: -len(".py")] for file in files if file.endswith(".py")} - {"__init__"}
+            path = os.path.join(directory, "__init__.py")
+            with open(path, encoding="utf-8") as file:
+                tree = ast.parse(file.read(), path)
+            compiled, interpreted = _names(tree, "COMPILED", package), _names(tree, "INTERPRETED", package)
+            wanted = modules - interpreted if compiled == {"*"} else compiled
+            for unknown in sorted((wanted | interpreted) - modules):
+                raise UnusableList(f"{package} has no module {unknown}")
+            yield package, wanted, interpreted
 
 
 def _names(tree, variable, package):

@@ -35,6 +35,7 @@ def make(version):
     :raises docutils.utils.SystemMessage: if docutils has a warning about the source.
     """
     from docutils.core import publish_string
+    from docutils.writers.manpage import Writer
 
     with open(SOURCE, encoding="utf-8") as file:
         title, separator, body = file.read().partition("Synopsis\n========\n")
@@ -43,7 +44,7 @@ def make(version):
     return publish_string(
         HEADER.format(version=version) + separator + body,
         source_path=SOURCE,
-        writer="manpage",
+        writer=Writer(),  # the name of a writer is another argument in each version of docutils
         # The text is ours alone, so it includes no files; a user's docutils.conf must not change the page.
         settings_overrides={"halt_level": 2, "file_insertion_enabled": False, "_disable_config": True},
     )
