@@ -158,13 +158,14 @@ class Import:
 def sources(top: str = "txsentinel") -> tuple[Source, ...]:
     """Every module of a package."""
     found = []
-    for directory, _, files in os.walk(os.path.join(ROOT, top)):
+    root = SITE if top == "txsentinel" else ROOT
+    for directory, _, files in os.walk(os.path.join(root, top)):
         for file in sorted(files):
             if file.endswith(".py"):
                 path = os.path.join(directory, file)
                 with open(path, encoding="utf-8") as stream:
                     text = stream.read()
-                words = os.path.relpath(path, SITE)[: -len(".py")].split(os.sep)[1:]
+                words = os.path.relpath(path, root)[: -len(".py")].split(os.sep)[1:]
                 name = ".".join(word for word in words if word != "__init__")
                 found.append(Source(name, text, ast.parse(text, path)))
     return tuple(sorted(found, key=lambda source: source.name))

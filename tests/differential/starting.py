@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import txsentinel
 from tests.differential.configfile import state_lines
 from tests.differential.conversation import Outcomes
 from tests.differential.tablefile import CONFIGURATIONS, read_groups
@@ -25,7 +24,7 @@ TIMEOUT = 60.0
 RESOLUTION_TIMEOUT = 5.0
 """Timeout of the lookup of a name in seconds."""
 
-ROOT = Path(txsentinel.__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 _LOG_LINE = re.compile(r"\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([.*#-]) (.*)")
 _START_MESSAGES = re.compile("is starting|version=|^Configuration loaded|^WARNING Memory overcommit")

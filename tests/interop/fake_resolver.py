@@ -14,6 +14,8 @@ import socket
 import time
 from pathlib import Path
 
+ROOT = str(Path(__file__).resolve().parents[2])
+
 UNKNOWN = "unknown"
 """The name server replies that the name does not exist."""
 
@@ -66,5 +68,6 @@ class NameServer:
         """Change the command line of a Sentinel so that it uses this name server."""
         script = command.index("-c") + 1
         command[script] = (
-            f"from tests.interop.fake_resolver import install; install({str(self.path)!r}); {command[script]}"
+            f"import sys; sys.path.append({ROOT!r}); from tests.interop.fake_resolver import install;"
+            f" install({str(self.path)!r}); {command[script]}"
         )
