@@ -66,8 +66,8 @@ class PipeSinkTests(SynchronousTestCase):
         """Writing more than the pipe holds does not block, and the lines arrive in order when they are read."""
         for size in (50, 5000):
             reading, writing = self.pipe()
-            available_descriptors = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
-            lines = [b"%09d %b\n" % (number, b"x" * size) for number in range(5 * available_descriptors // size)]
+            pipe_size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+            lines = [b"%09d %b\n" % (number, b"x" * size) for number in range(5 * pipe_size // size)]
             sink = PipeSink(writing)
             for line in lines:
                 sink.write(line)

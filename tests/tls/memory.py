@@ -20,7 +20,7 @@ FAR = IPv4Address("TCP", "127.0.0.1", 40_001)
 class BufferedTransport(StringTransport):
     """A fake TCP transport with a buffer like that of a socket."""
 
-    available_descriptors = 64 * 1024
+    buffer_size = 64 * 1024
     """Bytes in the buffer at which the producer is paused."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class BufferedTransport(StringTransport):
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        if self.producer is not None and len(self.value()) > self.available_descriptors and not self.is_full:
+        if self.producer is not None and len(self.value()) > self.buffer_size and not self.is_full:
             self.is_full = True
             self.producer.pauseProducing()
 
