@@ -1,5 +1,6 @@
 """
-What setup.cfg cannot say: the compiled build, chosen by ``TXSENTINEL_COMPILED=sentinel``, and the man page.
+The parts of the build that setup.cfg cannot express: the compiled build, chosen by
+``TXSENTINEL_COMPILED=sentinel``, and the man page.
 
 mypyc compiles the modules that packages list in ``COMPILED`` from the very same annotated Python; the others stay as
 they are. Nothing else differs, and without the variable nothing is compiled and no compiler is needed.
@@ -26,7 +27,7 @@ def extension_modules(build):
         paths, opt_level=os.environ.get("MYPYC_OPT_LEVEL", "3"), debug_level="0", group_name="txsentinel"
     )
     for extension in extensions:
-        # Nobody indented that file, and asking so of its 300,000 lines takes three quarters of the compiler's time.
+        # The file is not indented, and checking its 300,000 lines takes three quarters of the compiler's time.
         extension.extra_compile_args.append("-Wno-misleading-indentation")
     return extensions
 

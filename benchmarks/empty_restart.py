@@ -31,7 +31,7 @@ class Results:
     """The outcome of all rounds of one kind with one delay."""
 
     keys: list[int] = field(default_factory=list)
-    """Keys on the server that has fewest, at the end of each round."""
+    """Minimum number of keys on a server, at the end of each round."""
 
     failovers: int = 0
     failed: list[str] = field(default_factory=list)

@@ -29,7 +29,7 @@ _END: Final = b"+PONG\r\n"
 
 
 class LoadFailed(Exception):
-    """The load failed; the text says why."""
+    """The load failed; the text has the reason."""
 
 
 def processor_seconds(pid: int) -> float:

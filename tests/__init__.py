@@ -1,1 +1,1 @@
-"""The tests mirror the package: ``tests/core/test_voting.py`` holds the promises of ``core/voting.py``."""
+"""The tests mirror the package: ``tests/core/test_voting.py`` tests ``core/voting.py``."""

@@ -100,7 +100,7 @@ class MemoryConnector(BaseConnector):
         self._port = port
 
     def _makeTransport(self) -> Client:
-        self._net.dialled.append(self._port)
+        self._net.attempts.append(self._port)
         pending = PendingAttempt(self)
         if self._port not in self._net.black_holes:
             self._net.callLater(0, self._reach, pending)
@@ -145,7 +145,7 @@ class MemoryNet(Clock):
         super().__init__()
         self.listeners: dict[int, Callable[[IAddress], Protocol]] = {}
         self.black_holes: set[int] = set()
-        self.dialled: list[int] = []
+        self.attempts: list[int] = []
         self.open: list[End] = []
 
     def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float = 30) -> IConnector:
@@ -215,7 +215,7 @@ class MemoryServer:
         self.port = port
         self.password: str | None = None
         self.username: str | None = None
-        self._mute = False
+        self._hung = False
         self.received: list[list[bytes]] = []
         self.connections: list[ServedConnection] = []
         self.start()
@@ -227,11 +227,11 @@ class MemoryServer:
     @property
     def hung(self) -> bool:
         """Whether it listens without answering, as a stopped process."""
-        return self._mute
+        return self._hung
 
     @hung.setter
     def hung(self, hung: bool) -> None:
-        self._mute = hung
+        self._hung = hung
         for connection in list(self.connections):
             connection.catch_up()
 
@@ -300,7 +300,7 @@ class MemorySentinel(MemoryServer):
     def __init__(self, net: MemoryNet, port: int, **masters: tuple[int, int]) -> None:
         super().__init__(net, port)
         self.masters = masters
-        self.tells_epochs = True
+        self.reports_epochs = True
         self.subscribers: deque[ServedConnection] = deque()
         self.permits_subscription = True
 
@@ -319,7 +319,7 @@ class MemorySentinel(MemoryServer):
             return NULL_ARRAY if known is None else [b"127.0.0.1", str(known[0]).encode()]
         if known is None:
             return ErrorReply("ERR No such master with that name")
-        if not self.tells_epochs:
+        if not self.reports_epochs:
             return ErrorReply("NOPERM this user has no permissions to run the 'sentinel|master' command")
         fields: dict[str, Value] = {"name": request[2], "flags": "master", "config-epoch": str(known[1])}
         return fields

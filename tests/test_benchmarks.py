@@ -89,12 +89,12 @@ class MassFailureTests(SynchronousTestCase):
         failure = mass_failure.MassFailure(10, 2, 1000, "silence")
         figures: dict[str, list[float]] = {name: [1.0] for name in mass_failure.FIGURES}
         good = {"figures": figures, "promoted": [[1.0, 1], [2.0, 2]], "agreed": [[3.0, 1]], "disagreements": 1}
-        (entry,) = mass_failure.gather([failure], {"one": [good], "two": [{"problem": "not settled"}]})
+        (entry,) = mass_failure.gather([failure], {"one": [good], "two": [{"problem": "not stable"}]})
         self.assertEqual(entry["curves"], {"one": [[1.0, 1], [2.0, 2]], "two": []})
         self.assertEqual((entry["victims"], entry["fault"]), (2, "silence"))
         text = mass_failure.table({"mass failures": [entry]})
         self.assertIn("2 of 10 masters fall silent, down-after 1000 ms", text)
-        self.assertIn("two: not settled", text)
+        self.assertIn("two: not stable", text)
         self.assertIn("one: no agreement on a living master for 1", text)
 
     def test_throttled(self) -> None:

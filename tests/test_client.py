@@ -100,9 +100,9 @@ class StartingTests(FollowerCase):
         self.net.run(20)
         self.assertNoResult(starting)
         self.assertIn("refused", made.last_error)
-        asked = len(self.net.dialled)
+        asked = len(self.net.attempts)
         self.net.run(10)
-        self.assertTrue(30 <= len(self.net.dialled) - asked <= 40, self.net.dialled[asked:])
+        self.assertTrue(30 <= len(self.net.attempts) - asked <= 40, self.net.attempts[asked:])
         self.sentinels[2].start()
         self.net.run(1.1)
         self.successResultOf(starting)
@@ -166,7 +166,7 @@ class SwitchingTests(FollowerCase):
     def test_announcements_of_other_masters_are_ignored(self) -> None:
         """A switch of another name changes nothing, nor does an invalid payload."""
         made = self.started()
-        for payload in (f"other 127.0.0.1 {OLD} 127.0.0.1 {NEW}", "mymaster nonsense", "mymaster a 1 b 0"):
+        for payload in (f"other 127.0.0.1 {OLD} 127.0.0.1 {NEW}", "mymaster invalid", "mymaster a 1 b 0"):
             self.sentinels[0].announce(payload)
         self.net.run_due()
         self.assertEqual(made.address, ("127.0.0.1", OLD))
@@ -325,12 +325,12 @@ class SwitchingTests(FollowerCase):
     def test_repeated_losses_are_delayed(self) -> None:
         """Repeated losses are followed by growing delays."""
         self.started()
-        self.net.dialled.clear()
+        self.net.attempts.clear()
         for _ in range(60):
             for connection in list(self.old.connections):
                 connection.transport.abortConnection()  # type: ignore[union-attr]
             self.net.run(0.05)
-        self.assertLess(self.net.dialled.count(OLD), 15)
+        self.assertLess(self.net.attempts.count(OLD), 15)
 
     def test_listeners_get_each_master(self) -> None:
         """They get every address once, the first one included; an exception of one does not affect the others."""
@@ -448,7 +448,7 @@ class StaleSentinelTests(FollowerCase):
     def test_without_epochs_announcements_still_count(self) -> None:
         """If SENTINEL MASTER is not permitted the follower moves upon events, and not back upon replies."""
         for sentinel in self.sentinels:
-            sentinel.tells_epochs = False
+            sentinel.reports_epochs = False
         made = self.started()
         self.new.role = "master"
         self.sentinels[0].switch("mymaster", NEW, 2)
@@ -460,7 +460,7 @@ class StaleSentinelTests(FollowerCase):
         A different address in a reply is verified while the present master is used, and followed if it is a master.
         """
         for sentinel in self.sentinels:
-            sentinel.tells_epochs = False
+            sentinel.reports_epochs = False
         self.sentinels[0].crash()
         made = self.started()
         self.sentinels[0].masters["mymaster"] = (NEW, 2)

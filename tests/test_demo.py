@@ -85,16 +85,16 @@ class KeyboardTests(SynchronousTestCase):
 
     def test_too_early(self) -> None:
         """Before there is a master, while the last one is dead, and while no replica could be promoted."""
-        said: list[str] = []
+        lines_shown: list[str] = []
         fleet = Installation()
-        show = Show(Clock(), fleet, said.append)  # type: ignore[arg-type]
+        show = Show(Clock(), fleet, lines_shown.append)  # type: ignore[arg-type]
 
         def enter(master: int | None) -> str:
             show._follower = type(  # type: ignore[assignment]
                 "Following", (), {"address": None if master is None else MasterAddress("127.0.0.1", master)}
             )
             show.kill_master()
-            return said.pop().partition("  ** ")[2]
+            return lines_shown.pop().partition("  ** ")[2]
 
         self.assertIn("wait for the line with the address of the master", str(enter(None)))
         self.assertEqual(enter(7), "killing the master, 127.0.0.1:7")

@@ -145,7 +145,7 @@ class ProcessTests(SynchronousTestCase):
     def test_killed_parent_takes_children_along(self) -> None:
         """A test run that is itself killed leaves no server behind."""
         if sys.platform != "linux":
-            raise SkipTest("only Linux tells children of the death of their parent")
+            raise SkipTest("only Linux notifies children of the end of their parent")
         program = (
             "import sys; from tests.servers import Harness\n"
             f"bench = Harness(); server = bench.redis({KIND!r}); server.start()\n"
@@ -170,7 +170,7 @@ class ProcessTests(SynchronousTestCase):
     def test_password(self) -> None:
         """A server with a password refuses clients without it, and serves the harness."""
         with Harness() as harness:
-            server = harness.redis(KIND, password='say "friend" \\ and enter')
+            server = harness.redis(KIND, password='with "quotes" \\ and blanks')
             server.start()
             self.assertEqual(server.call("PING"), "PONG")
             with Connection(server.port) as other_client:

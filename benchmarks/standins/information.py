@@ -252,7 +252,7 @@ def whole(fields: dict[str, object], replication: bytes) -> bytes:
     """
     The text of a plain ``INFO``.
 
-    :param facts: ``run_id``, ``port``, ``pid``, ``uptime``, ``now``, ``clock``, ``connections`` and ``commands``.
+    :param fields: ``run_id``, ``port``, ``pid``, ``uptime``, ``now``, ``clock``, ``connections`` and ``commands``.
     :param replication: the section of that name, without an empty line around it.
     """
     head, stats = _SERVER_WIRE.format_map(fields).encode(), _STATS_WIRE.format_map(fields).encode()

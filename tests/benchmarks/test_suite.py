@@ -104,7 +104,7 @@ class ChartTests(SynchronousTestCase):
 
     def test_growth(self) -> None:
         """Each measured figure has a chart; contenders that failed are left out of it."""
-        quiet = [{"masters": 10, "contenders": {"redis": {"cpu": [1.0]}, "valkey": {"problem": "did not settle"}}}]
+        quiet = [{"masters": 10, "contenders": {"redis": {"cpu": [1.0]}, "valkey": {"problem": "not stable"}}}]
         failures = [
             {"masters": 10, "contenders": {"redis": {"figures": {"agreed_last": [5.0]}}, "valkey": {"problem": "x"}}}
         ]

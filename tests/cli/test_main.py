@@ -54,7 +54,7 @@ class MainTests(MainCase):
             self.assertEqual(self.stdout.getvalue(), f"txsentinel {__version__} ({build})\n")
 
     def test_no_arguments(self) -> None:
-        """Without a file the usage goes to standard error, and the status says that nothing ran."""
+        """Without a file the usage goes to standard error, and the status is that of an error."""
         self.assertIn("Usage: txsentinel [options] FILE", str(self.status()))
         self.assertEqual(self.stdout.getvalue(), "")
 
@@ -137,7 +137,9 @@ class CheckTests(MainCase):
         )
 
     def test_title(self) -> None:
-        """The summary says that the process keeps its title if one is configured, but the package for it is missing."""
+        """
+        The summary mentions that the process keeps its title if one is configured, but the package for it is missing.
+        """
         line = "the process title stays, as setproctitle is not installed (extra: txsentinel[title])\n"
         self.assertNotIn(line, self.valid())
         self.patch(check_module, "find_spec", {}.get)

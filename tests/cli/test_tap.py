@@ -231,7 +231,7 @@ class ConflictTests(TapCase):
             self.stderr.seek(0)
             self.write(CONFIG + line + "\n")
             self.parse("-c", self.path, twistd={"nodaemon": nodaemon})
-            self.assertEqual(self.stderr.getvalue(), f"sentinel.conf says '{line}', but {label}.\n")
+            self.assertEqual(self.stderr.getvalue(), f"sentinel.conf has '{line}', but {label}.\n")
 
     def test_pid_file_of_twistd(self) -> None:
         """Two Sentinels can be started in one directory; a requested pid file is written."""

@@ -89,7 +89,7 @@ class ClientTests:
     def check_run(self: Any, run: Run) -> None:
         """Check one report."""
         report, fixture = run.report, self.fixture
-        details = f"{run.key} exited {run.process.returncode}, reported {report} and said:\n{run.stderr}"
+        details = f"{run.key} exited {run.process.returncode}, reported {report}; standard error:\n{run.stderr}"
         self.assertEqual(run.process.returncode, 0, details)
         self.assertEqual(report["found"]["master"], fixture.old, details)
         self.assertEqual(

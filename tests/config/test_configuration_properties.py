@@ -79,7 +79,7 @@ class ConfigurationProperties(SynchronousTestCase):
     def test_torn_files(self) -> None:
         """
         A file that ends anywhere is refused with the number and the words of the line that is torn, or is sound:
-        then it is what its lines say, the last of them as far as it goes.
+        then it has the settings of its lines, including the cut one.
         """
         whole = load("/sentinel.conf", STATE, disk=FleetDisk())
         refused = 0

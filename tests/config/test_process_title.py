@@ -14,7 +14,7 @@ class ExpandingTests(SynchronousTestCase):
 
     def test_variables(self) -> None:
         """Variables are replaced, other text is kept, spaces at the ends are removed."""
-        facts = {"one": "1", "empty": "", "odd-name": "x y"}
+        variables = {"one": "1", "empty": "", "odd-name": "x y"}
         for template, text in (
             ("", ""),
             ("plain", "plain"),
@@ -25,7 +25,7 @@ class ExpandingTests(SynchronousTestCase):
             ("a}b", "a}b"),
             ("a\nb\t", "a\nb\t"),
         ):
-            self.assertEqual(expanded(template, facts), text, template)
+            self.assertEqual(expanded(template, variables), text, template)
 
     def test_invalid_templates(self) -> None:
         """Unknown variables and unclosed braces are refused."""

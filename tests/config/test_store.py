@@ -156,7 +156,7 @@ class StoreTests(SynchronousTestCase):
         self.turn()
         self.files.fail()
         (retry,) = self.host.reactor.getDelayedCalls()
-        self.assertEqual(round(retry.getTime() - self.host.reactor.seconds(), 3), 0.1, "patience starts anew")
+        self.assertEqual(round(retry.getTime() - self.host.reactor.seconds(), 3), 0.1, "the delay starts anew")
 
     def test_change_advances_the_retry(self) -> None:
         """A change while the disk fails is answered within 100 ms."""

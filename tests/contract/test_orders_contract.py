@@ -372,7 +372,7 @@ class OrdersContract(Contract):
         """A command that is refused when it is queued aborts the whole transaction: nothing is blocked."""
         self.replicate()
         target = f"{self.second.host} {self.second.port}"
-        reply = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", f"NONSENSE TO {target} TIMEOUT 60000")
+        reply = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", f"UNKNOWN TO {target} TIMEOUT 60000")
         self.refused(reply, "EXECABORT ")
         self.assertEqual(call(self.client(), "SET color red"), b"OK")
         self.assertEqual(self.info(self.a).role, "master")
@@ -383,7 +383,7 @@ class OrdersContract(Contract):
         before = self.first.configuration()
         normal, subscriber = self.client(), self.client("SUBSCRIBE news")
         order = f"SLAVEOF {self.second.host} {self.second.port}"
-        self.refused(self.transact(self.a, order, "NONSENSE REWRITE", *NEW_ROLE[1:]), "EXECABORT ")
+        self.refused(self.transact(self.a, order, "UNKNOWN REWRITE", *NEW_ROLE[1:]), "EXECABORT ")
         self.assertEqual(self.info(self.a).role, "master")
         self.assertEqual(self.first.configuration(), before)
         self.assertEqual(call(normal, "PING"), b"PONG")

@@ -35,7 +35,7 @@ class RedisContract(Contract):
 
     def test_unknown_command(self: Any) -> None:
         """An unknown command is an error and has no other effect."""
-        self.refused(call(self.a, "NONSENSE x"), "ERR unknown command")
+        self.refused(call(self.a, "UNKNOWN x"), "ERR unknown command")
         self.assertEqual(call(self.a, "PING"), b"PONG")
 
     def test_wrong_arity(self: Any) -> None:
@@ -55,7 +55,7 @@ class RedisContract(Contract):
         number = call(self.a, "CLIENT ID")
         line = next(line for line in call(self.a, "CLIENT LIST").split(b"\n") if line.startswith(b"id=%d " % number))
         self.assertIn(b" name=sentinel-abcdefgh-cmd ", line)
-        self.refused(call(self.a, "CLIENT NONSENSE"), "ERR ")
+        self.refused(call(self.a, "CLIENT UNKNOWN"), "ERR ")
 
     def test_resp3(self: Any) -> None:
         """After HELLO 3 a subscribed client may use every command, and messages are pushes."""
@@ -273,7 +273,7 @@ class RedisContract(Contract):
 
     def test_transaction_is_aborted(self: Any) -> None:
         """One refused command aborts the whole transaction."""
-        self.a.send("MULTI", "NONSENSE", "SET color red", "EXEC", "GET color")
+        self.a.send("MULTI", "UNKNOWN", "SET color red", "EXEC", "GET color")
         replies = [self.a.reply() for _ in range(5)]
         self.assertEqual(replies[3], b"EXECABORT Transaction discarded because of previous errors.")
         self.assertIsNone(replies[4])

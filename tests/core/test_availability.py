@@ -308,7 +308,9 @@ class TiltTests(SynchronousTestCase):
         fixture.sweep()
         output = fixture.output()
         self.assertIn("event +tilt #tilt mode entered", output)
-        self.assertIn("note TILT: nothing was decided for 5000 ms; no instance is judged for 30000 ms, until", output)
+        self.assertIn(
+            "note TILT: nothing was decided for 5000 ms; no instance is evaluated for 30000 ms, until", output
+        )
 
     def test_over(self) -> None:
         """TILT ends once, half a minute after the last trigger."""

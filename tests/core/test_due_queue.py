@@ -63,7 +63,7 @@ class DueQueueTests(SynchronousTestCase):
             list(self.queue.take_due(now + 1))
         self.assertLess(len(self.queue), 110)
 
-    def test_a_limit_loses_nobody(self) -> None:
+    def test_a_limit_loses_no_instance(self) -> None:
         """Calls with a limit return every instance once, in order, wherever the limit falls within one deadline."""
         for most in (1, 2, 3, 256):
             expected = []

@@ -108,7 +108,7 @@ class EmptyRestartTests(SynchronousTestCase):
         self.assertIn("empty_after_reboot", reasons["10.0.0.2:6379"])
 
     def test_lost_everywhere(self) -> None:
-        """If all replicas copied the empty data set, there is nothing to promote; the log says so, once."""
+        """If all replicas copied the empty data set, there is nothing to promote, which is logged once."""
         for server in self.replicas:
             hold(server, 0, NEWER, offset=0)
         hold(self.old_master, 0, NEW, offset=0)

@@ -206,14 +206,14 @@ class Script:
 
 def replay(text: str) -> str:
     """Return the transcript as this code would write it."""
-    play = Script()
+    script = Script()
     written: list[str] = []
     for block in text.strip("\n").split("\n\n"):
         directions = [line for line in block.split(SEPARATOR + "\n")[0].splitlines() if line != SEPARATOR]
         for line in directions:
             if not line.startswith("#"):
-                play.perform(line)
-        output = play.output()
+                script.perform(line)
+        output = script.output()
         written.append("\n".join([*directions, SEPARATOR, *output]) if SEPARATOR in block else "\n".join(directions))
     return "\n\n".join(written) + "\n"
 

@@ -134,7 +134,7 @@ DELIBERATE: tuple[AcceptedDifference, ...] = (
     ),
     AcceptedDifference(
         "a forced failover that no majority confirmed takes an epoch that no other Sentinel would take; nor is a master"
-        " flagged down because somebody ordered a failover",
+        " flagged down because of a forced failover",
         "moves/failover.*!events",
         r"(-sdown master mymaster [^\n]*\n)?\+vote-for-leader 5e5e\S+ 9",
         r"\+vote-for-leader 5e5e\S+ 6\n\+new-epoch 8\n\+vote-for-leader 5e5e\S+ 8",
@@ -408,7 +408,7 @@ DELIBERATE: tuple[AcceptedDifference, ...] = (
         OLD_REDIS,
     ),
     AcceptedDifference(
-        "7.2 tells how arguments are shown to people", "command/docs", "", r"[^\n]*\.display_text: [^\n]*", OLD_REDIS
+        "7.2 documents display texts of arguments", "command/docs", "", r"[^\n]*\.display_text: [^\n]*", OLD_REDIS
     ),
     AcceptedDifference(
         "newer versions have changed more",
@@ -650,7 +650,7 @@ DELIBERATE: tuple[AcceptedDifference, ...] = (
         NEW_VALKEY,
     ),
     AcceptedDifference(
-        "Valkey 9 looks at line ends that everybody else skips unseen",
+        "Valkey 9 checks line ends that all others skip",
         "protocol/multibulk",
         r"0: -ERR Protocol error: invalid CRLF in request\n1: <closed>",
         r"0: \+PONG",

@@ -18,8 +18,8 @@ MIN_STARTS = 180
 @cache
 def compare_commands(server: str) -> Comparison:
     """Return the comparison of replies and events with one kind of Sentinel."""
-    played = outcomes()
-    return Comparison(server).compare_all(played[server], played[OURS])
+    results = outcomes()
+    return Comparison(server).compare_all(results[server], results[OURS])
 
 
 @cache

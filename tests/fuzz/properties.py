@@ -51,7 +51,7 @@ def read_requests(raw: bytes, cuts: Sequence[int], authenticated: bool = False) 
                 assert words, "a request without words"
                 found.append(words)
                 # Progress: the shortest request is a letter and a line feed.
-                assert 2 * len(found) <= len(raw), "more requests than there is room for"
+                assert 2 * len(found) <= len(raw), "more requests than bytes for them"
             assert parser.next_request() is None, "nothing, and then something, without a byte more"
     except ProtocolError as error:
         parser.feed(b"PING\r\n")
@@ -80,7 +80,7 @@ def read_replies(raw: bytes, cuts: Sequence[int]) -> tuple[list[Any], str]:
             while (reply := reader.next_reply()) is not NEED_MORE:
                 found.append(reply)
                 # Progress: the shortest reply is a sign and a line end.
-                assert 3 * len(found) <= len(raw), "more replies than there is room for"
+                assert 3 * len(found) <= len(raw), "more replies than bytes for them"
             assert reader.next_reply() is NEED_MORE, "nothing, and then something, without a byte more"
     except ReplyViolation as violation:
         reader.feed(b"+OK\r\n")

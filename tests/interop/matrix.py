@@ -60,7 +60,7 @@ def run_row(kind: str, mix: str, disruptions: Sequence[Disruption] = DISRUPTIONS
     """
     Start one fleet and run all rounds.
 
-    :returns: a row; after a failure the other cells are ``-`` and the logs are kept where ``problem`` says.
+    :returns: a row; after a failure the other cells are ``-`` and the logs are kept at the path in ``problem``.
     """
     row = Row(f"{kind} ({version_number(kind)})", mix)
     try:

@@ -109,7 +109,7 @@ class EndsOfConnections:
         assert rest_of(clients[-1]) == b"-ERR max number of clients reached\r\n"
         for each in clients:
             each.close()
-        wait_for(lambda: sentinel.call("PING") == "PONG", SECONDS, "room for a client")
+        wait_for(lambda: sentinel.call("PING") == "PONG", SECONDS, "a free connection")
         self.check_all(sentinel, lambda: self.connect(sentinel))
 
     def test_idle(self) -> None:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.fixtures import LONG, SECONDS, shorten_periods, wait_moved
 from tests.servers import Fleet, Harness, ReplyError, call, missing, pairs, wait_for
 
-DATA, AUTH_USER_PASSWORD, SENTINEL_PASSWORD = "data secret", 'sentinel-user "secret"', "door-secret"
+DATA, AUTH_USER_PASSWORD, SENTINEL_PASSWORD = "data secret", 'sentinel-user "secret"', "peer-secret"
 
 RULES = (
     "allchannels -@all +multi +exec +ping +info +role +publish +subscribe +slaveof +config|rewrite +client|setname"
@@ -18,7 +18,7 @@ RULES = (
 )
 """The commands that a user for Sentinels needs."""
 
-NEW_NAMES = {"SLAVEOF": "GO-AFTER", "CONFIG": "ADJUST-9F2", "PUBLISH": "SHOUT"}
+NEW_NAMES = {"SLAVEOF": "GO-AFTER", "CONFIG": "ADJUST-9F2", "PUBLISH": "ANNOUNCE"}
 
 
 class CredentialTests(SynchronousTestCase):

@@ -124,7 +124,7 @@ class EmptyRestartTests(SynchronousTestCase):
         self.wait_keys(fleet)
 
     def test_everything_lost(self) -> None:
-        """If all replicas copied the empty data set, the Sentinels say so and leave the master alone."""
+        """If all replicas copied the empty data set, the Sentinels log that and leave the master alone."""
         fleet = self.start()
         old = fleet.master()
         for server in fleet.servers.values():

@@ -13,7 +13,7 @@ from tests.servers import EventRecorder, Fleet, Harness, missing, pairs, wait_fo
 
 SCRIPT = """\
 #!/bin/sh
-# Writes down how it was called and what it inherited, and ends as the file "plan" says.
+# Writes down how it was called and what it inherited, and ends as set in the file "plan".
 cd "$(dirname "$0")" || exit 3
 { printf '%s\\n' "$0" "$@"; } > "tmp.$$"
 for each in /proc/$$/fd/*; do readlink "$each"; done > "fds.$$"

@@ -324,9 +324,9 @@ class ReplyTests(CommandLinkCase):
     def test_renaming_takes_effect_at_once(self) -> None:
         """A command that is renamed during a connection is sent under its new name from then on."""
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
-        self.link.renamed_commands["PING"] = "knock"
+        self.link.renamed_commands["PING"] = "are-you-there"
         self.fixture.do(Ping(self.link, LinkKind.COMMANDS))
-        self.assertEqual(self.transport.take_written(), PING + pack("knock"))
+        self.assertEqual(self.transport.take_written(), PING + pack("are-you-there"))
 
     def test_unsolicited_reply(self) -> None:
         """A reply without a command closes the connection, with one log line about the server and the reason."""

@@ -51,8 +51,8 @@ class Fault:
     def __str__(self) -> str:
         """Return a line for operators."""
         how = f" by {self.delay:.2f} s" if self.delay else ""
-        whom = " ".join(f"{source}>{destination}" for source, destination in self.routes)
-        affected = whom if self.kind in (FaultType.PAIRS, FaultType.ONE_WAY) else ", ".join(self.nodes)
+        affected_routes = " ".join(f"{source}>{destination}" for source, destination in self.routes)
+        affected = affected_routes if self.kind in (FaultType.PAIRS, FaultType.ONE_WAY) else ", ".join(self.nodes)
         return f"{self.starts:.2f}–{self.ends:.2f} s {self.kind.value}{how}: {affected}"
 
     @property

@@ -28,7 +28,7 @@ def _share_lost(results: Sequence[Result]) -> str:
 _ROWS: Sequence[Row] = (
     ("rounds", lambda results: str(len(results))),
     ("... converged", lambda results: str(sum(result.converged for result in results))),
-    ("... with a promise broken", lambda results: str(sum(bool(result.violations) for result in results))),
+    ("... with a violation", lambda results: str(sum(bool(result.violations) for result in results))),
     ("faults", lambda results: str(sum(sum(result.faults.values()) for result in results))),
     ("elections won", lambda results: _total(results, "elections")),
     ("promotions", lambda results: _total(results, "promotions")),

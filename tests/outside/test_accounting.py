@@ -66,9 +66,9 @@ class LedgerTests(SynchronousTestCase):
 
     def test_lost_by_fault(self) -> None:
         """A lost write is counted for each fault that affected its server then, or shortly after, and for no other."""
-        spans = [Span("kill", 1, 10.0, 12.0), Span("mute", 1, 11.5, 13.0), Span("deaf", 2, 10.0, 12.0)]
+        spans = [Span("kill", 1, 10.0, 12.0), Span("outbound", 1, 11.5, 13.0), Span("inbound", 2, 10.0, 12.0)]
         lost = [write("before", at=9.5), write("amid", at=11.9), write("long before", at=5.0), write("late", at=13.5)]
-        self.assertEqual(count_lost_by_fault(lost, spans), {"kill": 2, "mute": 1, UNAFFECTED: 1, AFTER_FAULT: 1})
+        self.assertEqual(count_lost_by_fault(lost, spans), {"kill": 2, "outbound": 1, UNAFFECTED: 1, AFTER_FAULT: 1})
 
     def test_saved_histories(self) -> None:
         """Histories are read as they were saved."""

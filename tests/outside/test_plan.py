@@ -42,7 +42,7 @@ class FaultGeneratorTests(SynchronousTestCase):
         self.assertTrue(len(plan) >= 3)
 
     def test_shapes(self) -> None:
-        """Each kind cuts what its name says: one direction, both, two sides, or nothing."""
+        """Each kind cuts the routes that its name implies: one direction, both, two sides, or nothing."""
         for fault in (fault for number in range(300) for fault in draw(2, number, self.participants)):
             back = {route[::-1] for route in fault.routes}
             if fault.kind in (FaultType.KILL, FaultType.FREEZE):

@@ -127,8 +127,8 @@ class ProxyTests(SynchronousTestCase):
         caller, callee = self.through()
         self.execute("CUT", "f", f"{CALLER}>{CALLEE}")
         caller.side.dataReceived(b"lost for now")
-        callee.side.dataReceived(b"heard")
-        self.assertEqual((callee.wire.written, caller.wire.written), (b"", b"heard"))
+        callee.side.dataReceived(b"back")
+        self.assertEqual((callee.wire.written, caller.wire.written), (b"", b"back"))
         self.assertTrue(caller.wire.paused)
         self.assertFalse(callee.wire.paused)
 

@@ -69,7 +69,7 @@ class TableTests(SynchronousTestCase):
         cells = {title: words[-1].strip() for title, words in lines.items()}
         self.assertEqual(cells["rounds"], "3")
         self.assertEqual(cells["... converged"], "2")
-        self.assertEqual(cells["... with a promise broken"], "1")
+        self.assertEqual(cells["... with a violation"], "1")
         self.assertEqual(cells["seconds from healing to agreement, median (worst)"], "2.5 (4.0)")
         self.assertEqual(cells["writes acknowledged"], "100")
         self.assertEqual(cells["... of all"], "10.00 %")

@@ -391,7 +391,7 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual(first.lost, [ConnectionLost])
         second.connection.pauseProducing()
         far.close()
-        second.connection.write(b"anybody there?")
+        second.connection.write(b"more output")
         self.turn()
         self.assertEqual(second.lost, [ConnectionLost])
 

@@ -136,7 +136,7 @@ class WaitingTests(BarrierCase):
 
 
 class FailureTests(BarrierCase):
-    """A failed save refuses what was promised to be durable, and lets everything else continue."""
+    """A failed save fails deferred replies, and releases everything else."""
 
     def test_failure(self) -> None:
         """Replies fail, effects are executed, and binding announcements keep waiting."""

@@ -102,7 +102,7 @@ class InstalledTests(SynchronousTestCase):
             @implementer(IPlugin, ISentinelListener)
             class {name}:
                 def event_published(self, event):
-                    "Hear."
+                    "Record."
 
             @implementer(IPlugin)
             class SomethingElse:

@@ -1,4 +1,4 @@
-"""Tests of the executor: what it does with effects, in which order, and what it reports to whom after a save."""
+"""Tests of the executor: what it does with effects, in which order, and what it reports after a save."""
 
 from __future__ import annotations
 

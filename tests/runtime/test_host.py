@@ -223,11 +223,11 @@ class HostTests(SynchronousTestCase):
             from twisted.internet.task import Clock
             from txsentinel.runtime.host import RealHost
             atexit.register(lambda: sys.stdout.write("cleaned up"))
-            sys.stdout.write("said before")
+            sys.stdout.write("printed before")
             RealHost(Clock()).exit(7)
         """
         ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
-        self.assertEqual((ended.returncode, ended.stdout), (7, b"said before"))
+        self.assertEqual((ended.returncode, ended.stdout), (7, b"printed before"))
 
     def titled_process(self, before: str = "") -> tuple[str, str, list[tuple[str, str]]]:
         """Return command line, name and log of a process that was given a title after running ``before``."""

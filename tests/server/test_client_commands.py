@@ -103,7 +103,7 @@ class ListTests(ServerTestCase):
         for words, shown in (
             (("FOO",), "NULL"),
             (("PING", "x", "y", "z"), "ping"),
-            (("CLIENT", "NONSENSE"), "NULL"),
+            (("CLIENT", "UNKNOWN"), "NULL"),
             (("SENTINEL", "MASTERS", "x"), "sentinel|masters"),
         ):
             self.client.ask(*words)
@@ -239,10 +239,10 @@ class KillTests(ServerTestCase):
 
     def test_by_address(self) -> None:
         """A client killed by address is closed without a message."""
-        victim = self.harness.connect()
+        target = self.harness.connect()
         self.assertEqual(self.client.ask("CLIENT", "KILL", "127.0.0.1:40002"), b"+OK\r\n")
-        self.assertTrue(victim.closed)
-        self.assertEqual(victim.raw(), b"")
+        self.assertTrue(target.closed)
+        self.assertEqual(target.raw(), b"")
         self.refused("ERR No such client", "CLIENT", "KILL", "127.0.0.1:40002")
 
     def test_asking_client(self) -> None:
@@ -264,10 +264,10 @@ class KillTests(ServerTestCase):
 
     def test_several_ids(self) -> None:
         """Several IDs close several clients, and other filters still apply."""
-        victims = [self.harness.connect() for _ in range(3)]
-        victims[1].ask("CLIENT", "SETNAME", "spared")
-        self.assertEqual(self.client.ask("CLIENT", "KILL", "ID", 1, 2, 3, 99, "NOT-NAME", "spared"), b":1\r\n")
-        self.assertEqual([each.closed for each in victims], [True, False, False])
+        targets = [self.harness.connect() for _ in range(3)]
+        targets[1].ask("CLIENT", "SETNAME", "excluded")
+        self.assertEqual(self.client.ask("CLIENT", "KILL", "ID", 1, 2, 3, 99, "NOT-NAME", "excluded"), b":1\r\n")
+        self.assertEqual([each.closed for each in targets], [True, False, False])
 
     def test_by_age(self) -> None:
         """``MAXAGE`` selects clients at least so many seconds old."""

@@ -84,7 +84,7 @@ class AuthTests(ServerTestCase):
         """Without a configured password, the short form is an error and any password fits the default user."""
         self.refused(NO_PASSWORD_SET, "AUTH", "pw")
         self.assertEqual(self.client.ask("AUTH", "default", "pw"), b"+OK\r\n")
-        self.refused(WRONG_PASSWORD, "AUTH", "somebody", "pw")
+        self.refused(WRONG_PASSWORD, "AUTH", "unknown", "pw")
         self.refused("ERR syntax error", "AUTH", "a", "b", "c")
 
     def test_locked_server(self) -> None:

@@ -46,7 +46,7 @@ class SubscriptionTests(ServerTestCase):
         self.assertEqual(self.client.replies(), [[b"pmessage", b"+*", b"+sdown", b"x"]])
 
     def test_too_many(self) -> None:
-        """Too many short ones are refused as well; unsubscribing makes room for others."""
+        """Too many short ones are refused as well; unsubscribing permits others."""
         names = [f"p{number}*" for number in range(1700)]
         self.client.ask("PSUBSCRIBE", *names)
         self.assertNotIn(b"ERR", self.client.ask("PSUBSCRIBE", *names))

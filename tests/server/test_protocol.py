@@ -136,7 +136,7 @@ class AdmissionTests(ServerTestCase):
         return self.harness.connect(IPv4Address("TCP", host, 1))
 
     def test_too_many(self) -> None:
-        """Clients above ``maxclients`` get an error and are closed; a client that leaves makes room."""
+        """Clients above ``maxclients`` get an error and are closed; another one is accepted after one leaves."""
         self.harness = ServerHarness(GenericOptions(maxclients=1))
         first = self.harness.connect()
         second = self.harness.connect()

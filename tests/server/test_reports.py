@@ -50,7 +50,7 @@ def random_instance(rng: random.Random) -> Instance:
     link.commands_since, link.pubsub_since = moment(), moment()
     options = MasterOptions(
         rng.randrange(1, 5),
-        notification_script=rng.choice([None, "/bin/tell"]),
+        notification_script=rng.choice([None, "/bin/notify"]),
         client_reconfig_script=rng.choice([None, "/bin/r\xe9configure"]),
     )
     master = Master("m\udcff" if rng.random() < 0.1 else "mymaster", link.address, link, 7, options=options)

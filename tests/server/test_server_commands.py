@@ -22,12 +22,12 @@ class InfoTests(ServerTestCase):
 
     def test_sections_in_fixed_order(self) -> None:
         """All sections are returned without an argument and for ``all``, ``default`` and ``everything``."""
-        for words in ((), ("all",), ("Default",), ("everything",), ("nonsense", "ALL")):
+        for words in ((), ("all",), ("Default",), ("everything",), ("invalid", "ALL")):
             self.assertEqual([line for line in self.info(*words) if line.startswith("#")], SECTIONS, words)
 
     def test_named_sections(self) -> None:
         """The named sections are returned in any order and letter case; unknown names add nothing."""
-        lines = self.info("sentinel", "nonsense", "SERVER")
+        lines = self.info("sentinel", "invalid", "SERVER")
         self.assertEqual([line for line in lines if line.startswith("#")], ["# Server", "# Sentinel"])
         self.assertEqual(lines[lines.index("# Sentinel") - 1], "")
         self.assertEqual(self.client.ask("INFO", "memory"), b"$0\r\n\r\n")

@@ -219,11 +219,11 @@ class ClosingTests(NetworkCase):
         """Data written before closing arrives, then both ends get an orderly end."""
         server = self.listen()
         client = self.connect()
-        client.client.transport.write(b"farewell")
+        client.client.transport.write(b"last")
         client.client.transport.loseConnection()
         self.assertTrue(client.client.transport.disconnecting)
         self.simulation.run(1)
-        self.assertEqual(server.accepted[0].received, b"farewell")
+        self.assertEqual(server.accepted[0].received, b"last")
         self.assertEqual((client.client.lost, client.ended, server.accepted[0].lost), (ConnectionDone,) * 3)
         self.assertEqual(client.stops, 1)
 

@@ -168,7 +168,7 @@ class RunTests(SimulationCase):
         def digest(numbers: range, read_at: int = -1) -> str:
             simulation = Simulation(7)
             for number in numbers:
-                simulation.note_bytes(b"somebody", b"%d" % number)
+                simulation.note_bytes(b"host", b"%d" % number)
                 if number == read_at:
                     simulation.digest()
             return simulation.digest()

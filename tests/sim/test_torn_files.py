@@ -44,7 +44,7 @@ class TemporaryFileTests(SynchronousTestCase):
         """
         Unless the file was replaced, a temporary one remains: any part of the beginning, followed by random bytes.
         """
-        lengths, rubbish = set(), set()
+        lengths, endings = set(), set()
         for seed in range(200):
             files = self.torn(seed)
             self.assertEqual(len(files.leftovers), files.read("/f") == b"old")
@@ -52,11 +52,11 @@ class TemporaryFileTests(SynchronousTestCase):
                 self.assertRegex(path, r"\A/f\.[a-z0-9_]{6}\Z")
                 stray = files.read(path)
                 behind = next(each for each in sorted(GARBAGE, key=len, reverse=True) if stray.endswith(each))
-                rubbish.add(behind)
+                endings.add(behind)
                 written = stray.removesuffix(behind)
                 self.assertTrue(NEW.startswith(written), stray)
                 lengths.add(len(written))
-        self.assertEqual(rubbish, set(GARBAGE))
+        self.assertEqual(endings, set(GARBAGE))
         self.assertGreater(len(lengths), len(NEW) // 2)
 
     def test_unreadable(self) -> None:

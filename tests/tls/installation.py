@@ -77,7 +77,7 @@ class TlsHarness(Harness):
     def __init__(self) -> None:
         super().__init__()
         self.authority = Authority(self.directory / "certificates")
-        self.lines = [*tls_lines(self.authority, self.authority.issue("everybody")), "tls-replication yes"]
+        self.lines = [*tls_lines(self.authority, self.authority.issue("all")), "tls-replication yes"]
         self.context = client_context(self.authority, self.authority.issue("client"))
 
     def adopt(self, child: ChildProcess) -> None:

@@ -92,7 +92,7 @@ class TlsPeer:
         self.handshake_done = False
         self.problem: str | None = None
         self.received = b""
-        self.farewell = False
+        self.close_notify = False
 
     def next_output(self) -> bytes:
         """Continue the handshake and read; return the bytes to send."""
@@ -103,13 +103,13 @@ class TlsPeer:
             while True:
                 chunk = self.tls.read(65536)
                 if not chunk:
-                    self.farewell = True
+                    self.close_notify = True
                     break
                 self.received += chunk
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self.farewell = True
+            self.close_notify = True
         except ssl.SSLError as error:
             self.problem = self.problem or error.reason
         return self._out.read()

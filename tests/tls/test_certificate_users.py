@@ -82,14 +82,14 @@ class CertificateUsersTests(SynchronousTestCase):
     def test_unknown_or_disabled_user(self) -> None:
         """A name of no user, or of a disabled one, does not log in, and ACL LOG and INFO record it."""
         sentinel = self.start("tls-auth-clients-user CN")
-        for name in ("stranger", "retired"):
+        for name in ("unknown", "retired"):
             self.assertEqual(self.whoami(self.authority.issue(name)), "default")
         log = sentinel.call("ACL", "LOG")
         assert isinstance(log, list)
         entries = [pairs(each) for each in log]
         self.assertEqual(
             [(each["reason"], each["username"], each["count"]) for each in entries],
-            [("tls-cert", "retired", "1"), ("tls-cert", "stranger", "1")],
+            [("tls-cert", "retired", "1"), ("tls-cert", "unknown", "1")],
         )
         self.assertIn("acl_access_denied_tls_cert:2\r\n", str(sentinel.call("INFO", "stats")))
 
@@ -97,7 +97,7 @@ class CertificateUsersTests(SynchronousTestCase):
         """If ``default`` needs a password, a valid certificate replaces it, and an invalid one does not."""
         self.start("tls-auth-clients-user CN", "tls-auth-clients optional", password="sesame")
         self.assertEqual(self.whoami(self.authority.issue("reader")), "reader")
-        for client in (self.authority.issue("stranger"), self.authority.issue("retired"), None):
+        for client in (self.authority.issue("unknown"), self.authority.issue("retired"), None):
             connection = self.connect(client)
             with self.assertRaisesRegex(ReplyError, "NOAUTH"):
                 connection.call("ACL", "WHOAMI")
@@ -129,7 +129,7 @@ class CertificateUsersTests(SynchronousTestCase):
         if program is None or "--tls" not in subprocess.run([program, "--help"], capture_output=True, text=True).stdout:
             raise SkipTest("no redis-cli with TLS on this machine")
         self.start("tls-auth-clients-user CN")
-        for name, user in (("reader", "reader"), ("stranger", "default")):
+        for name, user in (("reader", "reader"), ("unknown", "default")):
             issued = self.authority.issue(name)
             words = [program, "-p", str(self.port), "--tls", "--cacert", str(self.authority.certificate)]
             words += ["--cert", str(issued.certificate), "--key", str(issued.key), "ACL", "WHOAMI"]

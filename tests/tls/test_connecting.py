@@ -115,7 +115,7 @@ class HandshakeTests(ConnectingCase):
 
     def test_untrusted_server(self) -> None:
         """A server of another authority is a failed attempt each ping period, and one line in the log."""
-        other_client = Authority(Path(self.mktemp()).absolute(), "stranger").issue("server")
+        other_client = Authority(Path(self.mktemp()).absolute(), "unknown").issue("server")
         connector, transport = self.connect()
         for attempt in range(1, 4):
             self.exchange(transport, self.peer(other_client))

@@ -98,7 +98,7 @@ class CertificateTests(ServingCase):
 
     def test_of_another_authority(self) -> None:
         """A certificate of another authority is refused, also if none is required."""
-        other_client = Authority(Path(self.mktemp()).absolute(), "stranger").issue("client")
+        other_client = Authority(Path(self.mktemp()).absolute(), "unknown").issue("client")
         for word in ("yes", "optional"):
             self.open(tls_auth_clients=word)
             line, _ = self.connect(client_context(self.authority, other_client))
@@ -260,7 +260,7 @@ class TlsConnectionTests(ServingCase):
         self.assertTrue(line.disconnecting)
         far.receive(line.take_output())
         far.next_output()
-        self.assertEqual((far.take(), far.farewell), (b"+OK\r\n", True))
+        self.assertEqual((far.take(), far.close_notify), (b"+OK\r\n", True))
 
     def test_close_notify_of_the_client(self) -> None:
         """A close_notify of the client ends its connection."""

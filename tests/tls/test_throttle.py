@@ -38,7 +38,7 @@ class HandshakeThrottleTests(SynchronousTestCase):
         self.assertEqual((self.taken, self.clock.getDelayedCalls()), ([0, 1, 2, 3], []))
 
     def test_many(self) -> None:
-        """The others execute their turns, in order, a budget at a time, with room for everything else in between."""
+        """The others execute their turns, in order, a limited time per turn, with other calls in between."""
         for number in range(13):
             self.request_step(number)
         turns = [len(self.taken)]

@@ -76,7 +76,7 @@ GRAMMAR = (
     b"=5\r\ntxt:a\r\n", b"=1\r\na\r\n", b"!1\r\nE\r\n", b"_\r\n", b"#t\r\n", b",1\r\n", b"(1\r\n", b"-E\r\n",
     b"\r", b"\n", b"$", b"*", b"1", b"-", b"a", b"\x00",
 )  # fmt: skip
-soups = st.lists(st.sampled_from(GRAMMAR), max_size=20).map(b"".join)
+PIECE_SEQUENCES = st.lists(st.sampled_from(GRAMMAR), max_size=20).map(b"".join)
 plain_values: st.SearchStrategy[Any] = st.recursive(
     st.binary(max_size=20)
     | st.integers(-(1 << 63), (1 << 63) - 1)
@@ -154,7 +154,7 @@ class GrammarTests(SynchronousTestCase):
         self.assertIsInstance(frame, PushFrame)
         self.assertEqual(frame, items)
 
-    @given(soups | st.binary(max_size=60), st.data())
+    @given(PIECE_SEQUENCES | st.binary(max_size=60), st.data())
     @settings(max_examples=300)
     def test_chunking_is_invisible(self, data: bytes, draw: st.DataObject) -> None:
         """Even invalid input has the same result in any chunks, and raises nothing but a violation."""

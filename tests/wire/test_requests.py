@@ -65,7 +65,7 @@ GRAMMAR = (
     b"\v",
     b"POST",
 )
-soups = st.lists(st.sampled_from(GRAMMAR), max_size=25).map(b"".join)
+PIECE_SEQUENCES = st.lists(st.sampled_from(GRAMMAR), max_size=25).map(b"".join)
 
 
 def transcript(chunks: Iterable[bytes], limits: Limits = LIMITS, authenticated: bool = True) -> list[object]:
@@ -132,7 +132,7 @@ class GrammarTests(SynchronousTestCase):
         if wanted == requests:
             self.assertEqual(transcript(chunks), requests)
 
-    @given(st.one_of(soups, st.binary(max_size=60)), st.booleans(), st.data())
+    @given(st.one_of(PIECE_SEQUENCES, st.binary(max_size=60)), st.booleans(), st.data())
     @settings(max_examples=300)
     def test_chunking_is_invisible(self, data: bytes, authenticated: bool, draw: st.DataObject) -> None:
         """Even invalid input has the same requests and the same error in any chunks."""
@@ -319,7 +319,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertRefused(b"*1\x00\r\n" + b"b\r\n" * LINE, "too big mbulk count string")
         self.assertRefused(b"*1\r\n$1\x00\r\n" + b"b\r\n" * LINE, "too big bulk count string")
 
-    def test_strangers(self) -> None:
+    def test_unauthenticated(self) -> None:
         """An unauthenticated client may send ten words of 16 KiB and no more."""
         self.assertRefused(b"*11\r\n", "unauthenticated multibulk length", authenticated=False)
         self.assertRefused(b"*1\r\n$16385\r\n", "unauthenticated bulk length", authenticated=False)

@@ -114,7 +114,7 @@ def check_tls(generic: GenericOptions) -> None:
 
 
 def describe(configuration: Configuration) -> Iterator[str]:
-    """Yield lines about what a configuration would run, one for each fact."""
+    """Yield lines about what a configuration would run, one for each setting."""
     generic = configuration.generic
     yield f"{configuration.path}: valid"
     yield f"state is saved in {configuration.saved_path}"

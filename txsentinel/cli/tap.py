@@ -196,8 +196,8 @@ class Options(usage.Options):
         if twistd["pidfile"] == TWISTD_PIDFILE and (generic.pidfile or not self.detaches):
             twistd["pidfile"] = ""
 
-    def _warn(self, directive: str, fact: str) -> None:
-        sys.stderr.write(f"{os.path.basename(self.configuration.path)} says '{directive}', but {fact}.\n")
+    def _warn(self, directive: str, effect: str) -> None:
+        sys.stderr.write(f"{os.path.basename(self.configuration.path)} has '{directive}', but {effect}.\n")
 
     def log(self) -> SentinelLog:
         """

@@ -17,8 +17,8 @@ It works with this Sentinel and with those in C::
     @inlineCallbacks
     def main():
         yield follower.start()
-        yield follower.execute("SET", "greeting", "hello")
-        print((yield follower.commands.get("greeting")), "from", follower.address)
+        yield follower.execute("SET", "color", "blue")
+        print((yield follower.commands.get("color")), "from", follower.address)
         yield follower.stop()
 
 ``execute`` sends any command; ``commands`` has the methods of ``txredisapi`` (``get``, ``hmset``, ``multi``, ...).

@@ -196,7 +196,7 @@ class Administration:
         self._options_took_effect(master, "credentials changed" if renew else "", now)
 
     def _options_took_effect(self, master: Master, log_in_anew: str, now: Millis) -> None:
-        """Have all instances of ``master`` evaluated with its new options; ``log_in_anew`` says why to reconnect."""
+        """Have all instances of ``master`` evaluated with its new options; ``log_in_anew`` is why to reconnect."""
         servers: list[Server] = [master, *master.replicas.values()]
         if log_in_anew:
             self._registry.renew_credentials([*servers], log_in_anew)

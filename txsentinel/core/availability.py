@@ -17,11 +17,11 @@ MAX_NAMED_PEERS: Final = 5
 
 
 CATCHING_UP: Final[Millis] = 20
-"""Delay after which an instance is judged again if received data has not been read yet."""
+"""Delay after which an instance is evaluated again if received data has not been read yet."""
 
 
 class Availability:
-    """Judges S_DOWN of all instances and O_DOWN of masters. Never called in TILT."""
+    """Evaluates S_DOWN of all instances and O_DOWN of masters. Never called in TILT."""
 
     def __init__(self, state: SentinelState, registry: Registry, questions: Questions) -> None:
         self._state = state
@@ -29,17 +29,17 @@ class Availability:
         self._questions = questions
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
-        """Reconnect half-dead connections and judge S_DOWN."""
+        """Reconnect half-dead connections and evaluate S_DOWN."""
         self._check_link(instance, now)
         self.check_sdown(instance, now)
 
     def stable_until(self, instance: Instance, now: Millis) -> Millis:
         """
-        Return until when no judgement about a healthy instance can change by the passing of time.
+        Return until when no state of a healthy instance can change by the passing of time.
 
-        Nearly every evaluation ends here, so this combines the conditions of all judgements in one cheap check.
+        Nearly every evaluation ends here, so this combines the conditions of all rules in one cheap check.
 
-        :returns: ``now`` if the instance is not healthy or must be judged.
+        :returns: ``now`` if the instance is not healthy or must be evaluated.
         """
         link = instance.link
         if instance.sdown_since is not None or link.commands_since is None:
@@ -73,7 +73,7 @@ class Availability:
         return True
 
     def check_sdown(self, instance: Instance, now: Millis) -> None:
-        """Judge S_DOWN: enter or leave it."""
+        """Evaluate S_DOWN: enter or leave it."""
         down = self._is_down(instance, now)
         if down and instance.sdown_since is None:
             instance.sdown_since = instance.down_started_at = now
@@ -88,7 +88,7 @@ class Availability:
             self._state.announce("-sdown", instance)
 
     def _note_missing(self, master: Master, now: Millis) -> None:
-        """Log that too few Sentinels are reachable to fail over a master that went down, as no event will say so."""
+        """Log that too few Sentinels are reachable to fail over a master that went down, as no event reports it."""
         missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
         usable, needed = master.voters - len(missing), max(master.options.quorum, master.majority)
         if usable >= needed:
@@ -106,7 +106,7 @@ class Availability:
         self._state.note(Level.WARNING, text)
 
     def check_odown(self, master: Master, now: Millis) -> None:
-        """Judge O_DOWN: S_DOWN here, and enough peers whose opinion, not yet expired, is that too."""
+        """Evaluate O_DOWN: S_DOWN here, and enough peers whose opinion, not yet expired, is that too."""
         self._questions.expire_opinions(master, now)
         agreeing = 1 + sum(peer.reports_master_down for peer in master.peers.values())
         quorum = master.options.quorum
@@ -121,7 +121,7 @@ class Availability:
             self._state.announce("-odown", master)
 
     def next_due(self, instance: Instance, now: Millis) -> Millis:
-        """Return when a judgement may change by the passing of time."""
+        """Return when a state may change by the passing of time."""
         due = self._link_due(instance, now)
         if instance.sdown_since is not None:
             return due

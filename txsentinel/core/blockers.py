@@ -84,7 +84,7 @@ def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis)
 
 def _discovering(master: Master, now: Millis) -> bool:
     """
-    Whether it is too soon to say that no replica can be promoted: the first INFO of a server is still awaited.
+    Whether it is too soon to report that no replica can be promoted: the first INFO of a server is still awaited.
 
     At its start, and right after a switch, a Sentinel would otherwise deny for some milliseconds what it cannot know.
     """

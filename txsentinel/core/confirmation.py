@@ -83,7 +83,7 @@ class Waiting:
     """The link over which its ID is requested; ``None`` between two attempts."""
 
     logged: bool = False
-    """Whether the log says that it cannot be reached."""
+    """Whether it was logged that it cannot be reached."""
 
     hellos: dict[str, bytes] = field(default_factory=dict)
     """Master name → the last hello about it."""

@@ -1,7 +1,7 @@
 """
 Until when each rule that depends on time does not apply yet.
 
-A deadline is the last millisecond at which the rule does not apply: a judgement compares it with the clock, and the
+A deadline is the last millisecond at which the rule does not apply: an evaluation compares it with the clock, and the
 next evaluation is scheduled for the millisecond after it. Both use the same function, so they cannot disagree.
 """
 

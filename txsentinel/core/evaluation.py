@@ -1,5 +1,5 @@
 """
-Evaluation of one instance: send probes, judge S_DOWN, for masters judge O_DOWN and advance failovers; reschedule.
+Evaluation of one instance: send probes, evaluate S_DOWN, for masters O_DOWN, and advance failovers; reschedule.
 
 Inputs take effect in the reactor turn in which they arrive. An evaluation applies the rules that depend on time.
 """
@@ -80,7 +80,7 @@ class Evaluation:
         self._questions.ask_all(master, now)
 
     def check_agreement(self, master: Master, now: Millis) -> None:
-        """Judge O_DOWN, advance or start a failover, and ask peers whose question is due."""
+        """Evaluate O_DOWN, advance or start a failover, and ask peers whose question is due."""
         self._availability.check_odown(master, now)
         self.step(master, now)
         self._ask_due(master, now)

@@ -15,7 +15,7 @@ FRESH_INFO_TIMEOUT: Millis = 100
 """How long after O_DOWN to wait for an INFO of each replica sent after S_DOWN, so that fresh offsets are compared."""
 
 UNFIT_NOTE_PERIOD: Millis = 10_000
-"""Interval of the log line that says why a master is not failed over."""
+"""Interval of the log line that explains why a master is not failed over."""
 
 UNFIT_EVENT_DELAY: Millis = 1_000
 """Delay after O_DOWN until the lack of a fit replica is published, as a slow replica may turn out to be fit."""

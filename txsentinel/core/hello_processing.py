@@ -298,8 +298,8 @@ class HelloProcessing:
             ours = master.address
             self._state.note_throttled(
                 "Two addresses with one config epoch",
-                f"Sentinel {hello.sentinel_id} says {master.name} is at {excerpt(hello.master_ip)}:{hello.master_port} "
-                f"with config epoch {master.config_epoch}, but it is at {ours.joined()} with the same epoch here: "
-                "a majority will be asked to confirm one of them",
+                f"Sentinel {hello.sentinel_id} announces {master.name} at {excerpt(hello.master_ip)}:"
+                f"{hello.master_port} with config epoch {master.config_epoch}, but it is at {ours.joined()} with the "
+                "same epoch here: a majority will be asked to confirm one of them",
             )
             self._state.due.schedule(master, now)

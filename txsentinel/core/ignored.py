@@ -11,7 +11,7 @@ from txsentinel.model.events import Level
 from txsentinel.model.log_text import excerpt
 
 MAX_WARNINGS: Final = 32
-"""Maximum number of ignored addresses that are logged per master; one more line says that there are others."""
+"""Maximum number of ignored addresses that are logged per master; one more line reports that there are others."""
 
 NAMES_NOT_RESOLVED: Final = "it is a name, and names are not resolved without 'sentinel resolve-hostnames yes'"
 NO_ADDRESS: Final = "it is neither an IP address nor the name of a host"

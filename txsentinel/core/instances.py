@@ -180,7 +180,7 @@ class Server(Instance):
     server_failover_changed_at: Millis = 0
 
     data_set: DataSetReport | None = None
-    """What its last INFO says about its data set; ``None`` if it has not reported that."""
+    """Its data set according to its last INFO; ``None`` if it has not reported that."""
 
     replaced_data_set: DataSetReport | None = None
     """The last one before it was replaced by a full copy of another history; ``None`` if that was not seen."""

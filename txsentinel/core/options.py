@@ -35,7 +35,7 @@ class GuardOptions:
     """
     The settings of one master that C Sentinels do not have; times are in milliseconds.
 
-    Each is off, or neutral, by default, unless its description says otherwise. They are saved as comments,
+    Each is off, or neutral, by default, unless its description differs. They are saved as comments,
     ``#: txsentinel <setting> <master> <value>``.
     """
 

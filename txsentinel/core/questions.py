@@ -65,7 +65,7 @@ class Questions:
         Handle a reply to a question; return the peer that sent it, or ``None`` if the reply is ignored.
 
         Only an array of integer, bulk string, integer is valid. A reply about an address that the master has left is
-        ignored, as it says nothing about the current one.
+        ignored, as it does not concern the current one.
         """
         # Search the peers of the master, as a thousand peers may share the link.
         peer = next((peer for peer in master.peers.values() if peer.link is link), None)

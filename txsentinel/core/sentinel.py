@@ -137,13 +137,13 @@ class SentinelCore:
         """
         Evaluate the instances that are due, at most ``Limits.evaluations`` of them.
 
-        After a pause too short for TILT, the first sweep only sends probes and judges no instance, as replies that
+        After a pause too short for TILT, the first sweep only sends probes and evaluates no instance, as replies that
         arrived meanwhile have not been read yet.
 
         :param wall_now: the wall clock in milliseconds, to detect changes; ``processor`` explains TILT in the log.
         """
         late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
-        # Two late sweeps in a row are no pause but a busy machine, on which instances must be judged all the same.
+        # Two late sweeps in a row are no pause but a busy machine, on which instances must be evaluated all the same.
         late, self._swept_late = late and not self._swept_late, late
         if self._swept_at is None:
             self.registry.start_clocks(now)
@@ -151,7 +151,7 @@ class SentinelCore:
         if self.tilt.swept(now, wall_now, processor):
             self.state.announce_text("+tilt", "#tilt mode entered", None)
             period = self.timings.tilt_period
-            text = f"TILT: {self.tilt.report}; no instance is judged for {period} ms, until"
+            text = f"TILT: {self.tilt.report}; no instance is evaluated for {period} ms, until"
             self.state.note(Level.WARNING, text, period)
         elif self.tilt.over(now):
             self.state.announce_text("-tilt", "#tilt mode exited", None)

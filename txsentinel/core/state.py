@@ -29,7 +29,7 @@ class StorageError:
     """
     Why hard state cannot be saved. While it cannot, no votes are given and no failovers are led.
 
-    ``code`` is the symbol of the error of the operating system, such as ``ENOSPC``. ``reason`` says which step failed
+    ``code`` is the symbol of the error of the operating system, such as ``ENOSPC``. ``reason`` has the step that failed
     and why. ``path`` is the file, empty if unknown.
     """
 

@@ -38,7 +38,7 @@ C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
 """The down-after from which on a C Sentinel does not consider a new master down because of the switch."""
 
 UNCONFIRMED_CANDIDATE = "A candidate did not confirm that it is one"
-"""The kind of log lines that say so."""
+"""The kind of log lines about that."""
 
 DOUBT_PERIOD: Millis = 5_000
 """How long a peer gets no vote after a request in its name that it did not make, unless it confirms a later one."""

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kill-once", action="store_true", help="kill the master, wait for the next one, and leave")
     options = parser.parse_args(arguments)
     try:
-        play(options)
+        demonstrate(options)
     except BinaryMissing as problem:
         sys.exit(str(problem))
     except (DeadlineExpired, ReplyError, RuntimeError, OSError) as problem:
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("Interrupted; nothing is left behind.")
 
 
-def play(options: argparse.Namespace) -> None:
+def demonstrate(options: argparse.Namespace) -> None:
     """
     Start everything and show events, until Ctrl-C ends the process.
 

@@ -22,7 +22,7 @@ class ReplyError(Exception):
 
 
 class DeadlineExpired(Exception):
-    """A condition did not become true in time; the text says which, and what was seen last."""
+    """A condition did not become true in time; the text has the condition and its last result."""
 
 
 class Connection:

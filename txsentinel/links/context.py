@@ -162,7 +162,7 @@ class LinkContext:
     """The memory that incomplete replies occupy."""
 
     unconfirmed_lines: DistinctLineThrottle = field(default_factory=DistinctLineThrottle)
-    """Log lines about unconfirmed peers. Anybody can announce any number of them, so they share one limit."""
+    """Log lines about unconfirmed peers. Any client can announce any number of them, so they share one limit."""
 
     failing: set[object] = field(default_factory=set)
     """The factories whose last attempt to connect failed."""

@@ -69,7 +69,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of queues and messages; each says what happens when it is reached."""
+    """Limits of queues and messages; each documents what happens when it is reached."""
 
     pending_commands: int = 100
     """Unanswered commands per link and instance on it; further probes are not sent."""

@@ -172,12 +172,12 @@ def _of_user(services: FilterServices, option: Option) -> Condition:
     return lambda client, now: client.user == name
 
 
-def _with_text(fact: Callable[[Client], bytes]) -> Reading:
+def _with_text(value_of: Callable[[Client], bytes]) -> Reading:
     """Match clients whose property has exactly this value. An empty value matches no client."""
 
     def read(services: FilterServices, option: Option) -> Condition:
         value = option.value
-        return lambda client, now: bool(value) and fact(client) == value
+        return lambda client, now: bool(value) and value_of(client) == value
 
     return read
 

@@ -2,7 +2,7 @@
 Eviction: disconnecting the clients that use the most memory when all clients together use too much.
 
 There are two limits. ``maxmemory-clients`` is the operator's; clients with ``CLIENT NO-EVICT on`` count, but are kept.
-``Limits.clients_memory`` protects the process whatever the configuration says; such clients are evicted last.
+``Limits.clients_memory`` protects the process whatever the configuration is; such clients are evicted last.
 """
 
 from __future__ import annotations

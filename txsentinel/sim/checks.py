@@ -18,7 +18,7 @@ S9      no vote's epoch exceeds the current epoch
 S10     an automatic failover needs S_DOWN here and a quorum of opinions on this address within five seconds
 S11     only an elected or ordered leader promotes; other servers are only ordered to follow the published master
 S12     a new address is published only after its server reported role master, or with a higher config epoch
-S13     in TILT nothing is started, promoted or judged down; a Sentinel that was stopped enters TILT
+S13     in TILT nothing is started, promoted or set down; a Sentinel that was stopped enters TILT
 S14     no replica of priority 0 is promoted
 S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
 S16     a Sentinel makes no attempt within that time after it voted for another one (a shorter time if that one does not

@@ -119,7 +119,7 @@ class SimHost:
         self, protocol: IProcessProtocol, path: str, arguments: Sequence[str], environment: Mapping[str, str] | None
     ) -> IProcessTransport:
         """
-        Start a child that ends as :attr:`script` says.
+        Start a child that ends as set by :attr:`script`.
 
         :raises OSError: if the script raises one.
         """

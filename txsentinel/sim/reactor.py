@@ -92,7 +92,7 @@ class SimReactor(CallOwner):
 
     def callLater(
         self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
-    ) -> SimCall:  # zope: the protocol says IDelayedCall, which this is
+    ) -> SimCall:  # zope: the interface requires IDelayedCall, which this is
         """
         Call a function once ``delay`` seconds and at least another microsecond have passed.
 

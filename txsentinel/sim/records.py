@@ -128,7 +128,7 @@ class SentinelRecord:
     @property
     def disk_fails(self) -> bool:
         """
-        Whether it knows that its disk fails or hangs. It then publishes facts before they are durable, except votes.
+        Whether it knows that its disk fails or hangs. It then publishes events before they are durable, except votes.
         """
         files = self.sentinel.host.files
         return files.failing or files.max_wait >= HANG_LIMIT

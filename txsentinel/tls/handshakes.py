@@ -187,7 +187,7 @@ class ServerHandshake(Handshake):
     def handshakeCompleted(self) -> None:
         """Connect the TLS connection directly to the client's protocol."""
         super().handshakeCompleted()
-        # Untyped, as mypy believes that no Protocol can provide another interface.
+        # Untyped, as mypy assumes that no Protocol can provide another interface.
         inner: Any = self.inner
         self.wire.serve(inner)
         if IHandshakeListener.providedBy(inner):
@@ -362,7 +362,7 @@ class HandshakeClientFactory(ClientFactory):
 
 
 def problem_of(reason: Failure) -> str | None:
-    """Return the TLS problem; ``None`` if the connection was merely closed."""
+    """Return the TLS problem; ``None`` if the connection was only closed."""
     error = reason.value
     if isinstance(error, SSL.Error):
         return explain(error)

@@ -32,7 +32,7 @@ NO_REPLICATION_ID: Final = "0" * _RUN_ID_LENGTH
 
 @dataclass(frozen=True, slots=True)
 class DataSetReport:
-    """What one INFO reply says about the data set and the replication history of a server."""
+    """The data set and the replication history of a server according to one INFO reply."""
 
     replid: str
     """``master_replid``."""

@@ -18,7 +18,7 @@ from txsentinel.wire.values import ErrorLine, PushFrame, Reply, Status
 
 
 class ReplyViolation(Exception):
-    """The received bytes are not RESP or exceed a limit; the connection must be closed. The text says why."""
+    """The received bytes are not RESP or exceed a limit; the connection must be closed. The text has the reason."""
 
 
 class NeedMore:

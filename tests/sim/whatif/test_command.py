@@ -190,11 +190,11 @@ class TimelineTests(WhatIfTestCase):
 
     def test_scripts(self) -> None:
         """The client-reconfig-script is run in the simulation, not on this machine."""
-        script = "sentinel client-reconfig-script mymaster /nowhere/tell\n"
+        script = "sentinel client-reconfig-script mymaster /nowhere/notify\n"
         run = self.run_json(DEFAULTS + script, "--kill", "mymaster")
-        self.assertEqual(run["scripts"], {"/nowhere/tell": 3})
+        self.assertEqual(run["scripts"], {"/nowhere/notify": 3})
         texts = [entry["text"] for entry in run["timeline"] if entry["channel"] == "script"]
-        self.assertIn("runs /nowhere/tell mymaster leader start 10.0.0.1 6379 10.0.0.", "\n".join(texts))
+        self.assertIn("runs /nowhere/notify mymaster leader start 10.0.0.1 6379 10.0.0.", "\n".join(texts))
 
 
 class NoFailoverTests(WhatIfTestCase):
@@ -240,7 +240,7 @@ class NoFailoverTests(WhatIfTestCase):
         """Sentinels whose clock has just jumped evaluate nothing."""
         why = self.why("--clock", "all-sentinels=100@0", "--kill", "mymaster@1", "--seconds", "10")
         self.assertIn("no Sentinel is able to act", why)
-        self.assertIn("s3 is in TILT and judges no instance", why)
+        self.assertIn("s3 is in TILT and evaluates no instance", why)
 
     def test_end_of_tilt(self) -> None:
         """TILT ends by itself, so the run continues."""
@@ -388,7 +388,7 @@ sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
         self.assertNotEqual(self.master(run)["after"], "mymaster/1")
 
     def test_users_of_servers(self) -> None:
-        """Sentinels and the client log in to the servers as the file says."""
+        """Sentinels and the client use the credentials of the file."""
         auth = "sentinel auth-user mymaster watcher\nsentinel auth-pass mymaster secret\n"
         self.assertEqual(self.run_json(DEFAULTS + auth, "--kill", "mymaster")["unstable_reasons"], [])
 

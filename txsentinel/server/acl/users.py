@@ -123,7 +123,7 @@ class User:
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody can log in without a password."""
+        """Whether login needs no password."""
         return self.enabled and self.needs_no_password
 
     def copy(self) -> User:

@@ -64,7 +64,7 @@ class ClientServer(Protocol):
         """Whether any commands are held."""
 
     def holds(self, client: RedisClient, changes: bool) -> bool:
-        """Whether a pause holds this client's next command; ``changes`` says whether that is a write."""
+        """Whether a pause holds this client's next command; ``changes`` is whether that is a write."""
 
     def refusal(self, client: RedisClient, command: Command | None, words: list[bytes]) -> str | None:
         """The error that is replied before the command is executed, if any."""

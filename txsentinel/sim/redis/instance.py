@@ -317,7 +317,7 @@ class RedisInstance:
         return self._pauses.get(reason)
 
     def holds(self, client: RedisClient, changes: bool) -> bool:
-        """Whether a pause holds this client's next command; ``changes`` says whether that is a write."""
+        """Whether a pause holds this client's next command; ``changes`` is whether that is a write."""
         if client.is_replica:
             return False
         return any(changes or not pause.writes_only for pause in self._pauses.values())

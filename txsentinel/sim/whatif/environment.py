@@ -254,9 +254,9 @@ class Fixture:
     @property
     def processes(self) -> list[Process]:
         """All Sentinels and servers, and the application."""
-        everybody = [Process(each.name, each.host, sentinel=each) for each in self.sentinels]
-        everybody += [Process(each.name, each.host, server=each) for each in self.servers]
-        return [*everybody, Process(CLIENT, self.application.host)]
+        processes = [Process(each.name, each.host, sentinel=each) for each in self.sentinels]
+        processes += [Process(each.name, each.host, server=each) for each in self.servers]
+        return [*processes, Process(CLIENT, self.application.host)]
 
     def group(self, name: str) -> Group:
         """The group of that name; it must exist."""

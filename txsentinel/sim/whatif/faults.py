@@ -23,7 +23,7 @@ Undo: TypeAlias = Callable[[], None]
 
 
 class BadFault(Exception):
-    """A fault that cannot be parsed or injected; the text says which and why."""
+    """A fault that cannot be parsed or injected; the text has the fault and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _full_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]
         for each in hit:
             each.host.files.fail_with = None
 
-    return Done(f"the disk of {_names(hit)} is full", hit, undo, f"the disk of {_names(hit)} has room again")
+    return Done(f"the disk of {_names(hit)} is full", hit, undo, f"the disk of {_names(hit)} has space again")
 
 
 def _stuck_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
@@ -333,7 +333,7 @@ def parse_fault(kind: str, text: str, topology: Topology) -> Fault:
     """
     Parse ``TARGETS[=VALUE][@SECONDS[+LASTS]]``; targets are separated by ``,``, groups of them by ``|``.
 
-    :raises BadFault: saying what is wrong with it.
+    :raises BadFault: with the reason.
     """
     try:
         return _parse(kind, text, topology)

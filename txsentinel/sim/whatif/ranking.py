@@ -1,4 +1,4 @@
-"""Why a replica won: the leader's state of each candidate at that moment, judged by the rules of production."""
+"""Why a replica won: the leader's state of each candidate at that moment, evaluated by the rules of production."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _view(sentinel: Installed, group: Group) -> str:
     server = sentinel.fixture.server_of(master.published_address)
     name = str(master.published_address.joined()) if server is None else server.name
     if sentinel.alive.core.tilt.active:
-        return "is in TILT and judges no instance"
+        return "is in TILT and evaluates no instance"
     if master.odown_since is not None:
         return f"knows that the quorum holds {name} down, for {(now - master.odown_since) / 1000:.1f} s"
     if master.sdown_since is not None:

@@ -282,7 +282,7 @@ class WhatIf:
                 if Writer.key(write.number) not in data:
                     result.lost += 1
                     server = self.fixture.server_at(*write.place)
-                    name = "somebody" if server is None else server.name
+                    name = "an unknown server" if server is None else server.name
                     result.lost_of[name] = result.lost_of.get(name, 0) + 1
 
     def _outages(self, writes: Sequence[Acknowledged], zero: float) -> list[Outage]:

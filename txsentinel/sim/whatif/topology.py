@@ -269,9 +269,7 @@ class _Inventory:
             known += [host for host, _ in record.replicas] + [host for host, _, _ in record.sentinels]
         if all(self._is_loopback(host) for host in known):
             return LOOPBACK
-        self._topology.assumed.append(
-            "the file does not say which machine it is from: s1 gets one of its own (see --this-host)"
-        )
+        self._topology.assumed.append("the file does not name its machine: s1 gets one of its own (see --this-host)")
         return self._new_machine()
 
     def _group(self, record: MasterRecord, replicas: int | None) -> None:
