@@ -127,7 +127,7 @@ class DeferredReplyTests(ServerTestCase):
         self.assertEqual(self.harness.core.master("mymaster").options.guards, GuardOptions())
 
     def test_own_options_refused(self) -> None:
-        """The error says what is allowed."""
+        """The error has the permitted values."""
         line = "ERR Invalid argument 'o' for SENTINEL SET 'lineage': lineage must be one of warn, strict"
         self.refused(line, "SENTINEL", "SET", "mymaster", "lineage", "o")
 
