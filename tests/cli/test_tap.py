@@ -262,7 +262,7 @@ class ConflictTests(TapCase):
         ):
             self.write(CONFIG + line)
             options = self.parse("-c", self.path, twistd=twistd)
-            # The log observer does not tell where it writes.
+            # The log observer does not expose its destination.
             sink = options._sink()
             self.assertIsInstance(sink, StreamSink if path is None else FileSink)
             self.assertEqual(getattr(sink, "path", None), path)
@@ -292,7 +292,7 @@ class ConflictTests(TapCase):
         self.assertIn("Can't open the log file: No such device or address", self.refused("-c", self.path))
         self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
         options = self.parse("-c", self.path)
-        # The log observer does not tell where it writes.
+        # The log observer does not expose its destination.
         self.assertIsInstance(options._sink(), PipeSink)
 
     def test_loglevel(self) -> None:

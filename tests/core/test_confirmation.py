@@ -83,7 +83,7 @@ class RegistrationTests(ConfirmationCase):
         self.fixture.wait(20_000, 100)
         self.assertEqual({identity("b"), identity("z")}, self.known())
         self.assertEqual((0, 0), (self.open_links(), self.fixture.core.current_epoch))
-        # No input or effect tells how many wait.
+        # No input or effect shows how many wait.
         self.assertEqual(0, len(self.fixture.core._hello_processing.confirmations))
 
     def test_another_id_at_the_address(self) -> None:
@@ -244,7 +244,7 @@ class RegistrationTests(ConfirmationCase):
         self.fixture.servers[Address.literal("10.0.3.1", PEER_PORT)].hung = True
         self.announce(identity("q"), "10.0.3.1")
         self.fixture.core.administration.reset("*", self.fixture.now)
-        # No input or effect tells how many wait.
+        # No input or effect shows how many wait.
         self.assertEqual(0, len(self.fixture.core._hello_processing.confirmations))
 
 
@@ -277,7 +277,7 @@ class FloodTests(ConfirmationCase):
         self.send_forged_hellos(400, through_server=True)
         self.send_forged_hellos(400, through_server=False)
         self.assertLessEqual(self.open_links(), 2 * MAX_WAITING)
-        # No input or effect tells how many wait.
+        # No input or effect shows how many wait.
         self.assertEqual(2 * MAX_WAITING, len(self.fixture.core._hello_processing.confirmations))
         made = sum(isinstance(effect, Connect) for _, effect in self.fixture.sent)
         self.assertLessEqual(made, 2 * MAX_CONNECTIONS_PER_SECOND)
@@ -388,7 +388,7 @@ class SharingTests(ConfirmationCase):
         self.fixture.core.link_up(link, link.kinds[0], "10.0.9.9", self.fixture.now)
         self.fixture.finish()
         self.assertEqual({identity("b"), identity("z"), identity("q")}, self.known())
-        # No input or effect tells how many wait.
+        # No input or effect shows how many wait.
         self.assertEqual((1, 0), (self.open_links(), len(self.fixture.core._hello_processing.confirmations)))
 
     def test_constants(self) -> None:

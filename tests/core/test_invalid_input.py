@@ -134,7 +134,7 @@ class HelloTests(InvalidInputCase):
             self.now += 1_000
             self.announce_and_confirm(id=f"{number:040x}", port=1000 + number)
         self.assertEqual(len(self.master.peers), self.limits.peers)
-        # No input or effect tells how many wait.
+        # No input or effect shows how many wait.
         self.assertEqual(len(self.core._hello_processing.confirmations), 0)
         self.hello(epoch=7)
         self.assertEqual(self.core.current_epoch, 7)
