@@ -221,8 +221,8 @@ class OrderTests(FanOutTestCase):
                     )
                     client.send(*words)
                     # Whether input waits for the next turn is not visible from outside.
-                    waited += not client.protocol._reading
-                    while not client.protocol._reading:
+                    waited += not client.protocol.executor._reading
+                    while not client.protocol.executor._reading:
                         host.reactor.advance(0)
                     for event in range(rng.randrange(3)):
                         harness.context.hub.publish("+event", f"{number}.{event}")

@@ -208,11 +208,11 @@ class LongRequestTests(ServerTestCase):
 
         received = 0
         # The steps are counted, so the parsing of the request must not be among them.
-        protocol._turn_began = self.host.now()
-        protocol._postponed = request
-        turn(protocol._execute_all)
+        protocol.executor._turn_began = self.host.now()
+        protocol.executor._postponed = request
+        turn(protocol.executor._execute_all)
         # Whether a command continues in a later turn is not visible from outside.
-        while protocol._execution is not None and not client.closed:
+        while protocol.executor._execution is not None and not client.closed:
             self.assertTrue(self.host.reactor.getDelayedCalls(), f"nobody goes on with {words[:3]!r}")
             received += len(client.wire.value())
             client.wire.clear()
@@ -314,7 +314,7 @@ class LongReportTests(ServerTestCase):
             client.send(*words)
         max_cost = work.units - before
         # Whether a command continues in a later turn is not visible from outside.
-        while client.protocol._execution is not None:
+        while client.protocol.executor._execution is not None:
             before = work.units
             with work.counted():
                 self.host.next_call()

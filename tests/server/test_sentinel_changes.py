@@ -91,7 +91,7 @@ class DeferredReplyTests(ServerTestCase):
         self.harness.executor.drain()
         self.harness.events.clear()
         # The test executes the steps itself, so it also passes on their result.
-        self.client.protocol._writer.answer(run_all(reading.steps))
+        self.client.protocol.executor.writer.answer(run_all(reading.steps))
         self.harness.executor.drain()
         self.assertEqual((master.options.quorum, master.options.parallel_syncs), (5, 7))
         self.harness.fail()

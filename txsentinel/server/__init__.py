@@ -2,7 +2,6 @@
 
 COMPILED = (
     "dispatch",
-    "execution",
     "output",
     "output_limits",
     "pacing",
@@ -12,6 +11,7 @@ COMPILED = (
     "reply_writer",
     "reports",
     "request_cache",
+    "request_executor",
     "specification",
     "statistics",
     "table",

@@ -1,16 +1,8 @@
-"""
-The protocol of a client connection: parses requests, executes them in order, and writes the replies.
-
-One call of ``dataReceived`` executes the requests that it completes, for some milliseconds, and writes their replies in
-one piece. A request that takes longer than that (:class:`~txsentinel.server.replies.Stepwise`) goes on in later turns.
-In a nested poll (``IHost.nested_poll_active``) requests that need a decision of the core wait for a turn of their own.
-A reply that waits for the disk keeps its position; the requests behind it are executed, up to a limit, and their
-replies wait with it. Events that a command causes follow its reply.
-"""
+"""The protocol of a client connection: what Twisted calls, and what the rest of the server calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
@@ -18,56 +10,29 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import Millis
-from txsentinel.server.admission import (
-    PSEUDO_HTTP,
-    TOO_MUCH_INPUT,
-    keep_alive,
-    log_in_by_certificate,
-    new_client,
-    refusal,
-)
-from txsentinel.server.clients import Client, ReplySetting
-from txsentinel.server.dispatch import find_command
-from txsentinel.server.execution import Execution
+from txsentinel.server.admission import keep_alive, log_in_by_certificate, new_client, refusal
+from txsentinel.server.clients import Client
 from txsentinel.server.handlers import BoundHandler
-from txsentinel.server.output import Output
-from txsentinel.server.pacing import LARGE_CHUNK, MAX_WRITE_BYTES, TIME_SLICE_MS
-from txsentinel.server.replies import Reply, Stepwise
-from txsentinel.server.reply_writer import ReplyWriter
+from txsentinel.server.request_executor import RequestExecutor
 from txsentinel.server.services import ConnectionServices
 from txsentinel.server.specification import Command
-from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
-from txsentinel.wire.resp import ErrorReply, Raw
 
 
 class SentinelProtocol(Protocol):
-    """One client connection."""
+    """
+    One client connection.
+
+    The attributes ``client`` and ``executor`` exist only if the connection was not rejected.
+    """
 
     client: Client
+    executor: RequestExecutor
 
     def __init__(self, services: ConnectionServices, handlers: Mapping[Command, BoundHandler]) -> None:
         self._services = services
         self._handlers = handlers
-        self._parser = RequestParser(services.limits)
         self._admitted = False
-        self._executing = False
-        self._reading = True
-        self._turn_began: Millis = 0
-        self.low_priority = False
-        """Whether the client sends commands that need decisions of the core, as peers do; then it may wait."""
-
-        self._postponed: Sequence[bytes] | None = None
-        """A request that arrived in a nested poll and needs a decision of the core."""
-
-        self._execution: Execution | None = None
-        """The request whose execution takes several turns."""
-
-        self._resuming = False
-        """Whether a call that resumes execution is scheduled."""
-
-        self.closing = False
 
     # Called by Twisted.
 
@@ -79,56 +44,28 @@ class SentinelProtocol(Protocol):
         rejection = refusal(services, transport.getPeer())
         if rejection is not None:
             services.statistics.connections_rejected += 1
-            self.closing = True
             if not ISSLTransport.providedBy(transport):
                 transport.write(rejection)
             transport.loseConnection()
             return
         self.client = new_client(services, self, transport.getPeer(), transport.getHost())
-        self._output = Output(transport, self.proceed)
-        self._writer = ReplyWriter(services, self.client, self._output, self._reply_resolved)
-        self._replies = self._writer.queue
+        self.executor = RequestExecutor(services, self._handlers, self.client, transport)
         self._admitted = True
-        self._parser.authenticated = self.client.authenticated
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             keep_alive(transport, services.options.tcp_keepalive)
-        self._output.start()
+        self.executor.start()
 
     def handshakeCompleted(self) -> None:
         """Log a TLS client in by its certificate, if the configuration demands it."""
         if self._admitted and not self.closing:
             log_in_by_certificate(self._services, self.client, self.transport)
-            self._parser.authenticated = self.client.authenticated
+            self.executor.login_changed()
 
     def dataReceived(self, data: bytes) -> None:
         """Execute the requests that this input completes."""
-        if self.closing:
-            return
-        services = self._services
-        statistics = services.statistics
-        statistics.reads += 1
-        statistics.input_bytes += len(data)
-        self.client.input_bytes += len(data)
-        self.client.last_active = self._turn_began = services.host.now()
-        parser = self._parser
-        at_rest = parser.at_rest
-        if at_rest:
-            cached = services.request_cache.find(data)
-            if cached is not None and self._is_idle():
-                self._execute_cached(*cached)
-                return
-        try:
-            parser.feed(data)
-        except QueryBufferExceeded:
-            self._services.statistics.query_limit_disconnections += 1
-            self._abort_logged(TOO_MUCH_INPUT)
-            return
-        if self._reading:
-            if len(data) > LARGE_CHUNK:
-                self._resume_later()
-            else:
-                self._execute_all(data if at_rest else b"")
+        if self._admitted:
+            self.executor.receive(data)
 
     def readConnectionLost(self) -> None:
         """The client sends no more: answer the requests received, then close."""
@@ -142,31 +79,37 @@ class SentinelProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Drop all state of the client."""
-        self.closing = True
-        self._postponed = self._execution = None
-        # The garbage collector may not free this object for long.
-        self._parser.discard()
         if self._admitted:
-            self._writer.discard()
+            self.executor.connection_lost()
             self._services.hub.leave(self.client)
             self._services.clients.remove(self.client)
+
+    @property
+    def low_priority(self) -> bool:
+        """Whether the client sends commands that need decisions of the core, as peers do; then it may wait."""
+        return self._admitted and self.executor.low_priority
 
     # The interface ``Connection`` to the rest of the server.
 
     @property
+    def closing(self) -> bool:
+        """Whether the connection is closing."""
+        return self.executor.closing
+
+    @property
     def buffered(self) -> int:
         """Bytes of input whose execution has not finished."""
-        return self._parser.buffered + (0 if self._execution is None else self._execution.cost)
+        return self.executor.buffered
 
     @property
     def queued(self) -> int:
         """Number of output chunks that are unsent or wait for an earlier reply."""
-        return self._writer.pieces
+        return self.executor.writer.pieces
 
     @property
     def unsent(self) -> int:
         """Bytes of output that the transport has not accepted yet, or that wait for an earlier reply."""
-        return self._writer.unsent
+        return self.executor.writer.unsent
 
     @property
     def descriptor(self) -> int:
@@ -176,287 +119,23 @@ class SentinelProtocol(Protocol):
 
     def push(self, encoded: bytes) -> None:
         """Send a frame that is no reply to a command, after the replies that are waiting."""
-        if self.closing:
-            return
-        self._replies.add(encoded)
-        if not self._executing:
-            self._flush()
+        self.executor.push(encoded)
 
     def finish(self) -> None:
         """Read no further, and close when all requests are answered."""
-        if self._admitted and not self.closing:
-            self._services.hub.catch_up(self.client)
-        self.closing = True
-        if not self._executing:
-            self._flush()
+        self.executor.finish()
 
     def abort(self) -> None:
         """Close now; unsent output is lost."""
-        self.closing = True
-        self._execution = None
-        self._writer.abort()
+        self.executor.abort()
 
     def proceed(self) -> None:
-        """Resume execution when the output has space again or the pause is over."""
-        if not self._reading and not self._executing and (not self.closing or self._execution is not None):
-            self._turn_began = self._services.host.now()
-            self._execute_all()
+        """Resume the execution of requests."""
+        self.executor.proceed()
 
     def check_output(self, now: Millis) -> None:
         """Abort the connection if its unsent output exceeds the limits of its class."""
-        if self._writer.exceeds_limit(now):
-            self.abort()
-
-    # Execution of requests.
-
-    def _is_idle(self) -> bool:
-        """Whether a request need not wait for anything."""
-        return (
-            self._reading
-            and not self._replies.waiting
-            and not self._output.unsent
-            and self._services.clients.paused_until is None
-            and not self._services.hub.backlog
-        )
-
-    def _execute_cached(self, request: Sequence[bytes], command: Command) -> None:
-        """
-        Execute one request from the cache; only the permission of the client remains to be checked.
-
-        This is a shorter path of :meth:`_execute_all` for the most frequent requests.
-        """
-        services, client = self._services, self.client
-        if (
-            client.reply_setting is not ReplySetting.ON
-            or not client.authenticated
-            or not client.account.unrestricted
-            or client.channels
-            or client.patterns
-        ):
-            self._executing = True
-            try:
-                self._execute(request)
-            finally:
-                self._executing = False
-            self._flush()
-            return
-        client.last_command = command
-        statistics = services.statistics
-        statistics.commands_processed += 1
-        value: Reply
-        try:
-            value = self._handlers[command](client, request)
-        except CommandError as error:
-            value = ErrorReply(str(error))
-        if value.__class__ is Raw:
-            client.commands_processed += 1
-            self._writer.write(value.data)
-        elif value.__class__ is Stepwise:
-            self._execution = Execution(value, command, self._parser.cost)
-            self._execute_all()
-        else:
-            client.commands_processed += 1
-            self._writer.answer(value)
-            self._writer.write_ready()
-        if self._output.unsent:
-            self.check_output(services.host.now())
-
-    def _execute_all(self, chunk: bytes = b"") -> None:
-        """
-        Execute requests until none is complete, or until the client has to wait.
-
-        :param chunk: the whole buffered input, if it begins with a request; otherwise empty.
-        """
-        self._executing = True
-        try:
-            if not self._must_wait():
-                self._execute_some(chunk)
-        except PseudoHttp:
-            self._abort_logged(PSEUDO_HTTP)
-        except QueryBufferExceeded:
-            self._services.statistics.query_limit_disconnections += 1
-            self._abort_logged(TOO_MUCH_INPUT)
-        except ProtocolError as error:
-            self._writer.answer(ErrorReply(f"ERR {error}"))
-            self.closing = True
-        finally:
-            self._executing = False
-        self._flush()
-
-    def _execute_some(self, chunk: bytes) -> None:
-        parser, replies, clients = self._parser, self._replies, self._services.clients
-        host, hub = self._services.host, self._services.hub
-        until = self._turn_began + TIME_SLICE_MS
-        while not self.closing or self._execution is not None:
-            if hub.backlog and not hub.catch_up(self.client):
-                # The client gets the earlier events before the reply.
-                self._set_reading(False)
-                return
-            if self._execution is not None:
-                if not self._continue(self._execution, until):
-                    return
-                continue
-            request = self._next_request()
-            if request is None:
-                self._set_reading(True)
-                return
-            command = self._execute(request)
-            if self._postponed is not None:
-                self._resume_later()
-                return
-            if chunk:
-                if command is not None and parser.at_rest:
-                    self._services.request_cache.keep(chunk, request, command)
-                chunk = b""
-            if parser.buffered and host.now() > until:
-                # The time slice has passed: serve other clients first.
-                self._resume_later()
-                return
-            if replies.size > MAX_WRITE_BYTES:
-                self._writer.write_ready()
-            elif not replies.waiting and clients.paused_until is None:
-                continue
-            if self._must_wait():
-                return
-
-    def _next_request(self) -> Sequence[bytes] | None:
-        """
-        Return the postponed request, or else the next one of the input.
-
-        Resetting the attribute in a method of its own keeps mypy, and so mypyc, from taking it for ``None`` where
-        the caller tests it later.
-        """
-        postponed, self._postponed = self._postponed, None
-        return postponed or self._parser.next_request()
-
-    def _continue(self, execution: Execution, until: Millis) -> bool:
-        """
-        Continue the request that is being executed.
-
-        :returns: whether it is done; if not, it continues in a later turn, or when the output has space again.
-        """
-        services, command = self._services, execution.command
-        if command.acts and services.host.nested_poll_active:
-            self._resume_later()
-            return False
-        value: Reply
-        try:
-            value = execution.proceed(services.host.now, until, self._send_piece)
-        except CommandError as error:
-            value = ErrorReply(str(error))
-        if command.acts:
-            services.turn()
-        if self._execution is None:
-            return True  # The connection was lost meanwhile.
-        if value.__class__ is Stepwise:
-            if not self._must_wait():
-                self._resume_later()
-            return False
-        self._execution = None
-        self._reply_to(value, command)
-        return True
-
-    def _send_piece(self, piece: bytes) -> bool:
-        """Queue a part of a reply; return whether the output accepts more."""
-        if self.client.reply_setting is ReplySetting.ON:
-            self._replies.add(piece)
-            if self._replies.size > MAX_WRITE_BYTES:
-                self._writer.write_ready()
-                return not self._must_wait()
-        return True
-
-    def _resume_later(self) -> None:
-        """Resume execution in the next turn, unless :meth:`proceed` is called before."""
-        self._set_reading(False)
-        if not self._resuming:
-            self._resuming = True
-            self._services.rounds.add(self._resume)
-
-    def _resume(self) -> None:
-        self._resuming = False
-        self.proceed()
-
-    def _must_wait(self) -> bool:
-        """Whether the output is full or clients are paused; if so, stop reading."""
-        if not self._writer.is_full():
-            self.client.paused = self._services.clients.paused_until is not None
-            if not self.client.paused:
-                return False
-        self._set_reading(False)
-        return True
-
-    def _set_reading(self, enabled: bool) -> None:
-        """Resume or pause the delivery of input."""
-        if self._reading is enabled:
-            return
-        self._reading = enabled
-        transport: Any = self.transport
-        if enabled:
-            transport.resumeProducing()
-        else:
-            transport.pauseProducing()
-
-    def _execute(self, request: Sequence[bytes]) -> Command | None:
-        """Execute one request; return its command, ``None`` if it was refused or postponed."""
-        services, client = self._services, self.client
-        if client.reply_setting is ReplySetting.SKIP_NEXT:
-            client.reply_setting = ReplySetting.SKIPPING
-        command: Command | None = None
-        value: Reply
-        try:
-            command = find_command(services, client, request, self._parser.longest)
-            if command.acts and services.host.nested_poll_active:
-                self._postponed = request
-                return None
-            services.statistics.commands_processed += 1
-            value = self._handlers[command](client, request)
-        except CommandError as error:
-            value = ErrorReply(str(error))
-        if value.__class__ is Stepwise:
-            assert command is not None
-            self._execution = Execution(value, command, self._parser.cost)
-        else:
-            self._reply_to(value, command)
-        return command
-
-    def _reply_to(self, value: Reply, command: Command | None) -> None:
-        """Reply to a request as CLIENT REPLY demands, and execute the decisions of the core that follow from it."""
-        services, client = self._services, self.client
-        if client.reply_setting is ReplySetting.ON:
-            if value.__class__ is Raw:
-                self._replies.add(value.data)
-            else:
-                self._writer.answer(value)
-        else:
-            if client.reply_setting is ReplySetting.SKIPPING:
-                client.reply_setting = ReplySetting.ON
-            self._writer.suppress(value)
-        if command is not None:
-            client.commands_processed += 1
-            if command.special:
-                self._parser.authenticated = client.authenticated
-                self.low_priority = command.acts
-                if command.acts:
-                    services.turn()
-
-    # Output of replies.
-
-    def _flush(self) -> None:
-        if self._writer.flush():
-            self.check_output(self._services.host.now())
-        if self.closing and not self._writer.queue.waiting and self._execution is None:
-            self._output.close()
-
-    def _reply_resolved(self) -> None:
-        """Write a reply that was deferred, and execute the requests that waited for it."""
-        if not self._executing:
-            self._flush()
-            self.proceed()
-
-    def _abort_logged(self, why: str) -> None:
-        """Abort the connection of a client that violates the protocol or a limit; ``why`` is the log format."""
-        self._services.log_throttle.warn(self._services.host.now(), why, address=self.client.address)
-        self.abort()
+        self.executor.check_output(now)
 
 
 classImplements(SentinelProtocol, IHalfCloseableProtocol, IHandshakeListener)

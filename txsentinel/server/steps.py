@@ -1,8 +1,8 @@
 """
 Execution in small steps, so that a command with a hundred thousand words does not delay other clients.
 
-A command yields between its steps. :class:`~txsentinel.server.protocol.SentinelProtocol` executes as many of them as
-fit into a time slice and continues in the next turn of the reactor.
+A command yields between its steps. :class:`~txsentinel.server.request_executor.RequestExecutor` executes as many of
+them as fit into a time slice and continues in the next turn of the reactor.
 """
 
 from __future__ import annotations

@@ -1,0 +1,437 @@
+"""
+The execution of the requests of one connection, in order.
+
+One chunk of input executes the requests that it completes, for some milliseconds, and their replies are written in one
+piece. A request that takes longer than that (:class:`~txsentinel.server.replies.Stepwise`) goes on in later turns.
+In a nested poll (``IHost.nested_poll_active``) requests that need a decision of the core wait for a turn of their own.
+A reply that waits for the disk keeps its position; the requests behind it are executed, up to a limit, and their
+replies wait with it. Events that a command causes follow its reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from txsentinel.core.errors import CommandError
+from txsentinel.model.timings import Millis
+from txsentinel.server.admission import PSEUDO_HTTP, TOO_MUCH_INPUT
+from txsentinel.server.clients import Client, ReplySetting
+from txsentinel.server.dispatch import find_command
+from txsentinel.server.handlers import BoundHandler
+from txsentinel.server.output import Output
+from txsentinel.server.pacing import LARGE_CHUNK, MAX_WRITE_BYTES, TIME_SLICE_MS
+from txsentinel.server.replies import Reply, Stepwise
+from txsentinel.server.reply_writer import ReplyWriter
+from txsentinel.server.services import ConnectionServices
+from txsentinel.server.specification import Command
+from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
+from txsentinel.wire.resp import ErrorReply, Raw
+
+
+class SteppedRequest:
+    """
+    A request whose execution takes several steps, perhaps several turns: those that remain.
+
+    :param answer: the value that the command returned.
+    :param command: the command.
+    :param cost: size of the request in bytes.
+    """
+
+    __slots__ = ("_steps", "command", "cost")
+
+    def __init__(self, answer: Stepwise, command: Command, cost: int) -> None:
+        self._steps = answer.steps
+        self.command = command
+        self.cost = cost
+
+    def proceed(self, now: Callable[[], Millis], until: Millis, send: Callable[[bytes], bool]) -> Reply:
+        """
+        Execute steps until the request is done, the time slice has passed, or the output is full.
+
+        :param send: takes a part of the reply; returns whether the output accepts more.
+        :returns: the rest of the reply when the request is done, otherwise the remaining ``Stepwise``.
+        :raises CommandError: if the request is refused.
+        """
+        steps = self._steps
+        while True:
+            try:
+                piece = next(steps)
+            except StopIteration as end:
+                value: Reply = end.value
+                if not isinstance(value, Stepwise):
+                    return value
+                steps = self._steps = value.steps
+                continue
+            if (piece and not send(piece)) or now() > until:
+                return Stepwise(steps)
+
+
+class RequestExecutor:
+    """
+    Parses the input of one client, executes its requests, and passes on the replies.
+
+    :param transport: the transport of the connection, whose input is paused while the client has to wait.
+    """
+
+    def __init__(
+        self,
+        services: ConnectionServices,
+        handlers: Mapping[Command, BoundHandler],
+        client: Client,
+        transport: Any,
+    ) -> None:
+        self._services = services
+        self._handlers = handlers
+        self._client = client
+        self._transport = transport
+        self._parser = RequestParser(services.limits)
+        self._parser.authenticated = client.authenticated
+        self._output = Output(transport, self.proceed)
+        self.writer = ReplyWriter(services, client, self._output, self._reply_resolved)
+        self._replies = self.writer.queue
+        self._executing = False
+        self._reading = True
+        self._turn_began: Millis = 0
+        self.low_priority = False
+        """Whether the client sends commands that need decisions of the core, as peers do; then it may wait."""
+
+        self._postponed: Sequence[bytes] | None = None
+        """A request that arrived in a nested poll and needs a decision of the core."""
+
+        self._execution: SteppedRequest | None = None
+        """The request whose execution takes several turns."""
+
+        self._resuming = False
+        """Whether a call that resumes execution is scheduled."""
+
+        self.closing = False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of input whose execution has not finished."""
+        return self._parser.buffered + (0 if self._execution is None else self._execution.cost)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._output.start()
+
+    def login_changed(self) -> None:
+        """Apply the limits for authenticated clients after a login without a command."""
+        self._parser.authenticated = self._client.authenticated
+
+    def receive(self, data: bytes) -> None:
+        """Execute the requests that this input completes."""
+        if self.closing:
+            return
+        services = self._services
+        statistics = services.statistics
+        statistics.reads += 1
+        statistics.input_bytes += len(data)
+        self._client.input_bytes += len(data)
+        self._client.last_active = self._turn_began = services.host.now()
+        parser = self._parser
+        at_rest = parser.at_rest
+        if at_rest:
+            cached = services.request_cache.find(data)
+            if cached is not None and self._is_idle():
+                self._execute_cached(*cached)
+                return
+        try:
+            parser.feed(data)
+        except QueryBufferExceeded:
+            self._services.statistics.query_limit_disconnections += 1
+            self._abort_logged(TOO_MUCH_INPUT)
+            return
+        if self._reading:
+            if len(data) > LARGE_CHUNK:
+                self._resume_later()
+            else:
+                self._execute_all(data if at_rest else b"")
+
+    def push(self, encoded: bytes) -> None:
+        """Send a frame that is no reply to a command, after the replies that are waiting."""
+        if self.closing:
+            return
+        self._replies.add(encoded)
+        if not self._executing:
+            self._flush()
+
+    def finish(self) -> None:
+        """Read no further, and close when all requests are answered."""
+        if not self.closing:
+            self._services.hub.catch_up(self._client)
+        self.closing = True
+        if not self._executing:
+            self._flush()
+
+    def abort(self) -> None:
+        """Close now; unsent output is lost."""
+        self.closing = True
+        self._execution = None
+        self.writer.abort()
+
+    def proceed(self) -> None:
+        """Resume execution when the output has space again or the pause is over."""
+        if not self._reading and not self._executing and (not self.closing or self._execution is not None):
+            self._turn_began = self._services.host.now()
+            self._execute_all()
+
+    def check_output(self, now: Millis) -> None:
+        """Abort the connection if its unsent output exceeds the limits of its class."""
+        if self.writer.exceeds_limit(now):
+            self.abort()
+
+    def connection_lost(self) -> None:
+        """Drop all input and output."""
+        self.closing = True
+        self._postponed = self._execution = None
+        # The garbage collector may not free this object for long.
+        self._parser.discard()
+        self.writer.discard()
+
+    def _is_idle(self) -> bool:
+        """Whether a request need not wait for anything."""
+        return (
+            self._reading
+            and not self._replies.waiting
+            and not self._output.unsent
+            and self._services.clients.paused_until is None
+            and not self._services.hub.backlog
+        )
+
+    def _execute_cached(self, request: Sequence[bytes], command: Command) -> None:
+        """
+        Execute one request from the cache; only the permission of the client remains to be checked.
+
+        This is a shorter path of :meth:`_execute_all` for the most frequent requests.
+        """
+        services, client = self._services, self._client
+        if (
+            client.reply_setting is not ReplySetting.ON
+            or not client.authenticated
+            or not client.account.unrestricted
+            or client.channels
+            or client.patterns
+        ):
+            self._executing = True
+            try:
+                self._execute(request)
+            finally:
+                self._executing = False
+            self._flush()
+            return
+        client.last_command = command
+        statistics = services.statistics
+        statistics.commands_processed += 1
+        value: Reply
+        try:
+            value = self._handlers[command](client, request)
+        except CommandError as error:
+            value = ErrorReply(str(error))
+        if value.__class__ is Raw:
+            client.commands_processed += 1
+            self.writer.write(value.data)
+        elif value.__class__ is Stepwise:
+            self._execution = SteppedRequest(value, command, self._parser.cost)
+            self._execute_all()
+        else:
+            client.commands_processed += 1
+            self.writer.answer(value)
+            self.writer.write_ready()
+        if self._output.unsent:
+            self.check_output(services.host.now())
+
+    def _execute_all(self, chunk: bytes = b"") -> None:
+        """
+        Execute requests until none is complete, or until the client has to wait.
+
+        :param chunk: the whole buffered input, if it begins with a request; otherwise empty.
+        """
+        self._executing = True
+        try:
+            if not self._must_wait():
+                self._execute_some(chunk)
+        except PseudoHttp:
+            self._abort_logged(PSEUDO_HTTP)
+        except QueryBufferExceeded:
+            self._services.statistics.query_limit_disconnections += 1
+            self._abort_logged(TOO_MUCH_INPUT)
+        except ProtocolError as error:
+            self.writer.answer(ErrorReply(f"ERR {error}"))
+            self.closing = True
+        finally:
+            self._executing = False
+        self._flush()
+
+    def _execute_some(self, chunk: bytes) -> None:
+        parser, replies, clients = self._parser, self._replies, self._services.clients
+        host, hub = self._services.host, self._services.hub
+        until = self._turn_began + TIME_SLICE_MS
+        while not self.closing or self._execution is not None:
+            if hub.backlog and not hub.catch_up(self._client):
+                # The client gets the earlier events before the reply.
+                self._set_reading(False)
+                return
+            if self._execution is not None:
+                if not self._continue(self._execution, until):
+                    return
+                continue
+            request = self._next_request()
+            if request is None:
+                self._set_reading(True)
+                return
+            command = self._execute(request)
+            if self._postponed is not None:
+                self._resume_later()
+                return
+            if chunk:
+                if command is not None and parser.at_rest:
+                    self._services.request_cache.keep(chunk, request, command)
+                chunk = b""
+            if parser.buffered and host.now() > until:
+                # The time slice has passed: serve other clients first.
+                self._resume_later()
+                return
+            if replies.size > MAX_WRITE_BYTES:
+                self.writer.write_ready()
+            elif not replies.waiting and clients.paused_until is None:
+                continue
+            if self._must_wait():
+                return
+
+    def _next_request(self) -> Sequence[bytes] | None:
+        """
+        Return the postponed request, or else the next one of the input.
+
+        Resetting the attribute in a method of its own keeps mypy, and so mypyc, from taking it for ``None`` where
+        the caller tests it later.
+        """
+        postponed, self._postponed = self._postponed, None
+        return postponed or self._parser.next_request()
+
+    def _continue(self, execution: SteppedRequest, until: Millis) -> bool:
+        """
+        Continue the request that is being executed.
+
+        :returns: whether it is done; if not, it continues in a later turn, or when the output has space again.
+        """
+        services, command = self._services, execution.command
+        if command.acts and services.host.nested_poll_active:
+            self._resume_later()
+            return False
+        value: Reply
+        try:
+            value = execution.proceed(services.host.now, until, self._send_piece)
+        except CommandError as error:
+            value = ErrorReply(str(error))
+        if command.acts:
+            services.turn()
+        if self._execution is None:
+            return True  # The connection was lost meanwhile.
+        if value.__class__ is Stepwise:
+            if not self._must_wait():
+                self._resume_later()
+            return False
+        self._execution = None
+        self._reply_to(value, command)
+        return True
+
+    def _send_piece(self, piece: bytes) -> bool:
+        """Queue a part of a reply; return whether the output accepts more."""
+        if self._client.reply_setting is ReplySetting.ON:
+            self._replies.add(piece)
+            if self._replies.size > MAX_WRITE_BYTES:
+                self.writer.write_ready()
+                return not self._must_wait()
+        return True
+
+    def _resume_later(self) -> None:
+        """Resume execution in the next turn, unless :meth:`proceed` is called before."""
+        self._set_reading(False)
+        if not self._resuming:
+            self._resuming = True
+            self._services.rounds.add(self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = False
+        self.proceed()
+
+    def _must_wait(self) -> bool:
+        """Whether the output is full or clients are paused; if so, stop reading."""
+        if not self.writer.is_full():
+            self._client.paused = self._services.clients.paused_until is not None
+            if not self._client.paused:
+                return False
+        self._set_reading(False)
+        return True
+
+    def _set_reading(self, enabled: bool) -> None:
+        """Resume or pause the delivery of input."""
+        if self._reading is enabled:
+            return
+        self._reading = enabled
+        if enabled:
+            self._transport.resumeProducing()
+        else:
+            self._transport.pauseProducing()
+
+    def _execute(self, request: Sequence[bytes]) -> Command | None:
+        """Execute one request; return its command, ``None`` if it was refused or postponed."""
+        services, client = self._services, self._client
+        if client.reply_setting is ReplySetting.SKIP_NEXT:
+            client.reply_setting = ReplySetting.SKIPPING
+        command: Command | None = None
+        value: Reply
+        try:
+            command = find_command(services, client, request, self._parser.longest)
+            if command.acts and services.host.nested_poll_active:
+                self._postponed = request
+                return None
+            services.statistics.commands_processed += 1
+            value = self._handlers[command](client, request)
+        except CommandError as error:
+            value = ErrorReply(str(error))
+        if value.__class__ is Stepwise:
+            assert command is not None
+            self._execution = SteppedRequest(value, command, self._parser.cost)
+        else:
+            self._reply_to(value, command)
+        return command
+
+    def _reply_to(self, value: Reply, command: Command | None) -> None:
+        """Reply to a request as CLIENT REPLY demands, and execute the decisions of the core that follow from it."""
+        services, client = self._services, self._client
+        if client.reply_setting is ReplySetting.ON:
+            if value.__class__ is Raw:
+                self._replies.add(value.data)
+            else:
+                self.writer.answer(value)
+        else:
+            if client.reply_setting is ReplySetting.SKIPPING:
+                client.reply_setting = ReplySetting.ON
+            self.writer.suppress(value)
+        if command is not None:
+            client.commands_processed += 1
+            if command.special:
+                self._parser.authenticated = client.authenticated
+                self.low_priority = command.acts
+                if command.acts:
+                    services.turn()
+
+    def _flush(self) -> None:
+        if self.writer.flush():
+            self.check_output(self._services.host.now())
+        if self.closing and not self._replies.waiting and self._execution is None:
+            self._output.close()
+
+    def _reply_resolved(self) -> None:
+        """Write a reply that was deferred, and execute the requests that waited for it."""
+        if not self._executing:
+            self._flush()
+            self.proceed()
+
+    def _abort_logged(self, why: str) -> None:
+        """Abort the connection of a client that violates the protocol or a limit; ``why`` is the log format."""
+        self._services.log_throttle.warn(self._services.host.now(), why, address=self._client.address)
+        self.abort()
