@@ -36,20 +36,10 @@ def find_command(services: DispatchServices, client: Client, request: Sequence[b
     client.last_command = command
     if not command.accepts(len(request)):
         raise wrong_arity(command)
-    if longest > services.limits.word_length:
+    if longest and longest > services.limits.word_length:
         most = services.limits.kept_word if command.name in UNDECODED else services.limits.word_length
         if longest > most:
             raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {most}")
-    check_permission(services, client, command, request)
-    return command
-
-
-def check_permission(services: DispatchServices, client: Client, command: Command, request: Sequence[bytes]) -> None:
-    """
-    Check whether the client may execute a valid request now.
-
-    :raises CommandError: with the refusal.
-    """
     if not client.authenticated and not command.no_auth and not services.access.open_by_default():
         raise CommandError("NOAUTH Authentication required.")
     if not client.account.unrestricted:
@@ -59,6 +49,7 @@ def check_permission(services: DispatchServices, client: Client, command: Comman
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
             " are allowed in this context"
         )
+    return command
 
 
 def unknown_command(services: DispatchServices, request: Sequence[bytes]) -> CommandError:

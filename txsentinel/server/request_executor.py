@@ -82,6 +82,7 @@ class RequestExecutor:
         transport: Any,
     ) -> None:
         self._services = services
+        self._statistics = services.statistics
         self._handlers = handlers
         self._client = client
         self._transport = transport
@@ -125,7 +126,7 @@ class RequestExecutor:
         if self.closing:
             return
         services = self._services
-        statistics = services.statistics
+        statistics = self._statistics
         statistics.reads += 1
         statistics.input_bytes += len(data)
         self._client.input_bytes += len(data)
@@ -134,13 +135,21 @@ class RequestExecutor:
         at_rest = parser.at_rest
         if at_rest:
             cached = services.request_cache.find(data)
-            if cached is not None and self._is_idle():
+            if (
+                cached is not None
+                and self._reading
+                and not self._replies.waiting
+                and not self._output.unsent
+                and services.clients.paused_until is None
+                and not services.hub.backlog
+            ):
+                # Nothing is waiting, for which this request would have to wait.
                 self._execute_cached(*cached)
                 return
         try:
             parser.feed(data)
         except QueryBufferExceeded:
-            self._services.statistics.query_limit_disconnections += 1
+            self._statistics.query_limit_disconnections += 1
             self._abort_logged(TOO_MUCH_INPUT)
             return
         if self._reading:
@@ -190,16 +199,6 @@ class RequestExecutor:
         self._parser.discard()
         self.writer.discard()
 
-    def _is_idle(self) -> bool:
-        """Whether a request need not wait for anything."""
-        return (
-            self._reading
-            and not self._replies.waiting
-            and not self._output.unsent
-            and self._services.clients.paused_until is None
-            and not self._services.hub.backlog
-        )
-
     def _execute_cached(self, request: Sequence[bytes], command: Command) -> None:
         """
         Execute one request from the cache; only the permission of the client remains to be checked.
@@ -222,8 +221,7 @@ class RequestExecutor:
             self._flush()
             return
         client.last_command = command
-        statistics = services.statistics
-        statistics.commands_processed += 1
+        self._statistics.commands_processed += 1
         value: Reply
         try:
             value = self._handlers[command](client, request)
@@ -255,7 +253,7 @@ class RequestExecutor:
         except PseudoHttp:
             self._abort_logged(PSEUDO_HTTP)
         except QueryBufferExceeded:
-            self._services.statistics.query_limit_disconnections += 1
+            self._statistics.query_limit_disconnections += 1
             self._abort_logged(TOO_MUCH_INPUT)
         except ProtocolError as error:
             self.writer.answer(ErrorReply(f"ERR {error}"))
@@ -388,7 +386,7 @@ class RequestExecutor:
             if command.acts and services.host.nested_poll_active:
                 self._postponed = request
                 return None
-            services.statistics.commands_processed += 1
+            self._statistics.commands_processed += 1
             value = self._handlers[command](client, request)
         except CommandError as error:
             value = ErrorReply(str(error))
