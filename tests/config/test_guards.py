@@ -161,6 +161,12 @@ class FileTests(SynchronousTestCase):
         )
         self.assertIn("#: txsentinel pause m 1796089285\n#: txsentinel\n", rewritten(configuration))
 
+    def test_unbalanced_quotes(self) -> None:
+        """A comment whose words cannot be split is unknown."""
+        configuration = read(MONITOR + '#: txsentinel lineage m "strict\n')
+        (warning,) = configuration.warnings
+        self.assertTrue(warning.endswith("is unknown here. It is kept, without effect."), warning)
+
     def test_notes_on_other_files_are_known(self) -> None:
         """The comments about settings in other files are no reason to warn."""
         text = MONITOR + "#: txsentinel removed x\n#: txsentinel unset m auth-pass\n"

@@ -141,6 +141,7 @@ FILES: Final = (
         b"sentinel down-after-milliseconds m ",
         b"loglevel notice\n",
     ),
+    *(b"#: txsentinel ", b"#: txsentinel lineage m strict\n", b"#: txsentinel fence-after m ", b"crash-failover "),
     *(b"sentinel notification-script m /x\n", b"sentinel resolve-hostnames yes\n", b"save 3600 1\n", b"tls-port 1\n"),
 )
 

@@ -14,6 +14,7 @@ WORDS: Final = (
     *(
         b"good other m1 127.0.0.1 ::1 fe80::1%x 0 1 -1 2 5 26379 65535 65536 * ? [a-z]* +sdown +switch-master quorum"
         b" down-after-milliseconds failover-timeout parallel-syncs auth-pass auth-user rename-command GET SET ID ADDR"
+        b" crash-failover fence-after lineage strict"
         b" TYPE normal pubsub USER SKIPME yes no on off resetpass nopass +@all -@dangerous +ping >secret ~* &* (+get)"
         b" announce-ip resolve-hostnames loglevel info-period 3 SETNAME everything 9223372036854775807"
         b" -9223372036854775808 99999999999999999999 __sentinel__:hello LIB-NAME BCAST PREFIX"

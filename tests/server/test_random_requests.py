@@ -31,7 +31,8 @@ WORDS = (
     *(
         b"mymaster m2 127.0.0.1 6379 0 1 -1 2 5 * ? [a-z]* quorum down-after-milliseconds failover-timeout"
         b" parallel-syncs notification-script client-reconfig-script auth-pass auth-user rename-command"
-        b" master-reboot-down-after-period GET SET announce-ip announce-port resolve-hostnames announce-hostnames"
+        b" master-reboot-down-after-period crash-failover fence-after lineage strict as-c"
+        b" GET SET announce-ip announce-port resolve-hostnames announce-hostnames"
         b" sentinel-user sentinel-pass loglevel /good/x /bad ID ADDR TYPE normal pubsub USER SKIPME yes no MAXAGE on"
         b" off SKIP FILTERBY PATTERN default +@all >pw nopass crash-after-election info-period 3 SETNAME everything"
         b" 99999999999999999999 9223372036854775807 -9223372036854775808 __sentinel__:hello LIB-NAME BCAST REDIRECT"

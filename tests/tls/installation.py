@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.servers import ChildProcess, Connection, Harness, RedisProcess, SentinelProcess, free_port
+from tests.servers import Connection, Harness, RedisProcess, SentinelProcess
 from tests.tls.authority import Authority, Issued
 from txsentinel.demo.blocking import Reply
 
@@ -80,43 +80,16 @@ class TlsHarness(Harness):
         self.lines = [*tls_lines(self.authority, self.authority.issue("all")), "tls-replication yes"]
         self.context = client_context(self.authority, self.authority.issue("client"))
 
-    def adopt(self, child: ChildProcess) -> None:
-        """Register a process to be stopped at the end."""
-        self._children.append(child)
-
-    def redis(
-        self,
-        kind: str = "redis",
-        port: int | None = None,
-        replica_of: int | None = None,
-        password: str | None = None,
-        extra: Sequence[str] = (),
-    ) -> RedisProcess:
-        """Return a data server, not yet started."""
-        port = free_port() if port is None else port
-        server = TlsRedis(kind, port, self.directory / f"server-{port}", replica_of, password, [*self.lines, *extra])
+    def new_redis(self, *arguments: Any) -> RedisProcess:
+        """Build a data server with TLS."""
+        *others, extra = arguments
+        server = TlsRedis(*[*others, [*self.lines, *extra]])
         server.context = self.context
-        self.adopt(server)
         return server
 
-    def sentinel(
-        self,
-        kind: str,
-        port: int | None = None,
-        monitor: Sequence[tuple[str, str, int, int]] = (),
-        down_after: int = 1000,
-        failover_timeout: int = 60_000,
-        parallel_syncs: int = 1,
-        password: str | None = None,
-        extra: Sequence[str] = (),
-    ) -> SentinelProcess:
-        """Return a Sentinel, not yet started."""
-        port = free_port() if port is None else port
-        directory = self.directory / f"{kind}-sentinel-{port}"
-        lines = [*self.lines, *extra]
-        sentinel = TlsSentinel(
-            kind, port, directory, monitor, down_after, failover_timeout, parallel_syncs, password, lines
-        )
+    def new_sentinel(self, *arguments: Any) -> SentinelProcess:
+        """Build a Sentinel with TLS."""
+        *others, extra = arguments
+        sentinel = TlsSentinel(*[*others, [*self.lines, *extra]])
         sentinel.context = self.context
-        self.adopt(sentinel)
         return sentinel

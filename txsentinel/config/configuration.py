@@ -155,7 +155,10 @@ class _Reader:
                 raise ConfigError(str(problem), number, decoded(line)) from None
 
     def _note(self, line: bytes, number: int) -> None:
-        words = tuple(decoded(word) for word in split_line(line[len(NOTE) :]) or ())
+        text = line[len(NOTE) :]
+        split = split_line(text)
+        # With unbalanced quotes, the comment is unknown as a whole.
+        words = tuple(decoded(word) for word in (split if split is not None else [text]))
         if words:
             self.notes.append(Note(words, number, decoded(line), self._depth > 0, self.file))
 

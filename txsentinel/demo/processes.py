@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from txsentinel.demo.blocking import Reply, call, info_fields, wait_for
 from txsentinel.demo.programs import COMPILED, SOURCE, sentinel_command, server_binary
@@ -358,7 +358,7 @@ class Harness:
     ) -> RedisProcess:
         """A data server, not yet started; see :class:`RedisProcess`."""
         port = free_port() if port is None else port
-        server = RedisProcess(kind, port, self.directory / f"server-{port}", replica_of, password, extra)
+        server = self.new_redis(kind, port, self.directory / f"server-{port}", replica_of, password, extra)
         self._children.append(server)
         return server
 
@@ -376,11 +376,19 @@ class Harness:
         """A Sentinel, not yet started; see :class:`SentinelProcess`."""
         port = free_port() if port is None else port
         directory = self.directory / f"{kind}-sentinel-{port}"
-        sentinel = SentinelProcess(
+        sentinel = self.new_sentinel(
             kind, port, directory, monitor, down_after, failover_timeout, parallel_syncs, password, extra
         )
         self._children.append(sentinel)
         return sentinel
+
+    def new_redis(self, *arguments: Any) -> RedisProcess:
+        """Build a data server; the parameters are those of :class:`RedisProcess`. Subclasses may build another kind."""
+        return RedisProcess(*arguments)
+
+    def new_sentinel(self, *arguments: Any) -> SentinelProcess:
+        """Build a Sentinel; the parameters are those of :class:`SentinelProcess`."""
+        return SentinelProcess(*arguments)
 
     def close(self, keep: bool = False) -> None:
         """
