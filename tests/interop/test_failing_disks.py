@@ -100,7 +100,12 @@ class FailingDiskTests(SynchronousTestCase):
 
         wait_for(saved, SECONDS, "the new address in the file")
         self.assertNotIn(["parallel-syncs", "mymaster", "2"], file_words(self.failing.config_path))
-        self.assertIn("sentinel_storage:ok", str(self.failing.call("INFO", "sentinel")))
+        # The new contents are visible before the Sentinel learns that they are durable.
+        wait_for(
+            lambda: "sentinel_storage:ok" in str(self.failing.call("INFO", "sentinel")),
+            SECONDS,
+            "the end of the failure",
+        )
         self.others[0].kill()
         began = time.monotonic()
         old = self.fleet.master()
