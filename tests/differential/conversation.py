@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from tests.differential.configfile import state_lines
 from tests.differential.environments import Environment
-from tests.differential.raw import CLOSED, SILENCE, Closed, Node, RawConnection, Silence, request
+from tests.differential.raw import CLOSED, SILENCE, Closed, Node, RawConnection, Silence
 from tests.differential.rendering import masked, render
 from tests.differential.tablefile import Group, words_of
+from tests.resp import pack
 from tests.servers import wait_for
 
 TIMEOUT = 30.0
@@ -34,7 +35,7 @@ class EventSubscriber:
 
     def __init__(self, port: int) -> None:
         self._connection = RawConnection(port)
-        self._connection.send(request([b"PSUBSCRIBE", b"*"]))
+        self._connection.send(pack(b"PSUBSCRIBE", b"*"))
         self._connection.read(TIMEOUT)
         self._events: list[tuple[str, str]] = []
         self._tokens = 0
@@ -48,7 +49,7 @@ class EventSubscriber:
         """Receive all events published up to now: messages on one connection keep their order."""
         self._tokens += 1
         token = f"token-{self._tokens}"
-        self._connection.send(request([b"PING", token.encode()]))
+        self._connection.send(pack(b"PING", token.encode()))
         while not self._next(TIMEOUT, token):
             continue
 
@@ -89,8 +90,8 @@ class ScriptClient:
         self.client_id = ""
         if not locked:
             if protocol == 3:
-                self.send([request([b"HELLO", b"3"])])
-            self.client_id = str(self.send([request([b"CLIENT", b"ID"])])[0].value)
+                self.send([pack(b"HELLO", b"3")])
+            self.client_id = str(self.send([pack(b"CLIENT", b"ID")])[0].value)
 
     def send(self, pieces: Iterable[bytes], slowly: bool = False) -> list[Node]:
         """
@@ -106,9 +107,9 @@ class ScriptClient:
         mark = f"mark-{self._marks}"
         if self._locked:
             # The only command without login that has no effect and echoes its argument.
-            marker = request([b"HELLO", str(self._protocol).encode(), mark.encode()])
+            marker = pack(b"HELLO", str(self._protocol).encode(), mark.encode())
         else:
-            marker = request([b"PING", mark.encode()])
+            marker = pack(b"PING", mark.encode())
         self.connection.send(b"".join(pieces))
         if slowly:
             time.sleep(SILENCE_SECONDS)
@@ -121,7 +122,7 @@ class ScriptClient:
         # A Sentinel that has answered other clients meanwhile has read this, too, even on a busy machine.
         other = RawConnection(self._port)
         for _ in range(3):
-            other.send(request([b"PING"]))
+            other.send(pack(b"PING"))
             other.read(TIMEOUT)
         other.close()
         return self._read(FIRST_REPLY_SECONDS, "")
@@ -258,7 +259,7 @@ class _GroupRun:
         elif "inline" in self._group.options:
             replies = client.send([line.encode("utf-8") + b"\r\n"])
         else:
-            pieces = [request(words_of(each)) for each in line.split(" ;; ")]
+            pieces = [pack(*words_of(each)) for each in line.split(" ;; ")]
             replies = client.send(pieces, "slow" in self._group.options)
         unordered = "unordered" in self._group.options
         lines = []

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
+from tests.resp import read_commands
 from tests.servers import Harness, RedisProcess, SentinelProcess, free_port, pairs, wait_for
 
 MY_ID = "5e" * 20
@@ -48,11 +49,8 @@ class IdlePeer:
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rwb") as stream:
             ids = list(self._ids)
-            while header := stream.readline():
-                words = []
-                for _ in range(int(header[1:])):
-                    length = int(stream.readline()[1:])
-                    words.append(stream.read(length + 2)[:-2].upper())
+            for command in read_commands(stream):
+                words = [word.upper() for word in command]
                 if words == [b"SENTINEL", b"MYID"]:
                     stream.write(f"$40\r\n{ids.pop(0) if len(ids) > 1 else ids[0]}\r\n".encode())
                 else:

@@ -30,11 +30,6 @@ class Closed(Exception):
     """The server closed the connection."""
 
 
-def request(words: list[bytes]) -> bytes:
-    """Encode a command as an array of bulk strings."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
 class RawConnection:
     """A connection to 127.0.0.1."""
 

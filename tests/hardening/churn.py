@@ -8,7 +8,8 @@ import random
 import time
 from dataclasses import dataclass
 
-from tests.interop.hostile import Attacker, FakeServer, pack, resident_memory
+from tests.interop.hostile import Attacker, FakeServer, resident_memory
+from tests.resp import pack
 from tests.servers import Harness, SentinelProcess
 
 CONCURRENT = 50

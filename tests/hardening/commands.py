@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 
 from tests.hardening.generator import RequestGenerator
-from tests.interop.hostile import Attacker, FakeServer, pack, resident_memory
+from tests.interop.hostile import Attacker, FakeServer, resident_memory
+from tests.resp import pack
 from tests.servers import Harness, SentinelProcess
 
 END = b"$11\r\nstill-there\r\n"

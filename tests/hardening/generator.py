@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Final
 
-from tests.interop.hostile import pack
+from tests.resp import pack
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.specification import Argument, Command
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tests.interop.hostile import Attacker, ClientMonitor, FakeServer, pack
+from tests.interop.hostile import Attacker, ClientMonitor, FakeServer
+from tests.resp import pack
 from tests.servers import Harness
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
+from tests.resp import bulk, read_commands
 from tests.servers import ChildProcess, Connection, ReplyError
 
 Words: TypeAlias = "list[bytes]"
@@ -26,17 +27,6 @@ def resident_memory(pid: int) -> int:
     """Return the resident memory of a process in bytes (Linux)."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     return int(fields["VmRSS"].split()[0]) * 1024
-
-
-def pack(*words: bytes | str | int) -> bytes:
-    """Encode a command."""
-    raw = [word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape") for word in words]
-    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw)
-
-
-def bulk(payload: bytes) -> bytes:
-    """Encode a bulk string."""
-    return b"$%d\r\n%b\r\n" % (len(payload), payload)
 
 
 class Attacker:
@@ -203,18 +193,14 @@ class FakeServer:
     def _serve(self, connection: socket.socket) -> None:
         subscribed = False
         with contextlib.suppress(OSError, ValueError, IndexError), connection, connection.makefile("rb") as requests:
-            while header := requests.readline():
-                words = []
-                for _ in range(int(header[1:])):
-                    length = int(requests.readline()[1:])
-                    words.append(requests.read(length + 2)[:-2])
+            for words in read_commands(requests):
                 self.commands.append(words)
                 command = words[0].upper()
-                receive = self._answer(connection, words, subscribed)
-                if receive is None:
+                reply = self._answer(connection, words, subscribed)
+                if reply is None:
                     return
                 subscribed = subscribed or command == b"SUBSCRIBE"
-                connection.sendall(receive)
+                connection.sendall(reply)
 
     def _answer(self, connection: socket.socket, words: Words, subscribed: bool) -> bytes | None:
         command = words[0].upper()
@@ -235,12 +221,12 @@ class FakeServer:
 def endless(piece: bytes, head: bytes = b"") -> Callable[[socket.socket, Sequence[bytes]], bytes | None]:
     """Return a reply that never ends, for as long as it is read."""
 
-    def receive(connection: socket.socket, words: Sequence[bytes]) -> bytes | None:
+    def send(connection: socket.socket, words: Sequence[bytes]) -> bytes | None:
         connection.sendall(head)
         while True:
             connection.sendall(piece)
 
-    return receive
+    return send
 
 
 def hang_up(connection: socket.socket, words: Sequence[bytes]) -> None:

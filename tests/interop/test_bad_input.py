@@ -26,11 +26,10 @@ from tests.interop.hostile import (
     ClientMonitor,
     FakeServer,
     Script,
-    bulk,
     endless,
     hang_up,
-    pack,
 )
+from tests.resp import bulk, pack
 from tests.servers import (
     Connection,
     DeadlineExpired,

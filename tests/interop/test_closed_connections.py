@@ -13,6 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS
+from tests.resp import pack
 from tests.servers import Harness, SentinelProcess, free_port, missing, wait_for
 from tests.tls.authority import Authority
 from tests.tls.installation import client_context, tls_lines
@@ -22,11 +23,6 @@ LIMITS = (
     f"maxclients {MAX_CLIENTS}",
     "client-output-buffer-limit normal 100kb 0 0",
 )
-
-
-def pack(*words: str) -> bytes:
-    """Encode a command."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
 
 
 def rest_of(connection: socket.socket) -> bytes:
