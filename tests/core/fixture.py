@@ -38,6 +38,7 @@ from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.model.address import Address
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.runtime.durability import is_binding
 
@@ -67,6 +68,9 @@ class FakeServer:
     offset: int = 100
     run_id: str = ""
     extra: list[str] = field(default_factory=list)
+    attempts_fail_by: FailureClass = FailureClass.REFUSED
+    """The class of failed attempts to connect while it is not up."""
+
     obeys: bool = True
     ping_text: bytes = b"PONG"
     reports_down: bool = False
@@ -204,7 +208,9 @@ class Fixture:
         self.servers[address].unread.clear()
         for link in self._links_to(address):
             for kind in link.kinds:
-                self.core.link_down(link, kind, "Connection was refused by other side", self.now)
+                was_up = link.since(kind) is not None
+                failure = FailureClass.RESET if was_up else FailureClass.REFUSED
+                self.core.link_down(link, kind, "Connection was refused by other side", self.now, failure)
         self.finish()
 
     def revive(self, address: Address) -> None:
@@ -373,7 +379,7 @@ class Fixture:
                 self._bring_up(effect.link)
             elif not server.hung:
                 for kind in effect.link.kinds:
-                    self.core.link_down(effect.link, kind, "refused", self.now)
+                    self.core.link_down(effect.link, kind, "refused", self.now, server.attempts_fail_by)
             return
         if isinstance(effect, Reconfigure):
             target = "NO ONE" if effect.promotes else f"{effect.host} {effect.port}"

@@ -9,6 +9,7 @@ from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover import SELECT_TIMEOUT, Failovers
 from txsentinel.core.failover_state import FOLLOWS, FailoverState
 from txsentinel.core.instances import Failover
+from txsentinel.core.options import FailureClasses, GuardOptions
 from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
@@ -41,11 +42,12 @@ class StateTests(SynchronousTestCase):
 
     def test_ping_is_forbidden(self) -> None:
         """
-        Servers that are up but whose ACL forbids PING are S_DOWN, as upstream, and no replica is promoted.
+        With ``failure-classes as-c``, servers whose ACL forbids PING are S_DOWN, and no replica is promoted.
 
         Replicas are discovered a moment after their master, so they become S_DOWN a moment after it.
         """
         fixture = Fixture(quorum=1, down_after=3_000)
+        fixture.master.options.guards = GuardOptions(failure_classes=FailureClasses.AS_C)
         master = fixture.servers[MASTER]
         fixture.add_replica(2, ping_text=b"NOPERM x")
         master.ping_text, master.extra = b"NOPERM x", ["slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0"]

@@ -25,7 +25,7 @@ class IgnoredTests(SynchronousTestCase):
         ]
         for _ in range(3):
             self.fixture.wait(10_100, 100)
-        return [line.removeprefix("note ") for line in self.fixture.output() if line.startswith("note ")]
+        return [line.removeprefix("note ") for line in self.fixture.output() if line.startswith("note Ignored")]
 
     def test_replica(self) -> None:
         """One line for a name, one for an invalid host, each with the reason."""

@@ -27,6 +27,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import Peer
 from txsentinel.core.link import LinkKind
+from txsentinel.core.options import FailureClasses, GuardOptions
 from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
@@ -511,8 +512,9 @@ class InvariantTests(SynchronousTestCase):
         self.assertLess(fixture.idle(20_000), 20 * 30)
 
     def test_w22_an_error_is_a_reply(self) -> None:
-        """A server that answers every command with NOAUTH is S_DOWN, but its connection is kept."""
+        """With ``failure-classes as-c``, a server that answers only with NOAUTH is S_DOWN, but its connection is kept."""
         fixture = stable_group(down_after=1_500)
+        fixture.master.options.guards = GuardOptions(failure_classes=FailureClasses.AS_C)
         fixture.wait(16_000, 50)
         fixture.servers[MASTER].ping_text = b"NOAUTH Authentication required."
         fixture.servers[MASTER].refuses = True

@@ -24,6 +24,7 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.links.context import Secure
 from txsentinel.links.pool import LinkPool
 from txsentinel.model.address import Address
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Limits, Millis, Timings
 
 MY_ID = "0123456789abcdef0123456789abcdef01234567"
@@ -156,6 +157,10 @@ class RecordingCore:
         self.options = SentinelOptions(my_id=MY_ID)
         self.timings = Timings()
         self.received: list[tuple[Any, ...]] = []
+        self.failures: list[FailureClass | None] = []
+        """The classes of the lost connections and failed attempts, in order."""
+
+        self.refusals: list[tuple[str, str]] = []
 
     def take_inputs(self) -> list[tuple[Any, ...]]:
         """Return the inputs since the last call."""
@@ -165,8 +170,14 @@ class RecordingCore:
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
         self.received.append(("up", kind, local_ip, now))
 
-    def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
+    def link_down(
+        self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis, failure: FailureClass | None
+    ) -> None:
         self.received.append(("down", kind, reason, now))
+        self.failures.append(failure)
+
+    def command_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        self.refusals.append((command, error))
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
         self.received.append(("ping", kind, reply, now))

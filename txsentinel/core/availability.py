@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core import deadlines
+from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.instances import Instance, Master, Role
 from txsentinel.core.link import LinkKind
 from txsentinel.core.questions import Questions
@@ -23,10 +24,13 @@ CATCHING_UP: Final[Millis] = 20
 class Availability:
     """Evaluates S_DOWN of all instances and O_DOWN of masters. Never called in TILT."""
 
-    def __init__(self, state: SentinelState, registry: Registry, questions: Questions) -> None:
+    def __init__(
+        self, state: SentinelState, registry: Registry, questions: Questions, failures: FailureRecorder
+    ) -> None:
         self._state = state
         self._registry = registry
         self._questions = questions
+        self._failures = failures
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
         """Reconnect half-dead connections and evaluate S_DOWN."""
@@ -79,6 +83,8 @@ class Availability:
             instance.sdown_since = instance.down_started_at = now
             instance.link.sdown_instances[instance] = None
             self._state.announce("+sdown", instance)
+            described = instance.describe(self._state.options.announce_hostnames)
+            self._state.note(Level.NOTICE, f"S_DOWN of {described}: {self._cause(instance, now)}")
             if isinstance(instance, Master):
                 self._note_missing(instance, now)
         elif not down and instance.sdown_since is not None:
@@ -86,6 +92,16 @@ class Availability:
             instance.link.sdown_instances.pop(instance, None)
             instance.script_kill_sent = False
             self._state.announce("-sdown", instance)
+
+    def _cause(self, instance: Instance, now: Millis) -> str:
+        """Return a clause that says why ``instance`` is S_DOWN."""
+        if isinstance(instance, Master) and instance.crash.confirmed_at is not None:
+            return f"crashed; {instance.link.cause_of_silence(now)}"
+        if now > deadlines.silence(instance.link, instance.master.options.down_after):
+            return instance.link.cause_of_silence(now)
+        if isinstance(instance, Master) and not deadlines.reports_wrong_role(instance):
+            return f"it restarted and has not answered PING with PONG for {now - (instance.rebooting_since or now)} ms"
+        return "it reports to be a replica"
 
     def _note_missing(self, master: Master, now: Millis) -> None:
         """Log that too few Sentinels are reachable to fail over a master that went down, as no event reports it."""
@@ -136,7 +152,9 @@ class Availability:
         silent_until = deadlines.silence(instance.link, instance.master.options.down_after)
         if self._state.received_until(now) > silent_until:
             return True
-        return isinstance(instance, Master) and now > deadlines.reports(instance, self._state.timings)
+        if not isinstance(instance, Master):
+            return False
+        return instance.crash.confirmed_at is not None or now > deadlines.reports(instance, self._state.timings)
 
     def _check_link(self, instance: Instance, now: Millis) -> None:
         link = instance.link
@@ -146,6 +164,7 @@ class Availability:
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             if read_until > deadlines.unanswered_commands(link, instance.master.options.down_after, timings):
                 # The down clock is not restarted: the subscription may have shown that the server is alive.
+                self._failures.unanswered(link, "no answer to any command", now)
                 self._registry.reconnect(link, LinkKind.COMMANDS, "no answer to any command")
         up_since = link.pubsub_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:

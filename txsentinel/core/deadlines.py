@@ -23,9 +23,12 @@ OPINION_PERIODS: Final = 5
 
 def silence(link: InstanceLink, down_after: Millis) -> Millis:
     """Return until when an instance on ``link`` is not S_DOWN for its silence; by the clock of received data."""
-    if link.unanswered_ping_at is not None:
-        return NEVER if link.attempt_waiting else link.unanswered_ping_at + down_after
-    return NEVER if link.commands_up or link.attempt_waiting else link.available_at + down_after
+    silent_since = link.unanswered_ping_at
+    if silent_since is None:
+        if link.commands_up:
+            return NEVER
+        silent_since = link.available_at
+    return NEVER if link.attempt_waiting else max(silent_since, link.excused_at) + down_after
 
 
 def reports(master: Master, timings: Timings) -> Millis:

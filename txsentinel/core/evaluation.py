@@ -7,6 +7,7 @@ Inputs take effect in the reactor turn in which they arrive. An evaluation appli
 from __future__ import annotations
 
 from txsentinel.core.availability import Availability
+from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
 from txsentinel.core.hello_processing import HelloProcessing
@@ -32,6 +33,7 @@ class Evaluation:
         questions: Questions,
         failovers: Failovers,
         hello_processing: HelloProcessing,
+        crashes: CrashDetection,
     ) -> None:
         self._state = state
         self._tilt = tilt
@@ -41,6 +43,7 @@ class Evaluation:
         self._questions = questions
         self._failovers = failovers
         self._hello_processing = hello_processing
+        self._crashes = crashes
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
         """Evaluate one instance and schedule its next evaluation."""
@@ -55,6 +58,8 @@ class Evaluation:
                 due = -(-due // grain) * grain
                 self._state.due.schedule(instance, max(min(due, stable_until + 1), now + 1))
                 return
+            if isinstance(instance, Master):
+                self._crashes.advance(instance, now)
             was_down = instance.sdown_since is not None
             self._availability.evaluate(instance, now)
             if isinstance(instance, Master):
@@ -135,7 +140,7 @@ class Evaluation:
         self._state.due.schedule(instance, max(due, now + 1))
 
     def _master_due(self, master: Master, now: Millis) -> Millis:
-        due = self._failovers.next_due(master, now)
+        due = min(self._failovers.next_due(master, now), self._crashes.due(master))
         conflict = self._hello_processing.conflict_due(master)
         if conflict is not None:
             due = min(due, conflict)

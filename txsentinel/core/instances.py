@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.link import ConnectionState
 from txsentinel.core.options import MasterOptions
@@ -343,6 +344,9 @@ class Master(Server):
     replicas: dict[str, Replica] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
     unconfirmed: UnconfirmedSentinels = field(default_factory=UnconfirmedSentinels)
+
+    crash: CrashEvidence = field(default_factory=CrashEvidence)
+    """The evidence that its process has crashed."""
 
     config_epoch: int = 0
     odown_since: Millis | None = None

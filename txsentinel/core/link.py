@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from txsentinel.model.address import Address
+from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass, LinkFailure
 from txsentinel.model.timings import Millis
 
 
@@ -90,6 +91,18 @@ class ConnectionState:
     last_reply_at: Millis = 0
     """When the last reply arrived, errors included."""
 
+    failure: LinkFailure | None = None
+    """The last failure of a command, of the command connection or of an attempt; only ``failure_recorder`` sets it."""
+
+    excused_at: Millis = 0
+    """When the last proof of life arrived while the failure was a fault of the configuration; postpones S_DOWN."""
+
+    excuse_logged_for: Millis | None = None
+    """The beginning of the silence for which it was logged that S_DOWN is postponed."""
+
+    unresolved: bool = False
+    """Whether the last resolution of its host name failed."""
+
     outage_from: Millis = 0
     """``available_at`` before the latest outage: a silence of more than ``outage_limit``."""
 
@@ -133,6 +146,22 @@ class ConnectionState:
     def silent_for(self, now: Millis) -> Millis:
         """Return how long a probe has had no acceptable reply; 0 if all have been answered."""
         return 0 if self.unanswered_ping_at is None else now - self.unanswered_ping_at
+
+    @property
+    def has_configuration_fault(self) -> bool:
+        """Whether its present failure is a fault of the configuration, or of this Sentinel."""
+        failure = self.failure
+        return failure is not None and failure.failure_class in CONFIGURATION_FAULTS and failure.at >= self.available_at
+
+    def cause_of_silence(self, now: Millis) -> str:
+        """Return a clause that says why there was no acceptable reply, with the time of the last one."""
+        failure = self.failure
+        if not self.address.resolved:
+            failure = LinkFailure(FailureClass.DNS, f"the name {self.address.hostname} is not resolved", now)
+        elif failure is None or failure.at < self.available_at:
+            error = "no answer to PING" if self.commands_up else "not connected yet"
+            failure = LinkFailure(FailureClass.TIMEOUT, error, now)
+        return f"{failure}; last acceptable reply {now - self.available_at} ms ago"
 
     def available(self, now: Millis) -> None:
         """Record an acceptable reply or message: stop the down clock."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_SEEN
+from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import Master, Replica, Role, Server
 from txsentinel.core.reconfiguration import Reconfiguration
@@ -29,6 +31,8 @@ class Observation:
         switching: Switching,
         reconfiguration: Reconfiguration,
         restarts: EmptyRestarts,
+        failures: FailureRecorder,
+        crashes: CrashDetection,
     ) -> None:
         self._state = state
         self._registry = registry
@@ -36,6 +40,8 @@ class Observation:
         self._switching = switching
         self._reconfiguration = reconfiguration
         self._restarts = restarts
+        self._failures = failures
+        self._crashes = crashes
         self._too_many_logged: dict[str, None] = {}
         """Names of the masters for which too many replicas were logged."""
 
@@ -65,9 +71,11 @@ class Observation:
         if isinstance(server, Master):
             self._replicas(server, report, now)
             follows = report.role == Role.REPLICA.value and report.master_host is not None
+            self._crashes.shutdown_reported(server, report.shutting_down)
             server.reported_master = (report.master_host or "", report.master_port or 0) if follows else None
         elif isinstance(server, Replica):
             self._replication(server, report, now)
+            self._failures.replica_reported(server, report, now)
         server.info_refreshed_at = now
         self._keep_text(server, raw)
         self._role(server, report, now)

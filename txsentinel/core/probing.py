@@ -45,6 +45,9 @@ master that was ordered to follow its own replica would be taken for a master fo
 MAX_WITH_ROLE = 200
 """Maximum number of monitored instances of all kinds with which ROLE is sent."""
 
+MIN_PROOF_INTERVAL: Final[Millis] = 100
+"""Shortest interval of INFO to replicas while it is needed to prove that their master is alive."""
+
 HELLO_RETRY_DELAY: Millis = 500
 """How long a hello is delayed that a server would not execute now."""
 
@@ -289,6 +292,10 @@ class Probing:
             master = server.master
             urgent = master.odown_since is not None or master.failover is not None or server.master_link_down_for
             urgent = urgent or master.role_reported is not Role.MASTER
+            if master.link.has_configuration_fault:
+                # Its INFO may be the only proof that the master is alive, so it is needed within ``down-after``.
+                needed = max(master.options.down_after // 2, MIN_PROOF_INTERVAL)
+                return min(timings.fast_info_period, timings.info_period, needed)
             if urgent or server.role_reported is not Role.REPLICA or _follows_other_master(server):
                 return min(timings.fast_info_period, timings.info_period)
         elif isinstance(server, Master) and server.replicas_omitted:

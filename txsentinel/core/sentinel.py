@@ -12,12 +12,14 @@ from collections.abc import Callable
 from txsentinel.core.administration import Administration
 from txsentinel.core.availability import Availability
 from txsentinel.core.blockers import Blocker, blockers
+from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.election import Elections
 from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_start import StartRules
+from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.justification import is_outdated
@@ -35,7 +37,9 @@ from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Limits, Millis, Timings
+from txsentinel.wire.resp import text
 
 
 class SentinelCore:
@@ -48,7 +52,9 @@ class SentinelCore:
         self._probing = Probing(self.state)
         self._voting = Voting(self.state, self.registry, self.tilt)
         self._questions = Questions(self.state, self._voting)
-        self._availability = Availability(self.state, self.registry, self._questions)
+        self._failures = FailureRecorder(self.state, self.registry)
+        self._crashes = CrashDetection(self.state, self.registry, self._probing, self.tilt)
+        self._availability = Availability(self.state, self.registry, self._questions, self._failures)
         votes = VoteCounter(self.state)
         self._switching = Switching(self.state, self.registry, self._questions, self._probing)
         reconfiguration = Reconfiguration(self.state, self._switching)
@@ -62,7 +68,14 @@ class SentinelCore:
         )
         self._restarts = EmptyRestarts(self.state, self._probing)
         self._observation = Observation(
-            self.state, self.registry, self._failovers, self._switching, reconfiguration, self._restarts
+            self.state,
+            self.registry,
+            self._failovers,
+            self._switching,
+            reconfiguration,
+            self._restarts,
+            self._failures,
+            self._crashes,
         )
         self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
         self.id_reply = self._hello_processing.confirmations.answered
@@ -75,6 +88,7 @@ class SentinelCore:
             self._questions,
             self._failovers,
             self._hello_processing,
+            self._crashes,
         )
         self.administration = Administration(
             self.state,
@@ -149,6 +163,7 @@ class SentinelCore:
             self.registry.start_clocks(now)
         self._swept_at = now
         if self.tilt.swept(now, wall_now, processor):
+            self._crashes.tilt_entered()
             self.state.announce_text("+tilt", "#tilt mode entered", None)
             period = self.timings.tilt_period
             text = f"TILT: {self.tilt.report}; no instance is evaluated for {period} ms, until"
@@ -198,6 +213,8 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.link_up(link, kind, local_ip, now)
+        if kind is LinkKind.COMMANDS:
+            self._crashes.link_up(link)
         self._failovers.handovers.link_up(link, kind)
         self._hello_processing.confirmations.link_up(link, now)
         for instance in list(link.instances):
@@ -205,12 +222,22 @@ class SentinelCore:
                 self._evaluation.ask_new_peer(instance, now)
             self._evaluation.evaluate(instance, now)
 
-    def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
-        """Handle the loss of a connection of ``link``, or a failed attempt to connect."""
+    def link_down(
+        self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis, failure: FailureClass | None = None
+    ) -> None:
+        """
+        Handle the loss of a connection of ``link``, or a failed attempt to connect.
+
+        :param failure: its class; ``None`` if this Sentinel closed the connection without a failure of its own.
+        """
         if link.closed:
             return
+        was_up = link.since(kind) is not None
         self._probing.link_down(link, kind, now)
         if kind is LinkKind.COMMANDS:
+            if failure is not None:
+                self._failures.connection_failed(link, failure, reason, now)
+            self._crashes.link_down(link, was_up, failure, reason, now)
             self.registry.resolve_again(link.address, now)
             self._hello_processing.confirmations.link_down(link, reason)
         for instance in link.instances:
@@ -224,9 +251,11 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.ping_reply(link, kind, reply, now)
+        if reply is not None and not reply.startswith(b"PONG"):
+            self._failures.command_refused(link, "PING", text(reply), now)
         self._evaluation.recheck(link, now)
 
-    def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
+    def info_reply(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
         """Handle a reply to INFO; ``None`` if it was an error or not a bulk string."""
         if link.closed:
             return
@@ -234,22 +263,28 @@ class SentinelCore:
             if not isinstance(instance, Server):
                 continue
             instance.info_requested_at = None
-            if text is None:
+            if info is None:
                 # An error is no evidence of availability, so it does not delay the next PING either.
                 link.silent_since = None
                 self._evaluation.schedule(instance, now)
                 continue
             self._probing.alive(link, now)
             tilt = self.tilt.active
-            self._observation.info(instance, text, now, tilt=tilt)
+            self._observation.info(instance, info, now, tilt=tilt)
             if not link.closed:
                 self._evaluation.recheck(link, now)
             master = instance.master
+            self._crashes.advance(master, now)
             if master.restart is not None and not tilt and not master.gone and self._restarts.judge(instance, now):
                 self._evaluation.evaluate(master, now)
             if not master.gone and (master.failover is not None or master.odown_since is not None):
                 self._evaluation.step(master, now)
             self._evaluation.schedule(instance, now)
+
+    def command_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """Handle an error reply to ``command``; its consequences for availability follow with the reply itself."""
+        if not link.closed:
+            self._failures.command_refused(link, command, error, now)
 
     def role_reply(self, link: InstanceLink, role: bytes | None, refused: bool, now: Millis) -> None:
         """Handle a reply to ROLE: its first word, or ``None``. ``refused``: do not send it again on this connection."""
@@ -308,6 +343,7 @@ class SentinelCore:
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
         """Handle the result of a name resolution; with ``None``, for a failure, the last known IP is kept."""
+        self._failures.resolved(address, ip is not None)
         if ip is not None:
             self.registry.resolved(address, ip, now)
             self._hello_processing.confirmations.resolved(address, ip, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.effects import Reconfigure, RunScript
 from txsentinel.core.instances import InstanceLink, Master, Peer, Role, Server
 from txsentinel.core.probing import Probing, needs_hello
@@ -128,6 +129,7 @@ class Switching:
         master.address = address
         master.sdown_since = master.odown_since = master.down_started_at = None
         master.script_kill_sent = False
+        master.crash = CrashEvidence()
         master.failover = None
         master.leader = None
         master.attempt_started_at = master.campaign_at = master.delay_logged_for = None

@@ -172,6 +172,8 @@ class CommandLink(Connection):
             factory.command_refused(command, None)
             return
         error = excerpt(text(reply))
+        if command != "PING":
+            self._context.core.command_refused(self.link, command, error, self._context.host.now())
         if command == "PING" or not factory.is_refused("PING", error.split(" ", 1)[0]):
             factory.command_refused(
                 command, error, f"{self._instance_text()} answered {command} with {error}: {consequence}"

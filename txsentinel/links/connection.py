@@ -20,6 +20,7 @@ from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
 from txsentinel.links import encoded_commands
 from txsentinel.links.context import LinkContext
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 from txsentinel.wire.replies import NEED_MORE, SHORT, ReplyReader, ReplyViolation, short_replies
 from txsentinel.wire.values import ErrorLine, Status
@@ -55,6 +56,9 @@ class Connection(Protocol):
 
         self.close_reason: str | None = None
         """Why this side closes the connection; ``None`` if it does not."""
+
+        self.failure: FailureClass | None = None
+        """The class of that, if it is a failure of the other side."""
 
         self._context = context
         self._reader = ReplyReader(context.limits)
@@ -160,6 +164,7 @@ class Connection(Protocol):
                 address=self.link.address.joined(),
                 close_reason=close_reason,
             )
+        self.failure = FailureClass.GARBAGE
         self.reconnect(close_reason)
 
     def retire(self) -> None:

@@ -14,6 +14,7 @@ from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.model.address import Address
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Limits, Millis, Timings
 
@@ -35,11 +36,16 @@ class CoreInputs(Protocol):
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
         """A connection is established; ``local_ip`` is its local address."""
 
-    def link_down(self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis) -> None:
+    def link_down(
+        self, link: InstanceLink, kind: LinkKind, reason: str, now: Millis, failure: FailureClass | None
+    ) -> None:
         """An attempt to connect failed, or an established connection was lost."""
 
     def ping_reply(self, link: InstanceLink, kind: LinkKind, reply: bytes | None, now: Millis) -> None:
         """PING was answered: the text of a status or error reply, ``None`` for a reply of any other type."""
+
+    def command_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """Handle an error reply to ``command``."""
 
     def info_reply(self, link: InstanceLink, text: bytes | None, now: Millis) -> None:
         """INFO was answered: its text, ``None`` if the reply was an error or no bulk string."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from twisted.internet.error import ConnectionRefusedError, NotConnectingError
+from twisted.internet.error import NotConnectingError
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
@@ -17,8 +17,10 @@ from txsentinel.core.link import LinkKind
 from txsentinel.links.command_link import CommandLink
 from txsentinel.links.connection import Connection
 from txsentinel.links.context import LinkContext
+from txsentinel.links.failures import class_of_connection
 from txsentinel.links.pubsub_link import PubSubLink
 from txsentinel.links.reconnecting import link_machine
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Millis
 
@@ -93,8 +95,8 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         """Whether no attempt was begun since the connection was lost, or ever."""
 
         self._attempted_at: Millis = 0
-        self._attempt_refused = False
-        """Whether the last attempt was refused: no process listens there."""
+        self._failure: FailureClass | None = None
+        """Why the last attempt failed or the connection was lost; ``None`` if this side closed it without a failure."""
 
         self._lost_at: Millis | None = None
         """When a connection was last lost that had existed for ``MIN_RETRY_INTERVAL``."""
@@ -184,19 +186,20 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         """Schedule the next attempt, and report the failure to the core."""
         self._context.throttle.end(self)
         now = self._context.host.now()
-        self._attempt_refused = isinstance(reason.value, ConnectionRefusedError)
+        self._failure = class_of_connection(reason)
         if self._leader is not None and self._leader.connection is None:
             self._machine.failed_like_leader(reason.getErrorMessage(), now)
         else:
             self._machine.failed(reason.getErrorMessage(), now)
 
-    def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         """Schedule the next attempt, and report the loss to the core."""
         assert self._established is not None, "connectionLost without a connection"
         self.connection = None
         self._untried = True
-        reason = self._established.close_reason or unused_reason.getErrorMessage()
-        self._machine.lost(reason, self._context.host.now())
+        close_reason = self._established.close_reason
+        self._failure = self._established.failure if close_reason else class_of_connection(reason)
+        self._machine.lost(close_reason or reason.getErrorMessage(), self._context.host.now())
 
     # Called by the machine, see ``reconnecting.Actions``.
 
@@ -266,7 +269,7 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
     def report_down(self, reason: str, now: Millis) -> None:
         """Report to the core that there is no connection, and execute its decisions."""
         if not self.link.closed:
-            self._context.core.link_down(self.link, self.kind, reason, now)
+            self._context.core.link_down(self.link, self.kind, reason, now, self._failure)
             self._context.finish_turn()
 
     def report_gone(self) -> None:
@@ -301,7 +304,7 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         """Milliseconds from the beginning of a failed attempt to the beginning of the next one."""
         period, link = self._context.core.timings.ping_period, self.link
         spacing = RETRY_SPACING * len(self._context.failing)
-        if self._attempt_refused and self._awaits_restart(now):
+        if self._failure is FailureClass.REFUSED and self._awaits_restart(now):
             return max(RESTART_RETRY_INTERVAL, min(period, spacing))
         if link.sdown_instances:
             shortest, longest = period, MAX_RETRY_PERIODS * period

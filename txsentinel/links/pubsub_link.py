@@ -7,6 +7,7 @@ from txsentinel.core.link import LinkKind
 from txsentinel.links import encoded_commands
 from txsentinel.links.connection import Connection
 from txsentinel.links.context import LinkContext
+from txsentinel.model.failure import class_of_reply
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.hello import HELLO_CHANNEL, whole_messages
@@ -72,6 +73,7 @@ class PubSubLink(Connection):
             )
             # Close at once, so that the link appears as disconnected, as in C. The factory connects and authenticates
             # again one ping period after this connection was made; permission or password may be correct by then.
+            self.failure = class_of_reply(error)
             self.reconnect(f"SUBSCRIBE was answered by {error}")
         else:
             self.drop("SUBSCRIBE was not answered by a confirmation")

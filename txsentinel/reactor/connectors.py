@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
-from errno import EALREADY, EINPROGRESS, EISCONN, EWOULDBLOCK
+from errno import EALREADY, ECONNRESET, EINPROGRESS, EISCONN, EPIPE, EWOULDBLOCK
 from os import strerror
 from typing import Any, Final
 
@@ -40,6 +40,19 @@ Time slice in seconds for reading from servers.
 In a mass failure thousands of servers send data. With a quarter of this, and six processes on two cores, some servers
 waited for seconds, and so did the progress of their failovers.
 """
+
+_BY_PEER: Final = frozenset((0, None, ECONNRESET, EPIPE))
+"""Error numbers of a connection that the other side closed or reset."""
+
+
+def _lost(number: int | None) -> ConnectionLost:
+    """Return the exception of a lost connection; its ``osError`` is set if the other side did not close or reset it."""
+    if number in _BY_PEER or number is None:
+        return CONNECTION_LOST
+    why = ConnectionLost(strerror(number))
+    why.osError = number  # type: ignore[attr-defined]
+    return why
+
 
 _UNDER_WAY: Final = frozenset((EINPROGRESS, EALREADY, EWOULDBLOCK))
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -238,8 +251,8 @@ class LinkTransport:
             data = self._socket.recv(READ_SIZE)
         except BlockingIOError:
             return None
-        except OSError:
-            return CONNECTION_LOST
+        except OSError as error:
+            return _lost(error.errno)
         if not data:
             return CONNECTION_DONE
         assert self._protocol is not None
@@ -257,8 +270,8 @@ class LinkTransport:
                 sent = self._socket.send(self._unsent)
             except BlockingIOError:
                 return None
-            except OSError:
-                return CONNECTION_LOST
+            except OSError as error:
+                return _lost(error.errno)
             self._unsent = self._unsent[sent:]
         if not self._unsent:
             self._connector.multiplexer.removeWriter(self)
@@ -282,6 +295,10 @@ class LinkTransport:
             return
         if self._descriptor < 0:
             return
+        if isinstance(reason.value, ConnectionLost) and self._socket is not None:
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number not in _BY_PEER:
+                reason = Failure(_lost(number))
         self._close()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionClosed
+from twisted.internet.error import ConnectError, ConnectionClosed, SSLError, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
@@ -56,8 +56,20 @@ class WrongPeer(Exception):
     """The certificate is valid, but not for the host of the link; the text names the host."""
 
 
-class HandshakeFailed(Exception):
+class HandshakeFailed(SSLError):
     """The handshake of a link failed; the text has the reason."""
+
+    def __str__(self) -> str:
+        """Return the text alone, without the description of the base class."""
+        return str(self.args[0])
+
+
+class HandshakeTimedOut(TimeoutError):
+    """The handshake of a link did not finish in time: the other side may be stopped, or unreachable."""
+
+    def __str__(self) -> str:
+        """Return the text alone, without the description of the base class."""
+        return str(self.args[0])
 
 
 class TlsTransport(TLSMemoryBIOProtocol):
@@ -354,7 +366,9 @@ class HandshakeClientFactory(ClientFactory):
         handshake, self._handshake = self._handshake, None
         inner: Any = self._inner
         if handshake is not None and handshake.problem is not None:
-            reason = Failure(HandshakeFailed(handshake.problem))
+            late = handshake.problem == TOO_SLOW
+            failed: type[ConnectError] = HandshakeTimedOut if late else HandshakeFailed
+            reason = Failure(failed(string=handshake.problem))
         if handshake is not None and handshake.inner is not None:
             inner.clientConnectionLost(connector, reason)
         else:

@@ -13,8 +13,9 @@ _RUN_ID_LENGTH: Final = 40
 
 _WANTED_LINES: Final = re.compile(
     rb"\n(?:"
-    rb"(run_id|role|replica_announced|loading|second_repl_offset|db[0-9]+"
-    rb"|master_(?:host|port|link_status|link_down_since_seconds|failover_state|replid2?|repl_offset)"
+    rb"(run_id|role|shutdown_in_milliseconds|replica_announced|loading|second_repl_offset|db[0-9]+"
+    rb"|master_(?:host|port|link_status|link_down_since_seconds|last_io_seconds_ago|failover_state|replid2?"
+    rb"|repl_offset)"
     rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
     rb"|slave[0-9][^:\r\n]*:([^\r\n]*))"
 )
@@ -81,6 +82,12 @@ class InfoReport:
     priority: int | None = None
     repl_offset: int | None = None
     announced: bool | None = None
+    master_last_io: int | None = None
+    """Milliseconds since the last data of the master arrived, in steps of a second; ``None`` while the link is down."""
+
+    shutting_down: bool = False
+    """Whether the server is executing SHUTDOWN, and waits for its replicas."""
+
     failover_running: bool | None = None
     """Whether the server is executing its own ``FAILOVER`` command; ``None`` if it does not support that command."""
 
@@ -105,10 +112,10 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     """
     run_id = role = master_host = None
     master_port = priority = repl_offset = None
-    master_link_up = announced = failover_running = None
+    master_link_up = announced = failover_running = last_io = None
     replid = replid2 = None
     offset, second_offset, keys, volatile_keys = 0, -1, 0, 0
-    loading = False
+    loading = shutting_down = False
     down_for = 0
     replicas: list[tuple[str, int]] = []
     follows = False
@@ -128,6 +135,8 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
                 follows = True
         elif name == b"master_link_down_since_seconds":
             down_for = lenient_int(value) * 1000
+        elif name == b"shutdown_in_milliseconds":
+            shutting_down = True
         elif name == b"master_failover_state":
             failover_running = not value.startswith(b"no-failover")
         elif name == b"master_replid":
@@ -153,6 +162,9 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
             master_port = lenient_int(value)
         elif name == b"master_link_status":
             master_link_up = value.lower() == b"up"
+        elif name == b"master_last_io_seconds_ago":
+            seconds = lenient_int(value)
+            last_io = seconds * 1000 if seconds >= 0 else None
         elif name == b"slave_priority":
             priority = lenient_int(value)
         elif name == b"slave_repl_offset":
@@ -171,6 +183,8 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
         priority,
         repl_offset,
         announced,
+        last_io,
+        shutting_down,
         failover_running,
         None
         if replid is None

@@ -1,0 +1,256 @@
+"""Evidence of a crash: what completes it, what contradicts it, and what is no evidence."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.fixture import MASTER, Fixture
+from txsentinel.core.crash_evidence import CrashStep
+from txsentinel.core.link import LinkKind
+from txsentinel.core.options import GuardOptions
+from txsentinel.model.failure import FailureClass
+
+DOWN_AFTER = 5_000
+CONFIRM = 60
+
+
+class CrashTestCase(SynchronousTestCase):
+    """A master with two replicas and two peers, which agree and vote."""
+
+    guards = GuardOptions(crash_failover=True, crash_confirm=CONFIRM)
+
+    def setUp(self) -> None:
+        """Start a healthy group."""
+        self.fixture = Fixture(down_after=DOWN_AFTER)
+        self.fixture.master.options.guards = self.guards
+        self.replicas = [self.fixture.add_replica(number) for number in (2, 3)]
+        for letter in "ab":
+            self.fixture.add_peer(letter, reports_down=True)
+        self.fixture.wait(3_000, 50)
+        self.fixture.output()
+        self.master = self.fixture.master
+
+    def lose_replication(self) -> None:
+        """Let the replicas report that their link is down."""
+        for replica in self.replicas:
+            replica.link_status = "down"
+
+    def lose(self, failure: FailureClass | None = FailureClass.RESET) -> None:
+        """Lose both connections to the master."""
+        self.fixture.servers[MASTER].up = False
+        for kind in LinkKind:
+            self.fixture.core.link_down(self.master.link, kind, "lost", self.fixture.now, failure)
+        self.fixture.finish()
+
+    def attempt(self, failure: FailureClass = FailureClass.REFUSED) -> None:
+        """Let an attempt to connect fail."""
+        self.fixture.core.link_down(self.master.link, LinkKind.COMMANDS, "failed", self.fixture.now, failure)
+        self.fixture.finish()
+
+    def step(self) -> CrashStep:
+        """Return how complete the evidence is."""
+        return self.fixture.core._crashes.assess(self.fixture.master)[0]
+
+    def assert_waits_for_down_after(self) -> None:
+        """Check that nothing happens before down-after, and that the master is S_DOWN after it."""
+        self.fixture.wait(DOWN_AFTER - 1_000, 10)
+        self.assertNotIn("+sdown", self.fixture.events())
+        self.fixture.wait(2_000, 10)
+        self.assertIn("+sdown", self.fixture.events())
+
+
+class CompleteEvidenceTests(CrashTestCase):
+    """A process that died."""
+
+    def test_failover(self) -> None:
+        """The second refused attempt, after crash-confirm, begins S_DOWN and with it the whole failover."""
+        began = self.fixture.now
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM - 1, 1)
+        self.assertEqual(self.step(), CrashStep.AWAITING_REFUSALS)
+        self.assertEqual(self.fixture.events(), [])
+        self.fixture.wait(2, 1)
+        events = self.fixture.events()
+        self.assertEqual(events[:2], ["+sdown", "+odown"])
+        self.fixture.wait(100, 1)
+        self.assertIn("+promoted-slave", [*events, *self.fixture.events()])
+        self.assertLess(self.fixture.now - began, 200)
+
+    def test_reasons_are_logged(self) -> None:
+        """The log names the loss, the attempts and the class."""
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 1, 1)
+        notes = [line for line in self.fixture.output() if line.startswith("note ")]
+        self.assertIn("2 attempts to connect were refused", notes[0])
+        self.assertIn("refused (refused)", notes[1])
+
+    def test_replica_sees_it_later(self) -> None:
+        """A replica that still reports a live link is asked again."""
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 10, 1)
+        self.assertEqual(self.step(), CrashStep.REPLICA_CONNECTED)
+        self.lose_replication()
+        self.fixture.wait(60, 1)
+        self.assertIn("+sdown", self.fixture.events())
+
+    def test_promoted_elsewhere(self) -> None:
+        """A replica that has become a master has no link to it."""
+        self.lose_replication()
+        self.replicas[0].role, self.replicas[0].follows = "master", None
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 60, 1)
+        self.assertIn("+sdown", self.fixture.events())
+
+    def test_unreachable_replica(self) -> None:
+        """A replica that is not connected is not waited for."""
+        self.fixture.kill(self.replicas[0].address)
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 10, 1)
+        self.assertIn("+sdown", self.fixture.events())
+
+    def test_verdict_ends_with_a_reply(self) -> None:
+        """A process that listens again is down until it replies."""
+        for server in self.fixture.servers.values():
+            server.reports_down = False
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 10, 1)
+        self.assertIsNotNone(self.master.sdown_since)
+        self.fixture.servers[MASTER].hung = True
+        self.fixture.core.link_up(self.master.link, LinkKind.COMMANDS, "10.0.9.9", self.fixture.now)
+        self.fixture.wait(20, 1)
+        self.assertIsNotNone(self.master.sdown_since)
+        self.fixture.core.ping_reply(self.master.link, LinkKind.COMMANDS, b"PONG", self.fixture.now + 1)
+        self.assertIsNone(self.master.sdown_since)
+        self.assertEqual(self.step(), CrashStep.NO_LOSS)
+
+
+class NoEvidenceTests(CrashTestCase):
+    """Everything that is not a crash is judged by down-after."""
+
+    def test_replicas_connected(self) -> None:
+        """Somebody rejects our connections only, as a firewall does."""
+        self.lose()
+        self.attempt()
+        self.assert_waits_for_down_after()
+
+    def test_one_replica_connected(self) -> None:
+        """One replica with a live link is enough."""
+        self.replicas[0].link_status = "down"
+        self.lose()
+        self.attempt()
+        self.assert_waits_for_down_after()
+
+    def test_no_reachable_replica(self) -> None:
+        """Nobody corroborates."""
+        self.lose_replication()
+        for replica in self.replicas:
+            self.fixture.kill(replica.address)
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 200, 1)
+        self.assertEqual(self.step(), CrashStep.NO_REPLICA)
+        self.assertIsNone(self.master.sdown_since)
+
+    def test_timeouts(self) -> None:
+        """A connection that is lost by a timeout, or attempts that time out."""
+        for loss, attempt in (
+            (FailureClass.TIMEOUT, FailureClass.REFUSED),
+            (FailureClass.RESET, FailureClass.TIMEOUT),
+            (FailureClass.RESET, FailureClass.UNREACHABLE),
+            (FailureClass.RESET, FailureClass.OWN_DESCRIPTORS),
+            (None, FailureClass.REFUSED),
+        ):
+            with self.subTest(loss=loss, attempt=attempt):
+                self.setUp()
+                self.fixture.servers[MASTER].attempts_fail_by = attempt
+                self.lose_replication()
+                self.lose(loss)
+                self.attempt(attempt)
+                self.assert_waits_for_down_after()
+
+    def test_one_other_failure_in_between(self) -> None:
+        """Refusals before and after a timeout do not add up."""
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.attempt(FailureClass.TIMEOUT)
+        self.attempt()
+        self.assert_waits_for_down_after()
+
+    def test_never_connected(self) -> None:
+        """A master that was down when this Sentinel started."""
+        self.fixture.servers[MASTER].up = False
+        self.fixture.restart()
+        self.lose_replication()
+        for _ in range(5):
+            self.attempt()
+            self.fixture.wait(50, 1)
+        self.assertEqual(self.step(), CrashStep.NO_LOSS)
+
+    def test_tilt(self) -> None:
+        """What arrives in TILT does not count, nor what arrived before it."""
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.now += 5_000
+        self.fixture.sweep()
+        self.assertEqual(self.step(), CrashStep.NO_LOSS)
+        self.attempt()
+        self.fixture.wait(200, 1)
+        self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_restart(self) -> None:
+        """The process listens again before crash-confirm has passed."""
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM // 2, 1)
+        self.fixture.revive(MASTER)
+        self.fixture.wait(1_000, 10)
+        self.assertEqual(self.fixture.events(), [])
+        self.assertEqual(self.step(), CrashStep.NO_LOSS)
+
+    def test_shutdown_is_announced(self) -> None:
+        """A server that reported a SHUTDOWN in progress is known to end."""
+        self.fixture.servers[MASTER].extra = ["shutdown_in_milliseconds:9000"]
+        self.fixture.wait(11_000, 100)
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(200, 1)
+        self.assertEqual(self.step(), CrashStep.RESTARTING)
+        self.assertIsNone(self.master.sdown_since)
+
+    def test_disabled_meanwhile(self) -> None:
+        """``SENTINEL SET mymaster crash-failover no`` takes effect at once."""
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.master.options.guards = GuardOptions()
+        self.assertEqual(self.step(), CrashStep.DISABLED)
+        self.assert_waits_for_down_after()
+
+
+class DisabledTests(CrashTestCase):
+    """The guard is off by default."""
+
+    guards = GuardOptions()
+
+    def test_crash(self) -> None:
+        """Even a complete crash is judged by down-after, and no additional attempt or INFO is sent."""
+        self.lose_replication()
+        before = len(self.fixture.sent)
+        self.lose()
+        self.attempt()
+        self.assertEqual(len(self.fixture.sent), before)
+        self.assert_waits_for_down_after()

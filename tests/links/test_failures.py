@@ -1,0 +1,63 @@
+"""Each error that Twisted and the operating system report has its class."""
+
+from __future__ import annotations
+
+import errno
+
+from twisted.internet import error
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.links.failures import class_of_connection
+from txsentinel.model.failure import FailureClass, class_of_reply
+
+
+def lost(number: int) -> error.ConnectionLost:
+    """Return the exception of a connection that was lost with this error number."""
+    why = error.ConnectionLost("lost")
+    why.osError = number  # type: ignore[attr-defined]
+    return why
+
+
+class ConnectionClassTests(SynchronousTestCase):
+    """Failed attempts and lost connections."""
+
+    def test_classes(self) -> None:
+        """One row per error."""
+        for cause, expected in (
+            (error.getConnectError((errno.ECONNREFUSED, "refused")), FailureClass.REFUSED),
+            (error.getConnectError((errno.EHOSTUNREACH, "no route")), FailureClass.UNREACHABLE),
+            (error.getConnectError((errno.ENETUNREACH, "no route")), FailureClass.UNREACHABLE),
+            (error.getConnectError((errno.ETIMEDOUT, "timed out")), FailureClass.TIMEOUT),
+            (error.getConnectError((errno.EMFILE, "too many")), FailureClass.OWN_DESCRIPTORS),
+            (error.getConnectError((errno.ENFILE, "too many")), FailureClass.OWN_DESCRIPTORS),
+            (error.getConnectError((errno.EADDRNOTAVAIL, "no port")), FailureClass.OWN_DESCRIPTORS),
+            (OSError(errno.EMFILE, "too many"), FailureClass.OWN_DESCRIPTORS),
+            (error.getConnectError((errno.EACCES, "denied")), FailureClass.UNREACHABLE),
+            (error.TimeoutError(), FailureClass.TIMEOUT),
+            (error.DNSLookupError("name"), FailureClass.DNS),
+            (error.SSLError(string="bad certificate"), FailureClass.TLS),
+            (error.ConnectionDone(), FailureClass.RESET),
+            (error.ConnectionLost(), FailureClass.RESET),
+            (lost(errno.ETIMEDOUT), FailureClass.TIMEOUT),
+            (lost(errno.EHOSTUNREACH), FailureClass.UNREACHABLE),
+            (ValueError("a bug"), FailureClass.GARBAGE),
+        ):
+            with self.subTest(cause=repr(cause)):
+                self.assertIs(class_of_connection(Failure(cause)), expected)
+
+    def test_replies(self) -> None:
+        """Error replies are classified by their first word."""
+        for reply, expected in (
+            ("NOAUTH Authentication required.", FailureClass.AUTH),
+            ("WRONGPASS invalid", FailureClass.AUTH),
+            ("NOPERM", FailureClass.NOPERM),
+            ("DENIED Redis is running in protected mode", FailureClass.NOPERM),
+            ("BUSY Redis is busy", FailureClass.BUSY),
+            ("LOADING", FailureClass.LOADING),
+            ("MASTERDOWN Link with MASTER is down", FailureClass.MASTERDOWN),
+            ("MISCONF", FailureClass.MISCONF),
+            ("NOAUTHORITY", FailureClass.GARBAGE),
+            ("", FailureClass.GARBAGE),
+        ):
+            self.assertIs(class_of_reply(reply), expected, reply)

@@ -1,0 +1,51 @@
+"""Classification of failed attempts and lost connections, as Twisted reports them."""
+
+from __future__ import annotations
+
+from errno import EADDRNOTAVAIL, EHOSTDOWN, EHOSTUNREACH, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ETIMEDOUT
+from typing import Final
+
+from twisted.internet import error
+from twisted.python.failure import Failure
+
+from txsentinel.model.failure import FailureClass
+
+_BY_NUMBER: Final = {
+    EMFILE: FailureClass.OWN_DESCRIPTORS,
+    ENFILE: FailureClass.OWN_DESCRIPTORS,
+    EADDRNOTAVAIL: FailureClass.OWN_DESCRIPTORS,
+    EHOSTUNREACH: FailureClass.UNREACHABLE,
+    ENETUNREACH: FailureClass.UNREACHABLE,
+    EHOSTDOWN: FailureClass.UNREACHABLE,
+    ENETDOWN: FailureClass.UNREACHABLE,
+    ETIMEDOUT: FailureClass.TIMEOUT,
+}
+"""Error numbers of the operating system that decide, whatever the type of the exception."""
+
+_BY_TYPE: Final[tuple[tuple[type[BaseException], FailureClass], ...]] = (
+    (error.ConnectionRefusedError, FailureClass.REFUSED),
+    (error.TimeoutError, FailureClass.TIMEOUT),
+    (error.TCPTimedOutError, FailureClass.TIMEOUT),
+    (error.NoRouteError, FailureClass.UNREACHABLE),
+    (error.DNSLookupError, FailureClass.DNS),
+    (error.UnknownHostError, FailureClass.DNS),
+    (error.SSLError, FailureClass.TLS),
+    (error.ConnectionDone, FailureClass.RESET),
+    (error.ConnectionLost, FailureClass.RESET),
+)
+
+
+def class_of_connection(reason: Failure) -> FailureClass:
+    """
+    Return the class of a failed attempt or a lost connection.
+
+    An exception of another type is a bug or an error of the protocol, not of the connection.
+    """
+    cause = reason.value
+    number = getattr(cause, "osError", None) or getattr(cause, "errno", None)
+    if isinstance(number, int) and number in _BY_NUMBER:
+        return _BY_NUMBER[number]
+    for kind, failure in _BY_TYPE:
+        if isinstance(cause, kind):
+            return failure
+    return FailureClass.UNREACHABLE if isinstance(cause, error.ConnectError | OSError) else FailureClass.GARBAGE
