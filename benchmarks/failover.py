@@ -139,11 +139,29 @@ class Results:
 
 
 class Contender:
-    """Three Sentinels of one implementation and their servers, running over all rounds."""
+    """
+    Three Sentinels and their servers, running over all rounds.
 
-    def __init__(self, kind: str, harness: Harness, server_kind: str, down_after: int, watch_seconds: float) -> None:
+    ``kind`` is their implementation, or that of each, separated by plus signs.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        harness: Harness,
+        server_kind: str,
+        down_after: int,
+        watch_seconds: float,
+        settings: Sequence[str] = (),
+    ) -> None:
+        """
+        Create the processes without starting them.
+
+        :param settings: further lines for the configurations of the Sentinels.
+        """
         self.kind = kind
-        self.fleet = Fleet(harness, [kind] * 3, server_kind, down_after=down_after)
+        kinds = kind.split("+") if "+" in kind else [kind] * 3
+        self.fleet = Fleet(harness, kinds, server_kind, down_after=down_after, extra=settings)
         self.results = Results()
         self._watch_seconds = watch_seconds
         self._recorder = EventRecorder(self.fleet.ports)
@@ -242,16 +260,18 @@ def measure(
     rounds: int,
     watch_seconds: float,
     report_progress: Callable[[str], None],
+    settings: Sequence[str] = (),
 ) -> dict[str, Results]:
     """
     All rounds with one down-after, the contenders taking turns.
 
     :param down_after: milliseconds.
     :param watch_seconds: how long to watch for spurious switches after the last Sentinel has switched.
+    :param settings: further lines for the configurations of all Sentinels.
     """
     rng = random.Random()
     with Harness() as harness, ExitStack() as stack:
-        contenders = [Contender(kind, harness, server_kind, down_after, watch_seconds) for kind in kinds]
+        contenders = [Contender(kind, harness, server_kind, down_after, watch_seconds, settings) for kind in kinds]
         for contender in contenders:
             contender.start()
             stack.callback(contender.stop)

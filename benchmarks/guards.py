@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import empty_restart
+from benchmarks import crash, empty_restart, failover
 from benchmarks.report import keep, server_version
 from txsentinel.demo.programs import SERVER_KINDS, available
 
@@ -34,7 +34,16 @@ def empty_restarts(options: argparse.Namespace) -> dict[str, Any]:
     return samples
 
 
-PARTS = {"empty-restart": empty_restarts}
+def crashes(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure how soon a replica accepts writes after the master was killed; return the samples."""
+    kinds = [kind for kind in options.kinds if available(kind)]
+    server = next(kind for kind in options.servers if available(kind))
+    results = crash.measure(kinds, server, options.down_after, options.rounds, lambda text: print(text, flush=True))
+    print(f"\n{failover.table(options.down_after, results)}\n", flush=True)
+    return {group: vars(found) for group, found in results.items()}
+
+
+PARTS = {"crash": crashes, "empty-restart": empty_restarts}
 """The guards that can be measured, by name."""
 
 

@@ -512,7 +512,7 @@ class InvariantTests(SynchronousTestCase):
         self.assertLess(fixture.idle(20_000), 20 * 30)
 
     def test_w22_an_error_is_a_reply(self) -> None:
-        """With ``failure-classes as-c``, a server that answers only with NOAUTH is S_DOWN, but its connection is kept."""
+        """With ``failure-classes as-c``, a server that only answers NOAUTH is S_DOWN, but its connection is kept."""
         fixture = stable_group(down_after=1_500)
         fixture.master.options.guards = GuardOptions(failure_classes=FailureClasses.AS_C)
         fixture.wait(16_000, 50)
