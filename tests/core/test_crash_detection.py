@@ -138,7 +138,7 @@ class NoEvidenceTests(CrashTestCase):
     """Everything that is not a crash is judged by down-after."""
 
     def test_replicas_connected(self) -> None:
-        """Somebody rejects our connections only, as a firewall does."""
+        """Only our connections are rejected, as a firewall does."""
         self.lose()
         self.attempt()
         self.assert_waits_for_down_after()
@@ -151,7 +151,7 @@ class NoEvidenceTests(CrashTestCase):
         self.assert_waits_for_down_after()
 
     def test_no_reachable_replica(self) -> None:
-        """Nobody corroborates."""
+        """There is no replica to ask."""
         self.lose_replication()
         for replica in self.replicas:
             self.fixture.kill(replica.address)

@@ -49,7 +49,7 @@ class ReplyTests(FailureTestCase):
     """An error reply is a proof of life."""
 
     def test_access_control(self) -> None:
-        """A wrong password or a missing permission never begins S_DOWN; the log says why, once."""
+        """A wrong password or a missing permission never begins S_DOWN; the log has the reason, once."""
         for error, word in (
             (b"NOAUTH Authentication required.", "auth"),
             (b"WRONGPASS invalid", "auth"),

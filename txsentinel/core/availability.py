@@ -94,7 +94,7 @@ class Availability:
             self._state.announce("-sdown", instance)
 
     def _cause(self, instance: Instance, now: Millis) -> str:
-        """Return a clause that says why ``instance`` is S_DOWN."""
+        """Return a clause with the reason why ``instance`` is S_DOWN."""
         if isinstance(instance, Master) and instance.crash.confirmed_at is not None:
             return f"crashed; {instance.link.cause_of_silence(now)}"
         if now > deadlines.silence(instance.link, instance.master.options.down_after):

@@ -85,7 +85,7 @@ class CrashDetection:
                 master.crash.discard()
 
     def shutdown_reported(self, master: Master, shutting_down: bool) -> None:
-        """Handle an INFO of the master that says whether an operator is shutting it down."""
+        """Handle an INFO of the master, with whether an operator is shutting it down."""
         master.crash.shutting_down = shutting_down
 
     def tilt_entered(self) -> None:

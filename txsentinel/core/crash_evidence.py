@@ -2,7 +2,7 @@
 The evidence that the process of a master has crashed.
 
 Silence can be judged only after ``down-after-milliseconds``. A process that died is not silent: the kernel of its host
-closes the connections and refuses new ones. ``crash_detection`` says what counts as evidence.
+closes the connections and refuses new ones. ``crash_detection`` defines what counts as evidence.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class CrashEvidence:
     """When the evidence was complete; the master is S_DOWN until it gives an acceptable reply."""
 
     shutting_down: bool = False
-    """Whether the last INFO said that an operator is shutting the server down."""
+    """Whether, by the last INFO, an operator is shutting the server down."""
 
     asked_at: Millis | None = None
     """When an attempt to connect, or INFO of replicas, was last requested to complete the evidence."""

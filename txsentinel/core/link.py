@@ -154,7 +154,7 @@ class ConnectionState:
         return failure is not None and failure.failure_class in CONFIGURATION_FAULTS and failure.at >= self.available_at
 
     def cause_of_silence(self, now: Millis) -> str:
-        """Return a clause that says why there was no acceptable reply, with the time of the last one."""
+        """Return a clause with the reason why there was no acceptable reply, with the time of the last one."""
         failure = self.failure
         if not self.address.resolved:
             failure = LinkFailure(FailureClass.DNS, f"the name {self.address.hostname} is not resolved", now)

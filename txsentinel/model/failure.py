@@ -19,7 +19,7 @@ class FailureClass(Enum):
     """The other side closed or reset an established connection."""
 
     UNREACHABLE = "unreachable"
-    """There is no route to the address, or a machine on the way says so."""
+    """There is no route to the address, as this machine or one on the way reports."""
 
     TIMEOUT = "timeout"
     """No answer arrived in time, to an attempt to connect or to a command."""
