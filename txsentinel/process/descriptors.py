@@ -1,8 +1,8 @@
 """
 The limit of file descriptors: raises it, and warns if it is too low.
 
-A Sentinel starts even if the limit is too low. It is mostly started by a machine, often after a crash, and a Sentinel
-that monitors some of its masters and answers for all of them is worth more to its quorum than none. The demand is also
+A Sentinel starts even if the limit is too low. A service manager starts it, often after a crash, and a Sentinel
+that monitors some of its masters and answers for all of them helps its quorum more than none. The demand is also
 an estimate, because replicas, peers and masters may be added later. So the log has a warning at the start, and another
 one when no descriptor is left.
 """

@@ -73,11 +73,11 @@ class PriorityReactor:
         self._poll = poll
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **named: Any) -> Any:
-        """As reactors do."""
+        """Delegate to the reactor; the call counts for the next poll."""
         return self._reactor.callLater(delay, self._call, call, arguments, named)
 
     def callFromThread(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
-        """As reactors do."""
+        """Delegate to the reactor; the call counts for the next poll."""
         self._reactor.callFromThread(self._call, call, arguments, named)
 
     def _call(self, call: Callable[..., object], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:

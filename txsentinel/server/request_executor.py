@@ -143,7 +143,7 @@ class RequestExecutor:
                 and services.clients.paused_until is None
                 and not services.hub.backlog
             ):
-                # Nothing is waiting, for which this request would have to wait.
+                # No earlier request or reply is pending.
                 self._execute_cached(*cached)
                 return
         try:
@@ -195,7 +195,7 @@ class RequestExecutor:
         """Drop all input and output."""
         self.closing = True
         self._postponed = self._execution = None
-        # The garbage collector may not free this object for long.
+        # The garbage collector may free this object much later.
         self._parser.discard()
         self.writer.discard()
 
