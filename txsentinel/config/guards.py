@@ -16,15 +16,12 @@ from txsentinel.config.document import Line
 from txsentinel.config.elsewhere import NOTE, NOTHING_ELSEWHERE, Elsewhere
 from txsentinel.config.errors import DirectiveError
 from txsentinel.config.quoting import encoded, written
-from txsentinel.core.options import FailureClasses, GuardOptions, Lineage
+from txsentinel.core.options import NEUTRAL_GUARDS, FailureClasses, GuardOptions, Lineage
 from txsentinel.model.timings import Millis
 from txsentinel.wire.numbers import canonical_integer
 
 MAX_PERIOD: Final[Millis] = 1 << 53
 """Maximum value of a setting in milliseconds."""
-
-NEUTRAL: Final = GuardOptions()
-"""The defaults."""
 
 SWITCH: Final[Mapping[str, object]] = {"on": True, "off": False, "yes": True, "no": False}
 FENCE_AFTER: Final = "fence-after"
@@ -102,12 +99,12 @@ GUARDS_BY_WORD: Final = {setting.word: setting for setting in GUARD_SETTINGS}
 def guard_lines(master: str, guards: GuardOptions, elsewhere: Elsewhere = NOTHING_ELSEWHERE) -> list[Line]:
     """Return the comments that save the settings of a master; none for those that a start without them has as well."""
     stated = elsewhere.master(master)
-    if guards == NEUTRAL and not stated:
-        return []
+    if guards is NEUTRAL_GUARDS and not stated:
+        return []  # As for nearly every master.
     lines = []
     for setting in GUARD_SETTINGS:
         value = setting.value(guards)
-        if elsewhere.must_write(stated, setting.word, value, setting.value(NEUTRAL)):
+        if elsewhere.must_write(stated, setting.word, value, setting.value(NEUTRAL_GUARDS)):
             text = f"{NOTE}{setting.word} {written(master)} {setting.text(value)}"
             lines.append(Line(setting.word, "", text))
     return lines

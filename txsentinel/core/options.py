@@ -73,6 +73,10 @@ class GuardOptions:
         return min(wanted, down_after - 1)
 
 
+NEUTRAL_GUARDS: Final = GuardOptions()
+"""The defaults."""
+
+
 @dataclass(slots=True)
 class MasterOptions:
     """The settings of one master; times are in milliseconds, texts are ``None`` if unset."""
@@ -92,7 +96,7 @@ class MasterOptions:
     rename_spellings: dict[str, str] = field(default_factory=dict)
     """Command in upper case → the operator's spelling, which is saved."""
 
-    guards: GuardOptions = GuardOptions()
+    guards: GuardOptions = NEUTRAL_GUARDS
     """The settings that C Sentinels do not have. Replace the object to change one."""
 
 
