@@ -349,6 +349,14 @@ class ReconnectingTests(SynchronousTestCase):
         self.disconnect()
         self.assert_over(connector, 1)
 
+    def test_established_after_disconnect(self) -> None:
+        """An attempt that could not be cancelled any more has no protocol, and its end is not reported."""
+        connector = self.connector()
+        self.disconnect()
+        self.assertIsNone(connector.factory.buildProtocol(None))
+        connector.factory.clientConnectionLost(connector, Failure(ConnectionLost()))
+        self.assert_over(connector, 1)
+
     def test_disconnect_while_waiting(self) -> None:
         """No further attempt is made."""
         connector = self.connector()

@@ -117,6 +117,7 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("retired", "reconnect", ""),
     ("retired", "retire", ""),
     ("retired", "established", ""),
+    ("retired", "established lost", ""),
     ("retired", "failed", ""),
     ("retired", "failed_like_leader", ""),
 )

@@ -194,11 +194,14 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         """Schedule the next attempt, and report the loss to the core."""
-        assert self._established is not None, "connectionLost without a connection"
+        established = self._established
         self.connection = None
         self._untried = True
-        close_reason = self._established.close_reason
-        self._failure = self._established.failure if close_reason else class_of_connection(reason)
+        close_reason = None
+        self._failure = class_of_connection(reason)
+        # There was none if the attempt succeeded after the link was retired.
+        if established is not None and established.close_reason:
+            close_reason, self._failure = established.close_reason, established.failure
         self._machine.lost(close_reason or reason.getErrorMessage(), self._context.host.now())
 
     # Called by the machine, see ``reconnecting.Actions``.

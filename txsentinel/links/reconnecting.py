@@ -219,8 +219,9 @@ for _state in (new, connecting, renewing, closing, retired):
 for _state in (closing, retired):
     _state.upon(Inputs.retire).loop().returns(None)
 
-# The outcome of an attempt that could not be cancelled any more; a connection that is not adopted is closed.
+# The outcome of an attempt that could not be cancelled any more; the reactor closes a connection that is not adopted.
 retired.upon(Inputs.established).loop().returns(None)
+retired.upon(Inputs.lost).loop().returns(None)
 retired.upon(Inputs.failed).loop().returns(None)
 retired.upon(Inputs.failed_like_leader).loop().returns(None)
 
