@@ -290,9 +290,9 @@ def table(down_after: int, all_results: dict[str, Results]) -> str:
     lines += [comparison(FIGURES, {kind: results.samples for kind, results in all_results.items()}), ""]
     for kind, results in all_results.items():
         hit, rounds = sum(count > 0 for count in results.spurious), len(results.spurious)
-        most = max(results.spurious, default=0)
+        maximum = max(results.spurious, default=0)
         mean = statistics.fmean(results.spurious) if results.spurious else 0.0
-        lines.append(f"{kind}: spurious failovers after {hit} of {rounds} kills (mean {mean:.1f}, at most {most})")
+        lines.append(f"{kind}: spurious failovers after {hit} of {rounds} kills (mean {mean:.1f}, at most {maximum})")
         lines += [f"{kind}: a round failed: {reason}" for reason in results.failed]
     return "\n".join(lines)
 

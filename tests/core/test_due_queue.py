@@ -65,9 +65,9 @@ class DueQueueTests(SynchronousTestCase):
 
     def test_a_limit_loses_no_instance(self) -> None:
         """Calls with a limit return every instance once, in order, wherever the limit falls within one deadline."""
-        for most in (1, 2, 3, 256):
+        for maximum in (1, 2, 3, 256):
             expected = []
-            for number in range(2 * most + 3):
+            for number in range(2 * maximum + 3):
                 for deadline in (10, 20):
                     instance = new_instance(f"{deadline}.{number}")
                     self.queue.schedule(instance, deadline)
@@ -75,12 +75,12 @@ class DueQueueTests(SynchronousTestCase):
             expected.sort(key=lambda entry: entry[:2])
             taken: list[Instance] = []
             while (due := self.queue.next_due) is not None:
-                self.assertEqual(due, 10 if len(taken) < 2 * most + 3 else 20)
-                part = self.queue.take_due(20, most)
-                self.assertEqual(len(part), min(most, len(expected) - len(taken)))
+                self.assertEqual(due, 10 if len(taken) < 2 * maximum + 3 else 20)
+                part = self.queue.take_due(20, maximum)
+                self.assertEqual(len(part), min(maximum, len(expected) - len(taken)))
                 taken += part
-            self.assertEqual([each.name for each in taken], [each.name for _, _, each in expected], most)
-            self.assertEqual((self.queue.take_due(100, most), len(self.queue)), ([], 0))
+            self.assertEqual([each.name for each in taken], [each.name for _, _, each in expected], maximum)
+            self.assertEqual((self.queue.take_due(100, maximum), len(self.queue)), ([], 0))
 
     def test_a_limit_with_stale_entries(self) -> None:
         """Stale entries do not count, and an instance that was not returned can still be forgotten or advanced."""

@@ -88,7 +88,7 @@ class EmptyRestartTests(SynchronousTestCase):
         self.assertIn("order 10.0.0.1 SLAVEOF 10.0.0.2 6379", self.fixture.output())
         self.assertEqual(self.fixture.master.address, self.replicas[0].address)
 
-    def test_most_data_is_promoted(self) -> None:
+    def test_replica_with_more_data_is_promoted(self) -> None:
         """Of two replicas that hold data, the one that received more of the stream is promoted."""
         hold(self.replicas[1], 1_000, offset=150)
         hold(self.old_master, 0, NEW, offset=0)

@@ -45,9 +45,9 @@ class DueQueue:
         """Cancel the deadline of ``instance``; its entry becomes stale."""
         instance.due = None
 
-    def take_due(self, now: Millis, most: int | None = None) -> list[Instance]:
+    def take_due(self, now: Millis, maximum: int | None = None) -> list[Instance]:
         """
-        Remove and return the instances due by ``now``, earliest first, at most ``most`` of them.
+        Remove and return the instances due by ``now``, earliest first, at most ``maximum`` of them.
 
         The caller must reschedule each. Instances scheduled for ``now`` meanwhile are returned by the next call.
         """
@@ -57,7 +57,7 @@ class DueQueue:
             deadline = deadlines[0]
             entries = self._entries[deadline]
             for position, instance in enumerate(entries):
-                if most is not None and len(ready) >= most:
+                if maximum is not None and len(ready) >= maximum:
                     del entries[:position]
                     return ready
                 if instance.due == deadline:

@@ -102,20 +102,20 @@ class Observation:
 
     def _keep_text(self, server: Server, raw: bytes) -> None:
         """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would exceed ``Limits.info_texts``."""
-        most = self._state.limits.info_texts
+        maximum = self._state.limits.info_texts
         self._added += len(raw)
-        if self._counted + self._added > most and self._added > most // 16:
+        if self._counted + self._added > maximum and self._added > maximum // 16:
             servers = [each for each in self._registry.instances() if isinstance(each, Server) and each is not server]
             self._counted = sum(len(each.info_text) for each in servers if each.info_text is not None)
             self._added = len(raw)
-        server.info_text = raw if self._counted + self._added <= most else None
+        server.info_text = raw if self._counted + self._added <= maximum else None
 
     def _replicas(self, master: Master, report: InfoReport, now: Millis) -> None:
         limits = self._state.limits
-        most, more = limits.replicas, limits.new_replicas
+        maximum, more = limits.replicas, limits.new_replicas
         known: set[tuple[str, str, int]] | None = None
         master.replicas_omitted = False
-        for host, port in report.replicas[: 2 * most]:
+        for host, port in report.replicas[: 2 * maximum]:
             address = self._registry.address(host, port)
             if address is None:
                 warn_ignored(self._state, master, f"a replica of {master.name}", host, port)
@@ -131,10 +131,10 @@ class Observation:
             if not more:
                 master.replicas_omitted = True
                 return
-            if len(master.replicas) >= most:
+            if len(master.replicas) >= maximum:
                 if master.name not in self._too_many_logged:
                     self._too_many_logged[master.name] = None
-                    self._state.note(Level.WARNING, f"No more than {most} replicas of {master.name} are monitored")
+                    self._state.note(Level.WARNING, f"No more than {maximum} replicas of {master.name} are monitored")
                 return
             replica = self._registry.add_replica(master, address, now)
             if replica is not None:

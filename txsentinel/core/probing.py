@@ -96,8 +96,8 @@ class Probing:
 
     def has_capacity(self, link: InstanceLink) -> bool:
         """Whether the link is connected and has fewer unanswered commands than the limit."""
-        most = self._state.limits.pending_commands
-        return link.commands_since is not None and link.pending_commands < most * len(link.instances)
+        maximum = self._state.limits.pending_commands
+        return link.commands_since is not None and link.pending_commands < maximum * len(link.instances)
 
     def info_interval(self, instance: Instance) -> Millis:
         """Return the maximum interval of evaluations, so that a new down clock cannot expire between two of them."""

@@ -202,9 +202,9 @@ class Connection(Protocol):
         awaiting = self._awaiting
         awaiting.append(answer)
         if len(awaiting) > self._max_unanswered:
-            most = self._max_unanswered * max(1, len(self.link.instances))
-            if len(awaiting) > most:
-                self.drop(f"{most} commands without an answer")
+            maximum = self._max_unanswered * max(1, len(self.link.instances))
+            if len(awaiting) > maximum:
+                self.drop(f"{maximum} commands without an answer")
 
     def _received(self, reply: object, now: Millis) -> None:
         if self._awaiting:

@@ -83,11 +83,11 @@ class DistinctLineThrottle:
     """
     Limits log lines per minute, and logs each distinct line once.
 
-    :param most: maximum number of lines in one period.
+    :param maximum: maximum number of lines in one period.
     """
 
-    def __init__(self, most: int = 5) -> None:
-        self._most = most
+    def __init__(self, maximum: int = 5) -> None:
+        self._maximum = maximum
         self._since: Millis = 0
         self._lines = 0
         self._logged: set[str] = set()
@@ -97,7 +97,7 @@ class DistinctLineThrottle:
         if now - self._since >= THROTTLE_PERIOD:
             self._since, self._lines = now, 0
             self._logged.clear()
-        if text in self._logged or self._lines >= self._most:
+        if text in self._logged or self._lines >= self._maximum:
             return False
         self._lines += 1
         self._logged.add(text)

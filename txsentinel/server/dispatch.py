@@ -37,9 +37,9 @@ def find_command(services: DispatchServices, client: Client, request: Sequence[b
     if not command.accepts(len(request)):
         raise wrong_arity(command)
     if longest and longest > services.limits.word_length:
-        most = services.limits.kept_word if command.name in UNDECODED else services.limits.word_length
-        if longest > most:
-            raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {most}")
+        maximum = services.limits.kept_word if command.name in UNDECODED else services.limits.word_length
+        if longest > maximum:
+            raise CommandError(f"ERR '{command.name}' was given an argument of {longest} bytes, the limit is {maximum}")
     if not client.authenticated and not command.no_auth and not services.access.open_by_default():
         raise CommandError("NOAUTH Authentication required.")
     if not client.account.unrestricted:

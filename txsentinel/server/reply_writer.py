@@ -47,8 +47,8 @@ class ReplyWriter:
 
     def is_full(self) -> bool:
         """Whether so much waits to be sent that no further request should be executed."""
-        queue, most = self.queue, max_unsent(self._client)
-        return len(queue.waiting) >= MAX_WAITING or queue.size > most or self._output.unsent > most
+        queue, maximum = self.queue, max_unsent(self._client)
+        return len(queue.waiting) >= MAX_WAITING or queue.size > maximum or self._output.unsent > maximum
 
     def answer(self, value: Reply) -> None:
         """Queue a reply, or reserve its position."""

@@ -370,8 +370,8 @@ class InvariantChecker(Observer):
         instances = list(core.registry.instances())
         links = {instance.link.link_id: instance.link for instance in instances}
         # Two to a server, one to and from a peer, one for each that is closing, and those of clients.
-        most = 4 * len(links) + 2 * len(self._fleet.sentinels) + 20
-        self._expect(connections <= most, "bounded", f"{who} has {connections} connections for {len(links)} links")
+        maximum = 4 * len(links) + 2 * len(self._fleet.sentinels) + 20
+        self._expect(connections <= maximum, "bounded", f"{who} has {connections} connections for {len(links)} links")
         limit = core.state.limits.pending_commands
         for link in links.values():
             pending = link.pending_commands

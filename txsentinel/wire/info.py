@@ -99,9 +99,9 @@ MAX_HOST: Final = 255
 """Length in bytes of the longest host in a reply; lines with a longer one are skipped."""
 
 
-def shortened(raw: bytes, most: int) -> bytes:
-    """Cut an INFO reply to its first whole lines, at most ``most`` bytes."""
-    return raw if len(raw) <= most else raw[: raw.rfind(b"\n", 0, most) + 1]
+def shortened(raw: bytes, maximum: int) -> bytes:
+    """Cut an INFO reply to its first whole lines, at most ``maximum`` bytes."""
+    return raw if len(raw) <= maximum else raw[: raw.rfind(b"\n", 0, maximum) + 1]
 
 
 def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:

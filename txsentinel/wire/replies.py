@@ -90,7 +90,7 @@ class ReplyReader:
         "_buffer",
         "_charge",
         "_length",
-        "_most",
+        "_maximum",
         "_open",
         "_position",
         "_scanned",
@@ -100,7 +100,7 @@ class ReplyReader:
     )
 
     def __init__(self, limits: Limits, *, resp3: bool = False) -> None:
-        self._most = limits.reply_buffer
+        self._maximum = limits.reply_buffer
         self._signs = _SIGNS if resp3 else _RESP2_SIGNS
         self._buffer: bytes | bytearray = b""
         self._position = 0
@@ -193,7 +193,7 @@ class ReplyReader:
             without = " without HELLO 3" if sign in _SIGNS else ""
             raise ReplyViolation(f"a reply starts with {bytes((sign,))!r}{without}")
         end = buffer.find(b"\r\n", self._scanned)
-        longest = self._most if sign in (_PLUS, _MINUS) else _MAX_NUMBER
+        longest = self._maximum if sign in (_PLUS, _MINUS) else _MAX_NUMBER
         if (len(buffer) - 1 if end < 0 else end) - start > longest:
             raise ReplyViolation(f"a line that starts with {bytes((sign,))!r} is too long")
         if end < 0:
@@ -260,8 +260,8 @@ class ReplyReader:
 
     def _spend(self, size: int) -> None:
         self._charge += size
-        if self._charge > self._most:
-            raise ReplyViolation(f"a reply of more than {self._most} bytes")
+        if self._charge > self._maximum:
+            raise ReplyViolation(f"a reply of more than {self._maximum} bytes")
 
 
 SHORT: Final = 64

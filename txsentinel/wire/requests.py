@@ -290,9 +290,9 @@ class RequestParser:
 
     def _rest_of_multibulk(self) -> list[bytes] | None:
         """Parse the words that are still missing, each ``$length`` and payload."""
-        most = self._limits.bulk_length
+        maximum = self._limits.bulk_length
         if not self.authenticated:
-            most = min(most, self._limits.unauthenticated_bulk_length)
+            maximum = min(maximum, self._limits.unauthenticated_bulk_length)
         buffer = self._buffer
         position = self._position
         available = len(buffer)
@@ -301,7 +301,7 @@ class RequestParser:
             if length < 0:
                 end = buffer.find(b"\r", position, position + _MAX_ORDINARY_HEADER)
                 length = _BULK_HEADERS.get(bytes(buffer[position:end]), -1) if 0 < end < available - 1 else -1
-                if length < 0 or length > most:
+                if length < 0 or length > maximum:
                     self._position = position
                     end = self._end_of_header("Protocol error: too big bulk count string")
                     if end < 0:

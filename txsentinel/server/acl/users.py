@@ -46,11 +46,11 @@ def joined_selectors(rules: Sequence[str]) -> list[str]:
     return run_all(joining_selectors(rules, len(rules)))
 
 
-def joining_selectors(rules: Sequence[str], most: int) -> Generator[bytes, None, list[str]]:
+def joining_selectors(rules: Sequence[str], maximum: int) -> Generator[bytes, None, list[str]]:
     """
     Do the same as :func:`joined_selectors` in steps.
 
-    :param most: maximum number of words of one selector.
+    :param maximum: maximum number of words of one selector.
     :raises Unmatched: if a selector has no closing parenthesis.
     :raises RuleError: if a selector is longer.
     """
@@ -59,8 +59,8 @@ def joining_selectors(rules: Sequence[str], most: int) -> Generator[bytes, None,
     for index, rule in enumerate(rules):
         if not index % PORTION:
             yield b""
-        if opened is not None and index - opened > most:
-            raise RuleError(f"Selector of more than {most} rules")
+        if opened is not None and index - opened > maximum:
+            raise RuleError(f"Selector of more than {maximum} rules")
         if opened is None:
             if rule.startswith("(") and not rule.endswith(")"):
                 opened = index
