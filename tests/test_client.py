@@ -566,10 +566,10 @@ class AccessTests(FollowerCase):
     def test_passwords_of_both_kinds(self) -> None:
         """Sentinels and data nodes have users and passwords of their own, on every connection."""
         for sentinel in self.sentinels:
-            sentinel.username, sentinel.password = "watcher", "s-secret"
+            sentinel.username, sentinel.password = "monitor", "s-secret"
         self.old.username, self.old.password = "app", "d-secret"
         made = self.started(
-            username="app", password="d-secret", sentinel_username="watcher", sentinel_password="s-secret", pool_size=2
+            username="app", password="d-secret", sentinel_username="monitor", sentinel_password="s-secret", pool_size=2
         )
         self.assertEqual(self.result_of(made.execute("SET", "key", "value")), "OK")
         self.assertEqual(self.old.words("AUTH"), [[b"AUTH", b"app", b"d-secret"]] * 2)

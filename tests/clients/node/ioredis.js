@@ -54,16 +54,16 @@ async function main(plan) {
 
   const [host, port] = plan.sentinels[0];
   const listener = open({ host, port, ...watching, tls, connectionName: plan.key });
-  let heard = false;
+  let received = false;
   listener.on("message", (channel, payload) => {
-    heard = true;
+    received = true;
     script.reportStep("event", { payload });
   });
   await listener.subscribe("+switch-master");
   script.reportStep("ready");
 
   const write = (value) => master.set(plan.key, value);
-  const wrote = await script.writeOn(write, () => portOf(master), () => heard, old);
+  const wrote = await script.writeOn(write, () => portOf(master), () => received, old);
   script.reportStep("wrote", wrote);
   script.reportStep("read again", { port: await script.readBack(get, () => portOf(replica), wrote.value, wrote.port) });
   finished = true;

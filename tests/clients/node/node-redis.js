@@ -42,14 +42,14 @@ async function main(plan) {
   });
   listener.on("error", complain);
   await listener.connect();
-  let heard = false;
+  let received = false;
   await listener.subscribe("+switch-master", (payload) => {
-    heard = true;
+    received = true;
     script.reportStep("event", { payload });
   });
   script.reportStep("ready");
 
-  const wrote = await script.writeOn((value) => group.set(plan.key, value), () => portOf(false), () => heard, old);
+  const wrote = await script.writeOn((value) => group.set(plan.key, value), () => portOf(false), () => received, old);
   script.reportStep("wrote", wrote);
   script.reportStep("read again", { port: await script.readBack(get, () => portOf(true), wrote.value, wrote.port) });
   listener.destroy();

@@ -389,7 +389,7 @@ sentinel known-sentinel mymaster 127.0.0.1 17202 {IDS[2]}
 
     def test_users_of_servers(self) -> None:
         """Sentinels and the client use the credentials of the file."""
-        auth = "sentinel auth-user mymaster watcher\nsentinel auth-pass mymaster secret\n"
+        auth = "sentinel auth-user mymaster monitor\nsentinel auth-pass mymaster secret\n"
         self.assertEqual(self.run_json(DEFAULTS + auth, "--kill", "mymaster")["unstable_reasons"], [])
 
     def test_tls_is_ignored(self) -> None:
