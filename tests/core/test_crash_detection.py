@@ -8,6 +8,7 @@ from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.crash_evidence import CrashStep
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import GuardOptions
+from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass
 
 DOWN_AFTER = 5_000
@@ -107,6 +108,15 @@ class CompleteEvidenceTests(CrashTestCase):
         self.fixture.wait(CONFIRM + 60, 1)
         self.assertIn("+sdown", self.fixture.events())
 
+    def test_chained_replica(self) -> None:
+        """The link of a replica that follows another replica is none to the master."""
+        self.lose_replication()
+        self.replicas[0].follows, self.replicas[0].link_status = self.replicas[1].address, "up"
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 60, 1)
+        self.assertIn("+sdown", self.fixture.events())
+
     def test_unreachable_replica(self) -> None:
         """A replica that is not connected is not waited for."""
         self.fixture.kill(self.replicas[0].address)
@@ -139,6 +149,14 @@ class NoEvidenceTests(CrashTestCase):
 
     def test_replicas_connected(self) -> None:
         """Only our connections are rejected, as a firewall does."""
+        self.lose()
+        self.attempt()
+        self.assert_waits_for_down_after()
+
+    def test_other_address(self) -> None:
+        """A replica has a live link to the master at an address that is not known here, as behind NAT."""
+        self.replicas[0].link_status = "down"
+        self.replicas[1].follows = Address.literal("172.17.0.2", 6379)
         self.lose()
         self.attempt()
         self.assert_waits_for_down_after()

@@ -18,6 +18,7 @@ from txsentinel.config import configuration, recovery
 from txsentinel.core import (
     administration,
     availability,
+    crash_detection,
     election,
     failover,
     failover_start,
@@ -35,9 +36,10 @@ from txsentinel.core import (
 )
 from txsentinel.core import evaluation as evaluation
 from txsentinel.core import tilt as tilt_guard
+from txsentinel.core.crash_evidence import CrashStep
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import FailoverState, SyncStep
-from txsentinel.core.instances import Failover, Master, Replica
+from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
 from txsentinel.runtime import durability as barriers
@@ -772,6 +774,48 @@ def skips_reconfiguration() -> list[Patch]:
         replica.sync = SyncStep.DONE
 
     return [(reconfiguration.Reconfiguration, "_follow", follow)]
+
+
+# Crashes
+
+
+@mutant("crash", kinds=("reset", "half-open"), shape=Shape(down_after=3_000, crash_failover=True), seed=1)
+def takes_a_loss_for_a_crash() -> list[Patch]:
+    """A lost connection is all the evidence."""
+
+    def assess(self: crash_detection.CrashDetection, master: Master) -> tuple[CrashStep, None]:
+        return CrashStep.NO_LOSS if master.crash.lost_at is None else CrashStep.COMPLETE, None
+
+    def lost(self: crash_detection.CrashDetection, link: InstanceLink, *arguments: Any) -> None:
+        real(self, link, *arguments)
+        for master in [each for each in link.instances if isinstance(each, Master)]:
+            self.advance(master, arguments[-1])
+
+    real = crash_detection.CrashDetection.link_down
+    return [(crash_detection.CrashDetection, "assess", assess), (crash_detection.CrashDetection, "link_down", lost)]
+
+
+@mutant("crash", kinds=("reject-pair",), shape=Shape(down_after=3_000, crash_failover=True), seed=1)
+def asks_no_replica_about_a_crash() -> list[Patch]:
+    """What replicas report about their links to the master does not matter."""
+    return [(crash_detection, "_has_live_link", lambda *arguments: False)]
+
+
+@mutant("crash", kinds=("kill-server",), shape=Shape(down_after=3_000, crash_failover=True), seed=1)
+def confirms_no_crash() -> list[Patch]:
+    """The attempts that follow the loss at once are enough."""
+
+    real = crash_detection.CrashDetection.assess
+
+    def assess(self: crash_detection.CrashDetection, master: Master) -> tuple[CrashStep, Replica | None]:
+        before = master.options.guards
+        master.options.guards = replace(before, crash_confirm=0)
+        try:
+            return real(self, master)
+        finally:
+            master.options.guards = before
+
+    return [(crash_detection.CrashDetection, "assess", assess)]
 
 
 # Liveness

@@ -7,7 +7,7 @@ The evidence is complete if
 - at least ``MIN_REFUSALS`` attempts to connect were refused since then and none failed in any other way, the last one
   at least ``crash-confirm`` after the loss, and
 - each replica that can be reached has answered an INFO sent after the loss, at least one has, and none reports a live
-  link to the master.
+  link to its master, unless that is another replica.
 
 The master is S_DOWN then, which peers learn when they ask. Agreement, election and promotion are the same as ever, so a
 Sentinel that is wrong about a crash is outvoted like one that is wrong about silence. C Sentinels agree after
@@ -170,5 +170,12 @@ def _has_answered_since(replica: Replica, since: Millis) -> bool:
 
 
 def _has_live_link(replica: Replica, master: Master) -> bool:
-    """Whether ``replica`` reports that it follows ``master`` over a link that is up."""
-    return replica.role_reported is Role.REPLICA and replica.master_link_up and replica.follows(master.address)
+    """
+    Whether ``replica`` reports a link to its master that is up.
+
+    The address that it follows may be another one than that of ``master`` here, for example behind NAT or a proxy. Only
+    a link to another replica of the group certainly is not one to ``master``.
+    """
+    if replica.role_reported is not Role.REPLICA or not replica.master_link_up:
+        return False
+    return not any(replica.follows(other.address) for other in master.replicas.values() if other is not replica)

@@ -44,6 +44,7 @@ from txsentinel.core.effects import Announce, Effect, Note
 from txsentinel.core.instances import Master
 from txsentinel.core.voting import UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
+from txsentinel.sim.crash_checks import CrashChecker
 from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Snapshot, Violation
@@ -86,6 +87,7 @@ class InvariantChecker(Observer):
         self._expect = self.records.expect
         names = set(self.records.sentinels)
         self._servers = ServerChecker(self.records)
+        self.crashes = CrashChecker(self.records)
         wire = WireChecker(self.records)
         fleet.network.joined = WireTapInstaller(
             wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.simulation.seconds
@@ -226,6 +228,8 @@ class InvariantChecker(Observer):
             self._expect(not core.tilt.active, "S13", f"{sentinel.name} decided {event} in TILT")
         if master is None:
             return
+        if channel == "+sdown" and event.payload.startswith("master "):
+            self.crashes.decided_down(sentinel, master)
         kept = record.master(master.name)
         if channel == "+vote-for-leader":
             candidate, epoch = event.payload.split()[0], int(event.payload.split()[1])

@@ -117,6 +117,13 @@ def _half_open(fleet: Fleet, random: Random) -> Done:
     return f"half-open {count} connections between {a.name} and {b.name}", _nothing
 
 
+def _reject_pair(fleet: Fleet, random: Random) -> Done:
+    a = random.choice(fleet.sentinels).host
+    b = _pick_server(fleet, random).host
+    fleet.network.reject(a, b)
+    return f"reject all connections of {a.name} to {b.name}", lambda: fleet.network.admit(a, b)
+
+
 def _slow_network(fleet: Fleet, random: Random) -> Done:
     a = random.choice(fleet.sentinels).host
     latency = random.choice((0.02, 0.2, 1.5))
@@ -419,6 +426,7 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "set": _set,
     "reset-master": _reset,
     "monitor-anew": _monitor_anew,
+    "reject-pair": _reject_pair,
 }
 """Fault type → function that injects it. It returns a description, and the function that ends the fault."""
 

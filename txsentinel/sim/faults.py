@@ -19,6 +19,9 @@ ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-fa
 SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
 """Fault types drawn separately, so that adding them changes no plan without them."""
 
+ONLY_BY_NAME: Final = frozenset({"reject-pair"})
+"""Fault types that a plan has only if they are named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -59,7 +62,7 @@ def draw_plan(seed: int, seconds: float, fault_types: Sequence[str] | None = Non
     :param fault_types: the types to draw from; by default some are drawn.
     """
     random = Random(f"plan/{seed}")
-    drawn = random.sample(sorted(FAULT_TYPES.keys() - SEPARATELY_DRAWN), random.randint(1, 6))
+    drawn = random.sample(sorted(FAULT_TYPES.keys() - SEPARATELY_DRAWN - ONLY_BY_NAME), random.randint(1, 6))
     if Random(f"apart/{seed}").random() < 0.15:
         drawn += SEPARATELY_DRAWN
     fault_types = drawn if fault_types is None else fault_types

@@ -230,6 +230,8 @@ class Fleet:
                 f"sentinel failover-timeout {name} {shape.failover_timeout}",
                 f"sentinel parallel-syncs {name} {shape.parallel_syncs}",
             ]
+        if shape.crash_failover:
+            lines += [f"#: txsentinel crash-failover {master.name} on" for master in self.masters]
         return "\n".join(lines) + "\n"
 
     def born(self, sentinel: SimSentinel) -> None:

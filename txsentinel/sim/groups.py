@@ -27,6 +27,9 @@ class Shape:
     mass_failure: int = 10
     """The number of masters failing together that counts as a mass failure."""
 
+    crash_failover: bool = False
+    """Whether our Sentinels have ``crash-failover`` on."""
+
     def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
         """Pickle the constructor arguments: a compiled frozen class cannot be restored attribute by attribute."""
         return Shape, astuple(self)

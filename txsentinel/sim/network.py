@@ -112,6 +112,19 @@ class SimNetwork(SocketLayer):
             end.reactor.schedule(0, end.lost, Failure(ConnectionLost("connection reset by peer")))
         return len({end.serial // 2 for end in ends})
 
+    def reject(self, a: Place, b: Place) -> int:
+        """
+        Reset every connection between two machines, and refuse each attempt of ``a`` to connect to ``b``.
+
+        A firewall does that, while the processes on ``b`` are well. Return the number of connections.
+        """
+        self.rejecting[_ip(a), _ip(b)] = None
+        return self.reset(a, b)
+
+    def admit(self, a: Place, b: Place) -> None:
+        """Undo :meth:`reject`."""
+        self.rejecting.pop((_ip(a), _ip(b)), None)
+
     def half_open(self, a: Place, b: Place) -> int:
         """
         Make ``b`` lose its end of every connection with ``a`` without notifying ``a``; return the number.

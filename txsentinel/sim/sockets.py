@@ -50,6 +50,10 @@ class SocketLayer:
         """Every open end of a connection, in the order of creation."""
         self.refusing: dict[str, None] = {}
         """Machines without power for which a router refuses connections."""
+        self.rejecting: dict[tuple[str, str], None] = {}
+        """Source and target between which a firewall refuses connections."""
+        self.refused: Callable[[str, str], None] | None = None
+        """Called with source and target of each refused attempt to connect."""
         self.joined: Callable[[SimTransport, SimTransport], None] | None = None
         """Called with both ends of each new connection, so that it can be tapped."""
         self._ports: dict[tuple[str, int], list[SimPort]] = {}
@@ -222,8 +226,10 @@ class SimClientTransport(SimTransport):
             return
         port = None if refused else self.network.port_at(there.target, self.remote.host, self.remote.port)
         delay = back.delay(simulation.random)
-        if port is None:
+        if port is None or (there.source, there.target) in self.network.rejecting:
             simulation.note("refused", self.remote.host, self.remote.port)
+            if self.network.refused is not None:
+                self.network.refused(there.source, there.target)
             self.reactor.schedule(delay, self._fail, Failure(ConnectionRefusedError("connection refused")))
         else:
             self.reactor.schedule(delay, self._answered, port, there, back)
@@ -232,6 +238,8 @@ class SimClientTransport(SimTransport):
         if self._abandoned:
             return
         if not port.listening:
+            if self.network.refused is not None:
+                self.network.refused(there.source, there.target)
             self._fail(Failure(ConnectionRefusedError("connection refused")))
             return
         assert self.connector is not None

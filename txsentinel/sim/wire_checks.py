@@ -235,6 +235,9 @@ class WireChecker:
 
     def _old_master_is_lost(self, record: SentinelRecord, master: Master) -> None:
         """A leader that promotes unasked has had no reply of the old master within the last ping period (S17)."""
+        if master.crash.confirmed_at is not None:
+            # The invariant "crash" is about that.
+            return
         old, now = master.address.ip, self._records.now
         if record.saw_replica.get(old, NEVER) > record.saw_master.get(old, NEVER):
             return

@@ -1,0 +1,64 @@
+"""
+Invariant of the detection of crashes, checked on the network and on the servers themselves.
+
+======= ==============================================================================================
+crash   a master is taken for crashed only if two attempts of this Sentinel to connect were refused since it lost its
+        connection, the last one ``crash-confirm`` later, and each was refused because no process listened
+======= ==============================================================================================
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from typing import Final
+
+from txsentinel.core.instances import Master
+from txsentinel.sim.fleet import SimSentinel
+from txsentinel.sim.records import Records
+
+KEPT_SECONDS: Final = 10.0
+"""How long refused attempts are kept."""
+
+MIN_REFUSALS: Final = 2
+ROUNDING: Final = 0.002
+
+
+class CrashChecker:
+    """Check the verdicts of one fleet."""
+
+    def __init__(self, records: Records) -> None:
+        self._fleet = records.fleet
+        self._expect = records.expect
+        self._records = records
+        self._refusals: dict[tuple[str, str], list[tuple[float, bool]]] = {}
+        """Source and target → time of each refused attempt, and whether the machine ran no server then."""
+
+        self.verdicts = 0
+        """The number of masters that were taken for crashed."""
+
+        self._fleet.network.refused = self._refused
+
+    def _refused(self, source: str, target: str) -> None:
+        now = self._fleet.simulation.seconds()
+        server = next((each for each in self._fleet.servers if each.host.ip == target), None)
+        if server is not None:
+            kept = [each for each in self._refusals.get((source, target), ()) if now - each[0] <= KEPT_SECONDS]
+            self._refusals[source, target] = [*kept, (now, not server.host.running)]
+
+    def decided_down(self, sentinel: SimSentinel, master: Master) -> None:
+        """A Sentinel began to hold a master down."""
+        evidence = master.crash
+        if evidence.confirmed_at is None:
+            return
+        self.verdicts += 1
+        who = f"{sentinel.name} takes {master.name} at {master.address.ip} for crashed"
+        now = self._fleet.simulation.seconds()
+        age = (evidence.confirmed_at - (evidence.lost_at or 0)) / 1000
+        since = now - age - ROUNDING
+        found = [each for each in self._refusals.get((sentinel.host.ip, master.address.ip), ()) if each[0] >= since]
+        self._expect(len(found) >= MIN_REFUSALS, "crash", f"{who} after {len(found)} refused attempts")
+        confirm = master.options.guards.crash_confirm / 1000
+        # The answer to the last attempt arrives later than it was given.
+        late = bool(found) and found[-1][0] - since >= confirm / 2
+        self._expect(late, "crash", f"{who} without a refused attempt long enough after the loss")
+        self._expect(all(dead for _, dead in found), "crash", f"{who}, but a server was running there")
