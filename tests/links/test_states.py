@@ -117,6 +117,7 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("closing", "retire", ""),
     ("closing", "lost", "report_gone"),
     ("closing", "lost start", ""),
+    ("closing", "lost lost", ""),
     ("retired", "start", ""),
     ("retired", "leader_connected", ""),
     ("retired", "reconnect", ""),
