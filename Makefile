@@ -16,7 +16,8 @@ FUZZ_MINUTES ?= 10
 SOAK_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_ARGUMENTS ?=
 HARDENING ?=
-OUTSIDE_ARGUMENTS ?= --rounds 5 --sentinels txsentinel:2,redis:1 txsentinel:3 redis:3 --min-replicas-to-write 0 1
+OUTSIDE_ARGUMENTS ?= --rounds 5 --seed 7 --sentinels txsentinel:3 txsentinel:2,redis:1 redis:3 --guards off on \
+	--min-replicas-to-write 0 1 --jobs 2
 
 .DEFAULT_GOAL := help
 .PHONY: unusable help run test test-compiled test-wheel wheels check-dist constraints lint bench compiled interop matrix upstream outside clients soak soak-compiled fuzz docs clean hardening
@@ -113,8 +114,11 @@ matrix: $(VENV)/.test
 upstream: $(VENV)/.test
 	$(BIN)/python -m tests.upstream $(UPSTREAM)
 
+# Files of an earlier run would be continued.
 outside: $(VENV)/.test
-	$(BIN)/python -m tests.outside $(OUTSIDE_ARGUMENTS)
+	rm -f build/outside-general.json build/outside-guarded.json
+	status=0; for faults in general guarded; do $(BIN)/python -m tests.outside --faults $$faults \
+		--json build/outside-$$faults.json $(OUTSIDE_ARGUMENTS) || status=$$?; done; exit $$status
 
 # HARDENING has the parts and options of python -m tests.hardening; --help lists them.
 hardening: $(VENV)/.test

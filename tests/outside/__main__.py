@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.interop.rounds import kinds_of
-from tests.outside.cluster import DOWN_AFTER, FAILOVER_TIMEOUT, Setting
-from tests.outside.plan import FaultType
-from tests.outside.report import table
+from tests.outside.cluster import DOWN_AFTER, FAILOVER_TIMEOUT, Setting, takes_guards
+from tests.outside.plan import GENERAL_FAULTS, GUARDED_FAULTS, FaultType
+from tests.outside.report import summary, table
 from tests.outside.series import Archive, FaultSettings, RoundSeries, WrongFile, name_of
 from tests.servers import available
+
+FAULTS = {"general": GENERAL_FAULTS, "guarded": GUARDED_FAULTS, "all": GENERAL_FAULTS + GUARDED_FAULTS}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,18 +42,44 @@ def parser() -> argparse.ArgumentParser:
         default=[0],
         help="each group is attacked with each of these settings of the servers (default: 0)",
     )
+    made.add_argument(
+        "--guards",
+        nargs="+",
+        choices=["off", "on"],
+        default=["off"],
+        help="each group with one of ours is attacked with each of these (default: off)",
+    )
     made.add_argument("--max-lag", type=int, default=2, help="min-replicas-max-lag in seconds (default: %(default)s)")
     made.add_argument("--server", default="redis", choices=["redis", "valkey"], help="default: %(default)s")
     made.add_argument("--at-once", type=int, default=4, help="most faults of a round (default: %(default)s)")
     made.add_argument(
+        "--faults", choices=list(FAULTS), default="general", help="kinds to draw from (default: %(default)s)"
+    )
+    made.add_argument(
         "--kind",
         action="append",
         choices=[kind.value for kind in FaultType],
-        help="of faults; may be repeated; all if not",
+        help="one kind of faults instead of --faults; may be repeated",
     )
     made.add_argument("--block", type=int, default=10, help="rounds before it is the next setting's turn")
+    made.add_argument(
+        "--jobs", type=int, default=1, help="installations that run at the same time (default: %(default)s)"
+    )
     made.add_argument("--json", type=Path, help="file of all results; rounds that are in it are not played again")
     return made
+
+
+def settings_of(options: argparse.Namespace) -> list[Setting]:
+    """Return the combinations of groups, guards and server settings; groups of C Sentinels have no guards."""
+    settings = []
+    for mix in options.sentinels:
+        kinds = tuple(kinds_of(mix))
+        for guards in options.guards if any(map(takes_guards, kinds)) else ["off"]:
+            settings += [
+                Setting(kinds, options.server, minimum, options.max_lag, guards == "on")
+                for minimum in options.min_replicas_to_write
+            ]
+    return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,16 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit status: 1 if a round violated an invariant, 2 if no round could be run.
     """
     options = parser().parse_args(arguments)
-    settings = [
-        Setting(tuple(kinds_of(mix)), options.server, minimum, options.max_lag)
-        for mix in options.sentinels
-        for minimum in options.min_replicas_to_write
-    ]
+    settings = settings_of(options)
     absent = sorted({kind for each in settings for kind in (*each.sentinels, each.server) if not available(kind)})
     if absent:
         print(f"not on this machine: {', '.join(absent)}", file=sys.stderr)
         return 2
-    fault_types = tuple(kind for kind in FaultType if not options.kind or kind.value in options.kind)
+    fault_types = FAULTS[options.faults]
+    if options.kind:
+        fault_types = tuple(kind for kind in FaultType if kind.value in options.kind)
     fault_settings = FaultSettings(options.seed, options.at_once, fault_types)
     parameters = {
         **fault_settings.as_json(),
@@ -85,12 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     numbers = range(options.first, options.first + options.rounds)
-    RoundSeries(fault_settings, archive, lambda text: print(text, flush=True)).run(settings, numbers, options.block)
+    RoundSeries(fault_settings, archive, lambda text: print(text, flush=True)).run(
+        settings, numbers, options.block, options.jobs
+    )
     columns = {
         name: [result for result in archive.results(name) if result.number in numbers]
         for name in map(name_of, settings)
     }
     print(f"\nseed {options.seed}, rounds {numbers[0]} to {numbers[-1]}, {options.server} servers\n")
+    print(summary([(setting, columns[name_of(setting)]) for setting in settings]), end="\n\n")
     print(table(columns))
     return int(any(result.violations for results in columns.values() for result in results))
 

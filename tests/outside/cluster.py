@@ -16,15 +16,38 @@ from pathlib import Path
 
 from tests.outside.control import OwnProcess
 from tests.outside.plan import MASTER, Participants
-from tests.servers import ChildProcess, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, free_port
+from tests.servers import ChildProcess, EventRecorder, Fleet, Harness, ReplyError, SentinelProcess, free_port, pairs
 
 DOWN_AFTER = 1500
 FAILOVER_TIMEOUT = 6000
+
+GUARDS = {
+    False: {
+        "crash-failover": "off",
+        "failure-classes": "as-c",
+        "empty-restart-failover": "off",
+        "lineage": "warn",
+        "fence-isolated": "off",
+    },
+    True: {
+        "crash-failover": "on",
+        "failure-classes": "on",
+        "empty-restart-failover": "on",
+        "lineage": "warn",
+        "fence-isolated": "on",
+    },
+}
+"""The settings of our Sentinels that C ones do not have, off or neutral, and on."""
 
 INFO_PERIOD = 1000
 """Milliseconds between two INFO of a Sentinel to a healthy server; ten seconds would only make rounds longer."""
 
 _SERVERS, _SENTINELS, _CLIENTS = 11, 21, 31
+
+
+def takes_guards(kind: str) -> bool:
+    """Whether Sentinels of a kind are ours."""
+    return kind in ("txsentinel", "compiled")
 
 
 @dataclass(frozen=True)
@@ -39,9 +62,17 @@ class Setting:
     max_lag: int = 2
     """Seconds; unused without ``min_replicas``."""
 
+    guards: bool = False
+    """Which of :data:`GUARDS` our Sentinels have."""
+
     replicas: int = 2
     writers: int = 3
     readers: int = 1
+
+    @property
+    def has_guards(self) -> bool:
+        """Whether at least one of the Sentinels is ours, so that ``guards`` makes a difference."""
+        return any(map(takes_guards, self.sentinels))
 
     @property
     def participants(self) -> Participants:
@@ -75,6 +106,7 @@ class Cluster:
             self.proxies.start()
             self.fleet.start(60.0)
             self.fleet.set_info_period(INFO_PERIOD)
+            self._set_guards()
             self.clients.start()
             self.hellos.start()
         except BaseException:
@@ -149,6 +181,17 @@ class Cluster:
     def own_ids(self) -> dict[SentinelProcess, str]:
         """Return the ID of each Sentinel."""
         return {sentinel: str(sentinel.call("SENTINEL", "MYID")) for sentinel in self.fleet.sentinels}
+
+    def _set_guards(self) -> None:
+        wanted = GUARDS[self.setting.guards]
+        for sentinel in self.fleet.sentinels:
+            if not takes_guards(sentinel.kind):
+                continue
+            words = [word for pair in wanted.items() for word in pair]
+            sentinel.call("SENTINEL", "SET", self.fleet.name, *words)
+            shown = pairs(sentinel.call("SENTINEL", "MASTER", self.fleet.name))
+            if {word: shown.get(word) for word in wanted} != wanted:
+                raise RuntimeError(f"{sentinel.name} does not have these settings: {wanted}")
 
     def _give_addresses(self) -> None:
         for number, server in enumerate(self.fleet.servers.values()):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tests.outside.outcomes import Span
-from tests.outside.plan import Fault, FaultType
+from tests.outside.plan import SIGNALS, Fault, FaultType
 
 RESET_EVERY = 0.4
 """Seconds between two resets of the same connections."""
@@ -22,6 +24,7 @@ class FaultTarget(Protocol):
     """What an injector does to a process, such as ``tests.servers.ChildProcess``."""
 
     port: int
+    directory: Path
 
     @property
     def running(self) -> bool:
@@ -38,6 +41,13 @@ class FaultTarget(Protocol):
 
     def start(self, *, keep_config: bool = False, ready: bool = True) -> None:
         """Start it again."""
+
+
+def discard_data(directory: Path) -> None:
+    """Delete the snapshots and append-only files of a server that does not run, and nothing else of it."""
+    for path in [*directory.glob("*.rdb"), *directory.glob("*.aof")]:
+        path.unlink()
+    shutil.rmtree(directory / "appendonlydir", ignore_errors=True)
 
 
 @dataclass(frozen=True, order=True)
@@ -106,37 +116,55 @@ class Injector:
 
     def _begin(self, fault: Fault, name: str) -> None:
         routes = " ".join(f"{self._addresses[source]}>{self._addresses[target]}" for source, target in fault.routes)
-        if fault.kind in (FaultType.FREEZE, FaultType.KILL):
+        if fault.kind in SIGNALS:
             for role in fault.nodes:
-                self._holds[fault.kind, role] += 1
-                if self._processes[role].running:
+                process = self._processes[role]
+                self._holds[self._hold(fault), role] += 1
+                if process.running:
                     if fault.kind is FaultType.FREEZE:
-                        self._processes[role].freeze()
+                        process.freeze()
                     else:
-                        self._processes[role].kill()
+                        process.kill()
+                if fault.kind is FaultType.EMPTY_RESTART and not process.running:
+                    discard_data(process.directory)
         elif fault.kind is FaultType.RESET:
             self._proxies("RESET", routes)
         elif fault.kind is FaultType.DELAY:
             self._proxies("SLOW", name, str(fault.delay), routes)
+        elif fault.kind is FaultType.CLOSE_PORT:
+            for role in fault.nodes:
+                self._proxies("CLOSE", name, self._addresses[role])
+        elif fault.kind is FaultType.REFUSE:
+            self._proxies("REFUSE", name, routes)
+        elif fault.kind is FaultType.REJECT:
+            self._proxies("REJECT", name, fault.error, routes)
         else:
             self._proxies("CUT", name, routes)
 
     def _end(self, fault: Fault, name: str) -> None:
-        if fault.kind not in (FaultType.FREEZE, FaultType.KILL):
+        if fault.kind not in SIGNALS:
             self._proxies("LIFT", name)
             return
         for role in fault.nodes:
-            self._holds[fault.kind, role] -= 1
+            self._holds[self._hold(fault), role] -= 1
             # Two faults of a kind may overlap on one process; the last one to end releases it.
-            if self._holds[fault.kind, role]:
+            if self._holds[self._hold(fault), role]:
                 continue
             if fault.kind is FaultType.FREEZE:
                 self._processes[role].thaw()
             elif not self._processes[role].running:
                 self._processes[role].start(keep_config=True, ready=False)
 
+    @staticmethod
+    def _hold(fault: Fault) -> FaultType:
+        """Return the kind whose holds keep a process as this fault does: dead, or stopped."""
+        return FaultType.FREEZE if fault.kind is FaultType.FREEZE else FaultType.KILL
+
     def _spans(self, fault: Fault, started_at: float) -> list[Span]:
         involved = {role for route in fault.routes for role in route} if len(fault.nodes) != 1 else set(fault.nodes)
         servers = [role for role in involved if role in self._processes and not role.startswith("sentinel")]
         since, until = started_at + fault.starts, started_at + fault.ends
+        if fault.kind is FaultType.EMPTY_RESTART:
+            # It loses what the server had acknowledged before, however long ago.
+            since = 0.0
         return [Span(fault.kind.value, self._processes[role].port, since, until) for role in sorted(servers)]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from tests.outside.routes import Route
 
@@ -25,6 +26,54 @@ class FaultType(Enum):
     RESET = "reset"  # all connections of one process are reset, repeatedly
     FREEZE = "freeze"  # one process is stopped (SIGSTOP) with its connections open
     KILL = "kill"  # one process is killed (SIGKILL) and starts again with its files
+    EMPTY_RESTART = "empty-restart"  # the master is killed and starts again soon, without its data
+    CLOSE_PORT = "close-port"  # one process runs, but connections to it are closed and new ones refused
+    REFUSE = "refuse"  # some callers of one process have their connections reset, and new ones too
+    REJECT = "reject"  # one server answers some or all callers with errors only
+    MINORITY = "minority"  # the master, a minority of the Sentinels and some writers are cut off from all others
+
+
+GENERAL_FAULTS: Final = (
+    FaultType.ISOLATE,
+    FaultType.PARTITION,
+    FaultType.OUTBOUND_BLOCKED,
+    FaultType.INBOUND_BLOCKED,
+    FaultType.PAIRS,
+    FaultType.ONE_WAY,
+    FaultType.DELAY,
+    FaultType.RESET,
+    FaultType.FREEZE,
+    FaultType.KILL,
+)
+"""The faults that are drawn by default. Another list, or another order, changes what a seed draws."""
+
+GUARDED_FAULTS: Final = (
+    FaultType.EMPTY_RESTART,
+    FaultType.CLOSE_PORT,
+    FaultType.REFUSE,
+    FaultType.REJECT,
+    FaultType.MINORITY,
+)
+"""The faults that the settings beyond those of C Sentinels are for."""
+
+SIGNALS: Final = (FaultType.FREEZE, FaultType.KILL, FaultType.EMPTY_RESTART)
+"""The faults that stop a process; they affect no routes."""
+
+TOO_MANY_CLIENTS: Final = "ERR max number of clients reached"
+"""The error that a server sends before it closes a new connection."""
+
+SENTINEL_ERRORS: Final = (
+    "NOAUTH Authentication required.",
+    "NOPERM this user has no permissions to run this command",
+)
+"""Errors of a server whose password or rights were changed for the Sentinels only: clients and replicas use it."""
+
+SERVER_ERRORS: Final = (
+    "LOADING Redis is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    TOO_MANY_CLIENTS,
+)
+"""Errors that all callers receive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +97,15 @@ class Fault:
     delay: float = 0.0
     """Additional seconds in one direction."""
 
+    error: str = ""
+    """The error reply, without its first byte."""
+
     def __str__(self) -> str:
         """Return a line for operators."""
-        how = f" by {self.delay:.2f} s" if self.delay else ""
+        how = f" by {self.delay:.2f} s" if self.delay else f" with {self.error!r}" if self.error else ""
         affected_routes = " ".join(f"{source}>{destination}" for source, destination in self.routes)
-        affected = affected_routes if self.kind in (FaultType.PAIRS, FaultType.ONE_WAY) else ", ".join(self.nodes)
+        by_routes = self.kind in (FaultType.PAIRS, FaultType.ONE_WAY, FaultType.REFUSE)
+        affected = affected_routes if by_routes else ", ".join(self.nodes)
         return f"{self.starts:.2f}–{self.ends:.2f} s {self.kind.value}{how}: {affected}"
 
     @property
@@ -109,10 +162,14 @@ class FaultGenerator:
         """Draw one fault of this kind with its times."""
         starts = round(self._rng.uniform(0.0, 2.5), 2)
         lasts = round(self._rng.uniform(2.0, 5.0), 2)
-        if kind is FaultType.PARTITION:
-            side, other = self._sides()
+        if kind is FaultType.EMPTY_RESTART:
+            return Fault(kind, starts, round(self._rng.uniform(0.1, 2.0), 2), (MASTER,))
+        if kind in (FaultType.PARTITION, FaultType.MINORITY):
+            side, other = self._sides() if kind is FaultType.PARTITION else self._minority()
             apart = [(one, far) for one in side for far in other]
             return Fault(kind, starts, lasts, tuple(side), both(apart))
+        if kind is FaultType.REJECT:
+            return self._rejection(starts, lasts)
         if kind in (FaultType.PAIRS, FaultType.ONE_WAY):
             pairs = self._pairs()
             involved = tuple(sorted({node for pair in pairs for node in pair}))
@@ -120,8 +177,12 @@ class FaultGenerator:
         node = self._target()
         outwards = [(node, other) for other in self._participants.nodes if other != node]
         inwards = [(other, node) for node, other in outwards]
-        if kind in (FaultType.FREEZE, FaultType.KILL):
+        if kind in (FaultType.FREEZE, FaultType.KILL, FaultType.CLOSE_PORT):
             return Fault(kind, starts, lasts, (node,))
+        if kind is FaultType.REFUSE:
+            callers = [*(caller for caller, _ in inwards), *self._participants.client_names]
+            refused = self._rng.sample(callers, self._rng.randint(1, len(callers)))
+            return Fault(kind, starts, lasts, (node,), tuple((caller, node) for caller in sorted(refused)))
         if kind is FaultType.ISOLATE:
             return Fault(kind, starts, lasts, (node,), both(outwards))
         if kind is FaultType.OUTBOUND_BLOCKED:
@@ -131,6 +192,24 @@ class FaultGenerator:
         outwards += [(node, client) for client in self._participants.client_names]
         delay = round(self._rng.uniform(0.05, 0.6), 2) if kind is FaultType.DELAY else 0.0
         return Fault(kind, starts, lasts, (node,), both(outwards), delay)
+
+    def _rejection(self, starts: float, lasts: float) -> Fault:
+        servers = self._participants.servers
+        node = MASTER if self._rng.random() < self.MASTER_SHARE else self._rng.choice(servers)
+        error = self._rng.choice(SENTINEL_ERRORS + SERVER_ERRORS)
+        callers = self._participants.sentinel_names
+        if error in SERVER_ERRORS:
+            callers = [*(other for other in servers if other != node), *callers, *self._participants.client_names]
+        return Fault(FaultType.REJECT, starts, lasts, (node,), tuple((caller, node) for caller in callers), error=error)
+
+    def _minority(self) -> tuple[list[str], list[str]]:
+        participants = self._participants
+        count = (len(participants.sentinel_names) - 1) // 2
+        # The first clients are the writers; without one of them on the master's side there would be nothing to lose.
+        clients = [participants.client_names[0]]
+        clients += [name for name in participants.client_names[1:] if self._rng.random() < 0.5]
+        side = [MASTER, *sorted(self._rng.sample(participants.sentinel_names, count)), *clients]
+        return side, [name for name in participants.nodes + participants.client_names if name not in side]
 
     def _target(self) -> str:
         return MASTER if self._rng.random() < self.MASTER_SHARE else self._rng.choice(self._participants.nodes)
@@ -160,7 +239,7 @@ def draw(
     number: int,
     participants: Participants,
     max_faults: int = 4,
-    fault_types: Sequence[FaultType] = tuple(FaultType),
+    fault_types: Sequence[FaultType] = GENERAL_FAULTS,
 ) -> list[Fault]:
     """
     Draw the faults of one round, in the order of their start.

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IAddress, IConnector, IListeningPort
 from twisted.internet.protocol import ClientFactory, ServerFactory
 
 from tests.outside.control import Reactor, serve
@@ -59,10 +60,19 @@ class ProxyNetwork:
         self._reactor = reactor
         self._routes = Routes(self._changed)
         self._relays: set[Relay] = set()
+        self._ports: dict[str, int] = {}
+        self._listeners: dict[str, IListeningPort] = {}
+        self._closing: dict[str, Deferred[object]] = {}
+        self._closed_by: dict[str, str] = {}
 
     def open_listener(self, host: str, port: int) -> None:
-        """Accept connections to ``host:port`` and continue them to that port of 127.0.0.1."""
-        self._reactor.listenTCP(port, ProxyListener(self, host, port), interface=host)
+        """
+        Accept connections to ``host:port`` and continue them to that port of 127.0.0.1.
+
+        There is one listener per host.
+        """
+        self._ports[host] = port
+        self._listeners[host] = self._reactor.listenTCP(port, ProxyListener(self, host, port), interface=host)
 
     def relay(self, caller: str, callee: str, port: int) -> Relay:
         """Return a new connection from ``caller``, not yet continued."""
@@ -76,10 +86,11 @@ class ProxyNetwork:
 
     def handle(self, words: list[str]) -> str:
         """
-        Execute ``CUT name routes``, ``SLOW name seconds routes``, ``LIFT name``, ``HEAL``, ``RESET routes`` or
-        ``COUNT``.
+        Execute ``CUT name routes``, ``SLOW name seconds routes``, ``REFUSE name routes``, ``REJECT name error routes``,
+        ``CLOSE name host``, ``LIFT name``, ``HEAL``, ``RESET routes`` or ``COUNT``.
 
-        ``routes`` is one word, as in :func:`parse_routes`.
+        ``routes`` is one word, as in :func:`parse_routes`. ``CLOSE`` resets the connections to a host and refuses new
+        ones.
 
         :returns: the number of connections, or for RESET, of those that were reset.
         :raises ValueError: for anything else.
@@ -89,15 +100,40 @@ class ProxyNetwork:
             self._routes.impose(rest[0], parse_routes(rest[1]), Condition(cut=True))
         elif verb == "SLOW" and len(rest) == 3:
             self._routes.impose(rest[0], parse_routes(rest[2]), Condition(delay=float(rest[1])))
+        elif verb == "REFUSE" and len(rest) == 2:
+            self._routes.impose(rest[0], parse_routes(rest[1]), Condition(refused=True))
+        elif verb == "REJECT" and len(rest) == 3 and rest[1]:
+            self._routes.impose(rest[0], parse_routes(rest[2]), Condition(error=rest[1]))
+        elif verb == "CLOSE" and len(rest) == 2 and rest[1] in self._ports:
+            self._close(*rest)
         elif verb == "LIFT" and len(rest) == 1:
             self._routes.lift(rest[0])
+            self._reopen(rest)
         elif verb == "HEAL" and not rest:
             self._routes.lift_all()
+            self._reopen(list(self._closed_by))
         elif verb == "RESET" and len(rest) == 1:
             return str(self._reset(parse_routes(rest[0])))
         elif verb != "COUNT" or rest:
             raise ValueError(f"cannot {' '.join(words)}")
         return str(len(self._relays))
+
+    def _close(self, name: str, host: str) -> None:
+        self._closed_by[name] = host
+        listener = self._listeners.pop(host, None)
+        if listener is not None:
+            self._closing[host] = maybeDeferred(listener.stopListening)
+        for relay in [relay for relay in self._relays if relay.addresses[1] == host]:
+            relay.reset()
+
+    def _reopen(self, names: Sequence[str]) -> None:
+        for host in sorted({self._closed_by.pop(name) for name in names if name in self._closed_by}):
+            if host not in self._closed_by.values():
+                # The socket is closed in a later turn, and until then its address is in use.
+                self._closing.pop(host).addCallback(self._open_again, host)
+
+    def _open_again(self, closed: object, host: str) -> None:
+        self.open_listener(host, self._ports[host])
 
     def _reset(self, routes: Sequence[Route]) -> int:
         pairs = {frozenset(route) for route in routes}

@@ -1,9 +1,12 @@
 """
-One connection through a proxy, whose directions can be cut, slowed or reset.
+One connection through a proxy, whose directions can be cut, slowed or reset, and which can be refused or rejected.
 
 A cut direction is a black hole: nothing is read from its source, not even the end of the connection, and nothing is
 delivered; connections stay. Pending data arrives when the cut ends, as TCP would repeat it. A connection that is
 opened while either direction is cut is established when both are open, as its first packets would be repeated too.
+
+A refused connection is reset. A rejected one is reset as well, as by a server that restarts; after that, the proxy
+itself answers the requests of new ones with an error, and the callee sees nothing of them until the rejection ends.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.outside.plan import TOO_MANY_CLIENTS
 from tests.outside.routes import Condition, Routes
+from txsentinel.model.timings import Limits
+from txsentinel.wire.requests import RequestParser
 
 MAX_BYTES_IN_FLIGHT = 4 << 20
 """Bytes on a slow route above which no more are read; a replica's full synchronization is far below."""
@@ -199,10 +205,17 @@ class Relay:
         self._present: set[Side] = set()
         self._connector: IConnector | None = None
         self._connecting: IDelayedCall | None = None
+        self._rejected: RequestParser | None = None
 
     def conditions_changed(self) -> None:
         """Apply the conditions of both directions."""
-        if self._connector is None:
+        condition = self._routes.condition(*self.addresses)
+        if condition.refused or (condition.error and self._connector is not None):
+            self.reset()
+            return
+        if self._rejected is not None:
+            self._update_rejected(condition)
+        elif self._connector is None:
             self._try_connecting()
         for channel in self._channel_from.values():
             channel.update()
@@ -225,7 +238,9 @@ class Relay:
         transport = self._transport(side)
         transport.setTcpNoDelay(True)
         transport.pauseProducing()
-        if side is self.caller:
+        if side is self.caller and self._routes.condition(*self.addresses).refused:
+            transport.abortConnection()
+        elif side is self.caller:
             self._try_connecting()
         elif self.caller not in self._present:
             transport.abortConnection()
@@ -236,7 +251,11 @@ class Relay:
 
     def side_received(self, side: Side, data: bytes) -> None:
         """Data from one end."""
-        self._channel_from[side].accept(data)
+        if self._rejected is not None:
+            self._rejected.feed(data)
+            self._answer_rejected(self._rejected)
+        else:
+            self._channel_from[side].accept(data)
 
     def side_lost(self, side: Side, clean: bool) -> None:
         """One end was lost; the other end is notified behind all earlier data."""
@@ -256,8 +275,39 @@ class Relay:
 
     def _connect_now(self) -> None:
         self._connecting = None
-        if self._routes.open_both(*self.addresses):
+        if not self._routes.open_both(*self.addresses):
+            return
+        error = self._routes.condition(*self.addresses).error
+        if not error:
             self._connector = self._connect(self.addresses[0], OutgoingFactory(self))
+        elif error == TOO_MANY_CLIENTS:
+            transport = self._transport(self.caller)
+            transport.write(f"-{error}\r\n".encode())
+            transport.loseConnection()
+        else:
+            self._rejected = RequestParser(Limits())
+            self._transport(self.caller).resumeProducing()
+
+    def _update_rejected(self, condition: Condition) -> None:
+        """Continue a rejected connection: to the callee if nothing rejects it any more."""
+        assert self._rejected is not None
+        transport = self._transport(self.caller)
+        if not self._routes.open_both(*self.addresses):
+            transport.pauseProducing()
+        elif condition.error:
+            transport.resumeProducing()
+        elif self._rejected.at_rest:
+            transport.pauseProducing()
+            self._rejected = None
+            self._try_connecting()
+        else:
+            # The first part of the request is lost; the callee could not make sense of the rest.
+            self.reset()
+
+    def _answer_rejected(self, parser: RequestParser) -> None:
+        error = self._routes.condition(*self.addresses).error
+        while parser.next_request() is not None:
+            self._transport(self.caller).write(f"-{error}\r\n".encode())
 
     def _transport(self, side: Side) -> Transport:
         return cast(Transport, side.transport)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
+from tests.outside.cluster import Setting
 from tests.outside.outcomes import AFTER_FAULT, UNAFFECTED
 from tests.outside.rounds import Result
 
@@ -32,6 +33,9 @@ _ROWS: Sequence[Row] = (
     ("faults", lambda results: str(sum(sum(result.faults.values()) for result in results))),
     ("elections won", lambda results: _total(results, "elections")),
     ("promotions", lambda results: _total(results, "promotions")),
+    ("... that were not needed", lambda results: _total(results, "needless_failovers")),
+    ("disagreements", lambda results: _total(results, "disagreements")),
+    ("servers not in order afterwards", lambda results: _total(results, "servers_not_in_order")),
     (
         "seconds from healing to agreement, median (worst)",
         lambda results: _spread([result.convergence for result in results if result.converged]),
@@ -48,6 +52,7 @@ _ROWS: Sequence[Row] = (
     ("writes acknowledged", lambda results: _total(results, "acknowledged")),
     ("... and lost", lambda results: _total(results, "lost")),
     ("... of all", _share_lost),
+    ("writes of earlier rounds lost", lambda results: _total(results, "lost_earlier")),
     ("rounds that lost some", lambda results: str(sum(bool(result.lost) for result in results))),
     ("writes refused", lambda results: _total(results, "failed")),
     ("writes without an answer", lambda results: _total(results, "unknown")),
@@ -78,6 +83,45 @@ def table(columns: Mapping[str, Sequence[Result]]) -> str:
             faults = sum(result.faults.get(kind, 0) for result in results)
             cells.append(f"{lost:,} ({faults})" if kind in injected else f"{lost:,}")
         lines.append([f"  {kind}", *cells])
+    return _aligned(lines)
+
+
+def summary(rows: Sequence[tuple[Setting, Sequence[Result]]]) -> str:
+    """Return a table with one row per setting: what its users lost, how long they waited, and what was wrong."""
+    lines = [
+        [
+            "Sentinels",
+            "guards",
+            "min-replicas",
+            "acknowledged writes lost",
+            "of",
+            "s without a writable master, median (worst)",
+            "needless failovers",
+            "disagreements",
+            "servers not in order",
+            "rounds",
+        ]
+    ]
+    for setting, results in rows:
+        kinds = Counter(setting.sentinels)
+        lines.append(
+            [
+                ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
+                ("on" if setting.guards else "off") if setting.has_guards else "-",
+                str(setting.min_replicas),
+                _total(results, "lost"),
+                _total(results, "acknowledged"),
+                _spread([result.without_master for result in results if result.converged]),
+                _total(results, "needless_failovers"),
+                _total(results, "disagreements"),
+                _total(results, "servers_not_in_order"),
+                str(len(results)),
+            ]
+        )
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

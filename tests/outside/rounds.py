@@ -12,9 +12,10 @@ from typing import Any
 
 from tests.interop.server_checks import Clients, client_problems, server_problems
 from tests.outside.cluster import Cluster
+from tests.outside.failovers import Promotion, needless, outages
 from tests.outside.injecting import Injector
 from tests.outside.outcomes import Read, Span, Write, count_lost_by_fault, count_writes, load, unwritable
-from tests.outside.plan import Fault
+from tests.outside.plan import Fault, FaultType
 from tests.outside.vote_logs import VoteLog, configuration_faults, election_faults, read_log, vote_faults
 from tests.servers import DeadlineExpired, ReplyError, call, wait_for
 
@@ -60,6 +61,15 @@ class Result:
 
     elections: int = 0
     promotions: int = 0
+    needless_failovers: int = 0
+    """Promotions that replaced a master which clients and most Sentinels could use."""
+
+    disagreements: int = 0
+    """Violations between the Sentinels: no agreement, two votes or leaders in an epoch, two addresses for one."""
+
+    servers_not_in_order: int = 0
+    """Violations seen at the servers afterwards: roles, files, pauses, old clients, data."""
+
     without_master: float = 0.0
     """Without a write that is still present, from the first fault to agreement."""
 
@@ -68,6 +78,9 @@ class Result:
     unknown: int = 0
     unknown_present: int = 0
     lost: int = 0
+    lost_earlier: int = 0
+    """Writes of earlier rounds, which all servers had, that are gone since a master restarted without its data."""
+
     lost_by_kind: dict[str, int] = field(default_factory=dict)
     """Faults overlap, so one write may be counted for several."""
 
@@ -87,6 +100,7 @@ class RoundRunner:
         self._cluster = cluster
         self._replicated: dict[str, int] = {}
         self._elections = self._promotions = 0
+        self._last_promotions: list[Promotion] = []
 
     def run(self, number: int, plan: Sequence[Fault]) -> Result:
         """
@@ -101,6 +115,7 @@ class RoundRunner:
             self._run_plan(result, plan)
         except PROBLEMS as problem:
             result.violations.append(f"{type(problem).__name__}: {problem}")
+            result.disagreements += not result.converged
         result.duration = time.monotonic() - started_at
         if result.violations:
             result.directory = str(self._cluster.directory)
@@ -121,15 +136,16 @@ class RoundRunner:
 
     def _run_plan(self, result: Result, plan: Sequence[Fault]) -> None:
         cluster, key = self._cluster, f"round-{result.number}"
+        ports = {process.port: role for role, process in cluster.roles().items()}
         history = cluster.directory / f"history-{result.number}.jsonl"
         cluster.clients.call("BEGIN", key)
         idle_clients = Clients(cluster.fleet.master())
         try:
             time.sleep(WARM_UP_SECONDS)
-            first_fault_at = time.monotonic()
+            first_fault_at, began = time.monotonic(), time.time()
             injector = Injector(plan, cluster.roles(), cluster.addresses(), cluster.proxies.call)
             spans = injector.run()
-            result.violations += cluster.heal()
+            self._add_server_problems(result, cluster.heal())
             healed = time.monotonic()
             self._wait_agreement()
             result.converged = True
@@ -147,8 +163,21 @@ class RoundRunner:
         with idle_clients:
             self._check_servers(result, idle_clients)
         self._replicated[key] = len(held)
-        self._check_replicated(result)
+        self._check_replicated(result, any(fault.kind is FaultType.EMPTY_RESTART for fault in plan))
         self._check_elections(result)
+        names, quorum = cluster.setting.participants, len(cluster.setting.sentinels) // 2 + 1
+        found = outages(plan, names.servers, names.sentinel_names, quorum)
+        result.needless_failovers = needless(self._last_promotions, found, ports, began)
+
+    @staticmethod
+    def _add_server_problems(result: Result, problems: Sequence[str]) -> None:
+        result.violations += problems
+        result.servers_not_in_order += len(problems)
+
+    @staticmethod
+    def _add_disagreements(result: Result, problems: Sequence[str]) -> None:
+        result.violations += problems
+        result.disagreements += len(problems)
 
     def _wait_agreement(self) -> None:
         def agreed() -> bool:
@@ -184,23 +213,28 @@ class RoundRunner:
         if not counted.acknowledged:
             result.violations.append("not one write was acknowledged")
         if counted.refused_present:
-            result.violations.append(f"refused, but present: {counted.refused_present[:3]}")
+            self._add_server_problems(result, [f"refused, but present: {counted.refused_present[:3]}"])
         if counted.unwritten:
-            result.violations.append(f"present, but written by no client: {counted.unwritten[:3]}")
+            self._add_server_problems(result, [f"present, but written by no client: {counted.unwritten[:3]}"])
 
     def _check_servers(self, result: Result, idle_clients: Clients) -> None:
         # By 127.0.0.1, past all proxies, so that only the server can have closed the connections of idle clients.
         master = self._cluster.fleet.master_port()
-        result.violations += server_problems(self._cluster.fleet.servers.values(), master)
+        self._add_server_problems(result, server_problems(self._cluster.fleet.servers.values(), master))
         if idle_clients.server.port != master:
-            result.violations += client_problems(idle_clients)
+            self._add_server_problems(result, client_problems(idle_clients))
 
-    def _check_replicated(self, result: Result) -> None:
-        # All servers had this data when its round ended, so no later master may lack it.
-        for old_key, before in self._replicated.items():
+    def _check_replicated(self, result: Result, emptied: bool) -> None:
+        # All servers had this data when its round ended, so no later master may lack it, unless all of them have copied
+        # the empty data of a master, which is counted instead.
+        for old_key, before in list(self._replicated.items()):
             now = len(self._members(old_key))
-            if now != before:
-                result.violations.append(f"{old_key} was complete with {before} members, and has {now} now")
+            if now < before and emptied:
+                result.lost_earlier += before - now
+                self._replicated[old_key] = now
+            elif now != before:
+                problem = f"{old_key} was complete with {before} members, and has {now} now"
+                self._add_server_problems(result, [problem])
 
     def _check_elections(self, result: Result) -> None:
         vote_logs: dict[str, VoteLog] = {
@@ -208,12 +242,14 @@ class RoundRunner:
             for sentinel, own_id in self._cluster.own_ids().items()
         }
         for name, each in vote_logs.items():
-            result.violations += vote_faults(name, each.votes)
+            self._add_disagreements(result, vote_faults(name, each.votes))
         elections = [election for each in vote_logs.values() for election in each.elections]
-        result.violations += election_faults(elections)
-        result.violations += configuration_faults(
-            event.payload for event in self._cluster.hellos.events if event.channel == "__sentinel__:hello"
+        self._add_disagreements(result, election_faults(elections))
+        hellos = [event.payload for event in self._cluster.hellos.events if event.channel == "__sentinel__:hello"]
+        self._add_disagreements(result, configuration_faults(hellos))
+        promotions = sorted(
+            (promotion for each in vote_logs.values() for promotion in each.promotions), key=lambda each: each.at
         )
-        promotions = sum(each.promotions for each in vote_logs.values())
         result.elections, self._elections = len(elections) - self._elections, len(elections)
-        result.promotions, self._promotions = promotions - self._promotions, promotions
+        self._last_promotions = promotions[self._promotions :]
+        result.promotions, self._promotions = len(self._last_promotions), len(promotions)

@@ -1,4 +1,4 @@
-"""The network routes between addresses: open, slow or cut."""
+"""The network routes between addresses: open, slow, cut, refused or rejected."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ class Condition:
     delay: float = 0.0
     """Additional seconds in this direction; unused while cut."""
 
+    refused: bool = False
+    """Whether connections from the source are reset, and new ones as soon as they are accepted."""
+
+    error: str = ""
+    """The error with which all requests of the source are answered, without its first byte."""
+
 
 OPEN = Condition()
 
@@ -26,7 +32,8 @@ class Routes:
     """
     Impairments by name, and the resulting condition of each route.
 
-    Impairments overlap: a route is cut while any of them cuts it, and as slow as the slowest one.
+    Impairments overlap: a route is cut while any of them cuts it, and as slow as the slowest one. Of two errors the
+    first one in the alphabet is sent.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
@@ -69,5 +76,10 @@ class Routes:
         for routes, condition in self._impairments.values():
             for route in routes:
                 before = self._now.get(route, OPEN)
-                self._now[route] = Condition(before.cut or condition.cut, max(before.delay, condition.delay))
+                self._now[route] = Condition(
+                    before.cut or condition.cut,
+                    max(before.delay, condition.delay),
+                    before.refused or condition.refused,
+                    min(filter(None, (before.error, condition.error)), default=""),
+                )
         self._changed()

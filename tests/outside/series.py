@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tests.outside.cluster import Cluster, Setting
-from tests.outside.plan import FaultType, draw
+from tests.outside.plan import GENERAL_FAULTS, FaultType, draw
 from tests.outside.rounds import PROBLEMS, Result, RoundRunner
 from tests.servers import Harness
 
@@ -30,7 +32,7 @@ def name_of(setting: Setting) -> str:
     for kind in setting.sentinels:
         counts[kind] = counts.get(kind, 0) + 1
     mix = ",".join(f"{kind}:{count}" for kind, count in counts.items())
-    return f"{mix} min {setting.min_replicas}"
+    return f"{mix} min {setting.min_replicas}{' guards' if setting.guards else ''}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class FaultSettings:
 
     seed: int
     at_once: int = 4
-    fault_types: tuple[FaultType, ...] = tuple(FaultType)
+    fault_types: tuple[FaultType, ...] = GENERAL_FAULTS
 
     def as_json(self) -> dict[str, Any]:
         """Return the parameters for a file."""
@@ -84,6 +86,36 @@ class Archive:
         os.replace(unfinished, self._path)
 
 
+def run_block(fault_settings: FaultSettings, setting: Setting, numbers: Sequence[int]) -> Iterator[Result]:
+    """Run rounds in one installation and yield their results; the first one with a violation is the last."""
+    try:
+        with Harness() as harness, ExitStack() as stack:
+            try:
+                cluster = stack.enter_context(Cluster(harness, setting))
+            except PROBLEMS as problem:
+                yield Result(numbers[0], {}, [f"did not start: {problem}"], str(harness.directory))
+                raise RoundFailed from problem
+            runner = RoundRunner(cluster)
+            for number in numbers:
+                plan = draw(
+                    fault_settings.seed,
+                    number,
+                    setting.participants,
+                    fault_settings.at_once,
+                    fault_settings.fault_types,
+                )
+                result = runner.run(number, plan)
+                yield result
+                if result.violations:
+                    raise RoundFailed
+    except RoundFailed:
+        return
+
+
+def _run_block_in_process(fault_settings: FaultSettings, setting: Setting, numbers: Sequence[int]) -> list[Result]:
+    return list(run_block(fault_settings, setting, numbers))
+
+
 class RoundSeries:
     """Runs rounds until every setting has had each of them."""
 
@@ -92,44 +124,44 @@ class RoundSeries:
         self._archive = archive
         self._report = report_progress
 
-    def run(self, settings: Sequence[Setting], numbers: Sequence[int], block: int) -> None:
+    def run(self, settings: Sequence[Setting], numbers: Sequence[int], block: int, jobs: int = 1) -> None:
         """
         Run the missing rounds, ``block`` rounds of one setting, then of the next, so that the load of the machine
         affects all.
 
         :param block: an installation is stopped after so many rounds, and after a failed one.
+        :param jobs: how many installations run at the same time, each in a process of its own.
         """
-        for first in range(0, len(numbers), block):
-            for setting in settings:
-                name = name_of(setting)
-                while missing := [
-                    number for number in numbers[first : first + block] if not self._archive.has(name, number)
-                ]:
-                    with suppress(RoundFailed):
-                        self._run_block(setting, missing)
+        blocks = [
+            (setting, numbers[first : first + block]) for first in range(0, len(numbers), block) for setting in settings
+        ]
+        if jobs > 1:
+            self._run_in_processes(blocks, jobs)
+            return
+        for setting, part in blocks:
+            while missing := self._missing(setting, part):
+                for result in run_block(self._fault_settings, setting, missing):
+                    self._add_result(setting, result)
 
-    def _run_block(self, setting: Setting, numbers: Sequence[int]) -> None:
-        name = name_of(setting)
-        with Harness() as harness, ExitStack() as stack:
-            try:
-                cluster = stack.enter_context(Cluster(harness, setting))
-            except PROBLEMS as problem:
-                result = Result(numbers[0], {}, [f"did not start: {problem}"], str(harness.directory))
-                self._add_result(setting, result)
-                raise RoundFailed(name) from problem
-            runner = RoundRunner(cluster)
-            for number in numbers:
-                plan = draw(
-                    self._fault_settings.seed,
-                    number,
-                    setting.participants,
-                    self._fault_settings.at_once,
-                    self._fault_settings.fault_types,
-                )
-                result = runner.run(number, plan)
-                self._add_result(setting, result)
-                if result.violations:
-                    raise RoundFailed(name)
+    def _missing(self, setting: Setting, numbers: Sequence[int]) -> list[int]:
+        return [number for number in numbers if not self._archive.has(name_of(setting), number)]
+
+    def _run_in_processes(self, blocks: Sequence[tuple[Setting, Sequence[int]]], jobs: int) -> None:
+        # A new interpreter for each, because a fork would copy the threads' locks but not the threads.
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            waiting: dict[Future[list[Result]], tuple[Setting, Sequence[int]]] = {}
+            while True:
+                for setting, part in blocks if not waiting else ():
+                    if missing := self._missing(setting, part):
+                        future = pool.submit(_run_block_in_process, self._fault_settings, setting, missing)
+                        waiting[future] = setting, part
+                if not waiting:
+                    return
+                # A block that ended early, after a violation, is continued in the next pass.
+                for future in as_completed(list(waiting)):
+                    setting, _ = waiting.pop(future)
+                    for result in future.result():
+                        self._add_result(setting, result)
 
     def _add_result(self, setting: Setting, result: Result) -> None:
         self._archive.add(name_of(setting), result)
@@ -137,7 +169,7 @@ class RoundSeries:
         agreed = f"agreed {result.convergence:.1f} s after healing" if result.converged else "no agreement"
         self._report(
             f"{name_of(setting)} round {result.number} ({faults}): {agreed}, {result.promotions} promotions, "
-            f"{result.lost} of {result.acknowledged} acknowledged writes lost"
+            f"{result.needless_failovers} needless, {result.lost} of {result.acknowledged} acknowledged writes lost"
         )
         for disruption in result.violations:
             self._report(f"*** {disruption}")
@@ -149,14 +181,15 @@ class RoundSeries:
         Return the command that repeats one round; only the faults are the same, not the timing of processes and
         networks.
         """
-        mix, _, minimum = name_of(setting).partition(" min ")
+        mix, _, _ = name_of(setting).partition(" min ")
         fault_types = (
             ""
-            if self._fault_settings.fault_types == tuple(FaultType)
+            if self._fault_settings.fault_types == GENERAL_FAULTS
             else "".join(f" --kind {k.value}" for k in self._fault_settings.fault_types)
         )
+        guards = " --guards on" if setting.guards else ""
         return (
             f"python -m tests.outside --seed {self._fault_settings.seed} --first {number} --rounds 1 --sentinels {mix}"
-            f" --min-replicas-to-write {minimum} --max-lag {setting.max_lag} --server {setting.server}"
-            f" --at-once {self._fault_settings.at_once}{fault_types}"
+            f" --min-replicas-to-write {setting.min_replicas} --max-lag {setting.max_lag} --server {setting.server}"
+            f"{guards} --at-once {self._fault_settings.at_once}{fault_types}"
         )

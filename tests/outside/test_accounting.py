@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.outside.failovers import Outage, Promotion, needless, outages
 from tests.outside.outcomes import (
     AFTER_FAULT,
     UNAFFECTED,
@@ -18,6 +20,16 @@ from tests.outside.outcomes import (
     load,
     save,
     unwritable,
+)
+from tests.outside.plan import (
+    GENERAL_FAULTS,
+    GUARDED_FAULTS,
+    SENTINEL_ERRORS,
+    SERVER_ERRORS,
+    Fault,
+    FaultType,
+    Participants,
+    both,
 )
 from tests.outside.vote_logs import Election, Vote, configuration_faults, election_faults, read_log, vote_faults
 
@@ -96,7 +108,9 @@ class VoteLogTests(SynchronousTestCase):
         )
         vote_logs = read_log("ours", US, log)
         self.assertEqual(vote_logs.votes, [Vote(THEM, 3), Vote(US, 4)])
-        self.assertEqual((vote_logs.elections, vote_logs.promotions), ([Election("ours", 4)], 1))
+        self.assertEqual(vote_logs.elections, [Election("ours", 4)])
+        at = datetime(2026, 11, 21, 2, 53, 55, 881_000).timestamp()
+        self.assertEqual(vote_logs.promotions, [Promotion(at, 7000)])
 
     def test_elected_without_campaign(self) -> None:
         """An election without a campaign is an error."""
@@ -122,3 +136,58 @@ class VoteLogTests(SynchronousTestCase):
             configuration_faults([*fine, hello.format(THEM, 13, 3)]),
             ["config epoch 3 was given to 127.0.0.12:7000 and 127.0.0.13:7000"],
         )
+
+
+class FailoverTests(SynchronousTestCase):
+    """Which failovers were needed."""
+
+    participants = Participants()
+    sentinels = participants.sentinel_names
+
+    def outages(self, *plan: Fault) -> list[Outage]:
+        """Return the outages of a plan under a quorum of two of three Sentinels."""
+        return outages(plan, self.participants.servers, self.sentinels, 2)
+
+    def test_stopped_servers(self) -> None:
+        """A server that is dead, stopped, or behind a closed port is out, for the time of the fault only."""
+        for kind in (FaultType.KILL, FaultType.FREEZE, FaultType.EMPTY_RESTART, FaultType.CLOSE_PORT):
+            self.assertEqual(self.outages(Fault(kind, 1.0, 2.0, ("master",))), [Outage("master", 1.0, 3.0)])
+        self.assertEqual(self.outages(Fault(FaultType.KILL, 1.0, 2.0, ("sentinel-1",))), [])
+
+    def test_separated_from_a_quorum(self) -> None:
+        """A server is out while a quorum of Sentinels is separated from it, in any direction, by one fault or more."""
+        one = Fault(FaultType.PAIRS, 0.0, 4.0, ("master", "sentinel-1"), both([("master", "sentinel-1")]))
+        other = Fault(FaultType.REFUSE, 2.0, 4.0, ("master",), (("sentinel-2", "master"),))
+        self.assertEqual(self.outages(one), [])
+        self.assertEqual(self.outages(one, other), [Outage("master", 2.0, 4.0)])
+
+    def test_slow_and_reset_connections(self) -> None:
+        """Delays, and connections that can be made again, separate nobody."""
+        routes = both(("master", sentinel) for sentinel in self.sentinels)
+        for kind in (FaultType.DELAY, FaultType.RESET):
+            self.assertEqual(self.outages(Fault(kind, 0.0, 4.0, ("master",), routes, 0.5)), [])
+
+    def test_rejection(self) -> None:
+        """A server that rejects all is out; one that rejects the Sentinels serves its clients."""
+        routes = tuple((sentinel, "master") for sentinel in self.sentinels)
+        for error in SENTINEL_ERRORS + SERVER_ERRORS:
+            found = self.outages(Fault(FaultType.REJECT, 0.0, 4.0, ("master",), routes, error=error))
+            self.assertEqual(bool(found), error in SERVER_ERRORS, error)
+
+    def test_every_kind_is_judged(self) -> None:
+        """Each kind that affects the master from all Sentinels is an outage, except those that leave it usable."""
+        routes = both(("master", sentinel) for sentinel in self.sentinels)
+        usable = {
+            kind
+            for kind in GENERAL_FAULTS + GUARDED_FAULTS
+            if not self.outages(Fault(kind, 0.0, 4.0, ("master",), routes, error=SENTINEL_ERRORS[0]))
+        }
+        self.assertEqual(usable, {FaultType.DELAY, FaultType.RESET, FaultType.REJECT})
+
+    def test_needless(self) -> None:
+        """A promotion is needed if the server that it replaced was out then, or shortly before."""
+        found = [Outage("master", 1.0, 3.0)]
+        ports = {7000: "master", 7001: "replica-1"}
+        promotions = [Promotion(100.0 + at, 7000) for at in (0.5, 1.5, 4.0, 9.0)] + [Promotion(102.0, 7001)]
+        self.assertEqual([needless([each], found, ports, 100.0) for each in promotions], [1, 0, 0, 1, 1])
+        self.assertEqual(needless(promotions, found, ports, 100.0), 3)

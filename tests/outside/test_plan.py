@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.injecting import Injector
-from tests.outside.plan import MASTER, Fault, FaultType, Participants, both, draw
+from tests.outside.plan import (
+    GENERAL_FAULTS,
+    GUARDED_FAULTS,
+    MASTER,
+    SENTINEL_ERRORS,
+    SERVER_ERRORS,
+    SIGNALS,
+    Fault,
+    FaultType,
+    Participants,
+    both,
+    draw,
+)
+
+ALL_FAULTS = GENERAL_FAULTS + GUARDED_FAULTS
 
 
 class FaultGeneratorTests(SynchronousTestCase):
@@ -29,11 +45,20 @@ class FaultGeneratorTests(SynchronousTestCase):
 
     def test_all_kinds_and_processes_are_drawn(self) -> None:
         """Every kind is drawn at some time, and affects every process, the master most often."""
+        self.assertEqual(set(ALL_FAULTS), set(FaultType))
+        drawn = [fault for number in range(300) for fault in draw(1, number, self.participants, 4, ALL_FAULTS)]
+        self.assertEqual({fault.kind for fault in drawn}, set(FaultType))
         plans = [fault for number in range(300) for fault in draw(1, number, self.participants)]
-        self.assertEqual({fault.kind for fault in plans}, set(FaultType))
+        self.assertEqual({fault.kind for fault in plans}, set(GENERAL_FAULTS))
         single = [fault.nodes[0] for fault in plans if len(fault.nodes) == 1]
         self.assertEqual(set(single) - set(self.participants.client_names), set(self.participants.nodes))
         self.assertEqual(max(set(single), key=single.count), MASTER)
+
+    def test_published_faults(self) -> None:
+        """The faults of the figures in ``docs/testing.rst`` are drawn again: 54 in the first 20 rounds of seed 7."""
+        plans = [draw(7, number, self.participants) for number in range(1, 21)]
+        self.assertEqual(sum(map(len, plans)), 54)
+        self.assertEqual(str(plans[0][0]), "0.50–3.62 s freeze: sentinel-2")
 
     def test_kinds_can_be_chosen(self) -> None:
         """Only the requested kinds are drawn, repeatedly if there are too few."""
@@ -43,10 +68,13 @@ class FaultGeneratorTests(SynchronousTestCase):
 
     def test_shapes(self) -> None:
         """Each kind cuts the routes that its name implies: one direction, both, two sides, or nothing."""
-        for fault in (fault for number in range(300) for fault in draw(2, number, self.participants)):
+        drawn = [fault for number in range(300) for fault in draw(2, number, self.participants, 4, ALL_FAULTS)]
+        for fault in drawn:
             back = {route[::-1] for route in fault.routes}
-            if fault.kind in (FaultType.KILL, FaultType.FREEZE):
+            if fault.kind in (*SIGNALS, FaultType.CLOSE_PORT):
                 self.assertEqual(fault.routes, ())
+            elif fault.kind in (FaultType.REFUSE, FaultType.REJECT):
+                self.assertEqual({route[1] for route in fault.routes}, set(fault.nodes))
             elif fault.kind is FaultType.OUTBOUND_BLOCKED:
                 self.assertEqual({route[0] for route in fault.routes}, set(fault.nodes))
             elif fault.kind is FaultType.INBOUND_BLOCKED:
@@ -55,17 +83,47 @@ class FaultGeneratorTests(SynchronousTestCase):
                 self.assertEqual(back & set(fault.routes), set())
             else:
                 self.assertEqual(back, set(fault.routes))
-            if fault.kind is FaultType.PARTITION:
+            if fault.kind in (FaultType.PARTITION, FaultType.MINORITY):
                 for source, destination in fault.routes:
                     self.assertNotEqual(source in fault.nodes, destination in fault.nodes)
             self.assertEqual(fault.delay > 0, fault.kind is FaultType.DELAY)
+            self.assertEqual(bool(fault.error), fault.kind is FaultType.REJECT)
+
+    def test_empty_restarts(self) -> None:
+        """The master returns empty after a tenth of a second to two seconds, as a supervisor would start it."""
+        drawn = [draw(3, number, self.participants, 1, [FaultType.EMPTY_RESTART])[0] for number in range(200)]
+        self.assertEqual({fault.nodes for fault in drawn}, {(MASTER,)})
+        self.assertTrue(all(0.1 <= fault.lasts <= 2.0 for fault in drawn))
+        self.assertTrue(min(fault.lasts for fault in drawn) < 0.3 and max(fault.lasts for fault in drawn) > 1.8)
+
+    def test_minorities(self) -> None:
+        """The master keeps a minority of the Sentinels, a writer, and no replica."""
+        for sentinels, minority in ((3, 1), (4, 1), (5, 2)):
+            participants = Participants(sentinels=sentinels)
+            for number in range(50):
+                (fault,) = draw(3, number, participants, 1, [FaultType.MINORITY])
+                side = set(fault.nodes)
+                self.assertEqual(side & set(participants.servers), {MASTER})
+                self.assertEqual(len(side & set(participants.sentinel_names)), minority)
+                self.assertIn(participants.client_names[0], side)
+
+    def test_rejections(self) -> None:
+        """Errors of rights go to the Sentinels only, those of the whole server to all; each is drawn."""
+        drawn = [draw(3, number, self.participants, 1, [FaultType.REJECT])[0] for number in range(200)]
+        self.assertEqual({fault.error for fault in drawn}, {*SENTINEL_ERRORS, *SERVER_ERRORS})
+        names = self.participants
+        for fault in drawn:
+            callers = {caller for caller, _ in fault.routes}
+            all_callers = {*names.nodes, *names.client_names} - set(fault.nodes)
+            self.assertEqual(callers, set(names.sentinel_names) if fault.error in SENTINEL_ERRORS else all_callers)
 
 
 class RecordingTarget:
     """A process that only records the actions."""
 
-    def __init__(self, port: int, actions: list[str], now: list[float]) -> None:
+    def __init__(self, port: int, actions: list[str], now: list[float], directory: Path = Path()) -> None:
         self.port = port
+        self.directory = directory
         self.running = True
         self._actions = actions
         self._now = now
@@ -93,13 +151,20 @@ class InjectorTests(SynchronousTestCase):
 
     def inject(self, *plan: Fault) -> list[str]:
         """Carry out a plan; return all actions with their times."""
+        self.directory = Path(self.mktemp())
+        (self.directory / "appendonlydir").mkdir(parents=True)
+        for name in ("dump.rdb", "old.aof", "redis.conf", "log", "appendonlydir/appendonly.aof.1.incr.aof"):
+            (self.directory / name).touch()
         self.actions: list[str] = []
         now = [0.0]
 
         def sleep(seconds: float) -> None:
             now[0] = round(now[0] + seconds, 6)
 
-        targets = {"master": RecordingTarget(1, self.actions, now), "sentinel-1": RecordingTarget(9, self.actions, now)}
+        targets = {
+            "master": RecordingTarget(1, self.actions, now, self.directory),
+            "sentinel-1": RecordingTarget(9, self.actions, now),
+        }
         injector = Injector(
             plan,
             targets,
@@ -133,6 +198,45 @@ class InjectorTests(SynchronousTestCase):
             Fault(FaultType.KILL, 0.0, 2.0, ("master",)), Fault(FaultType.KILL, 1.0, 2.0, ("master",))
         )
         self.assertEqual(actions, ["0 kill 1", "3 start 1"])
+
+    def test_empty_restart(self) -> None:
+        """The process is killed, its data deleted, its configuration and log kept, and it starts again."""
+        actions = self.inject(Fault(FaultType.EMPTY_RESTART, 1.0, 0.5, ("master",)))
+        self.assertEqual(actions, ["1 kill 1", "1.5 start 1"])
+        self.assertEqual(sorted(path.name for path in self.directory.iterdir()), ["log", "redis.conf"])
+        self.assertEqual([(span.since, span.until) for span in self.spans], [(0.0, 1.5)])
+
+    def test_kill_keeps_the_data(self) -> None:
+        """A process that is only killed keeps its files."""
+        self.inject(Fault(FaultType.KILL, 1.0, 0.5, ("master",)))
+        self.assertEqual(len(list(self.directory.iterdir())), 5)
+
+    def test_empty_restart_of_a_killed_process(self) -> None:
+        """A process that is dead already loses its data, and starts when both faults have ended."""
+        actions = self.inject(
+            Fault(FaultType.KILL, 0.0, 3.0, ("master",)), Fault(FaultType.EMPTY_RESTART, 1.0, 0.5, ("master",))
+        )
+        self.assertEqual(actions, ["0 kill 1", "3 start 1"])
+        self.assertEqual(sorted(path.name for path in self.directory.iterdir()), ["log", "redis.conf"])
+
+    def test_refusals_and_rejections(self) -> None:
+        """The proxies receive the port, the routes and the error, and the end of each fault."""
+        routes = (("sentinel-1", "master"),)
+        self.assertEqual(
+            self.inject(
+                Fault(FaultType.CLOSE_PORT, 0.0, 4.0, ("master",)),
+                Fault(FaultType.REFUSE, 1.0, 4.0, ("master",), routes),
+                Fault(FaultType.REJECT, 2.0, 4.0, ("master",), routes, error="NOAUTH no"),
+            ),
+            [
+                "0 CLOSE fault-0 M",
+                "1 REFUSE fault-1 S>M",
+                "2 REJECT fault-2 NOAUTH no S>M",
+                "4 LIFT fault-0",
+                "5 LIFT fault-1",
+                "6 LIFT fault-2",
+            ],
+        )
 
     def test_resets_are_repeated(self) -> None:
         """Connections are reset repeatedly for the duration of the fault."""

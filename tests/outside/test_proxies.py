@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import cast
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConnector, IPushProducer, ITransport
+from twisted.internet.interfaces import IConnector, IListeningPort, IPushProducer, ITransport
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.outside.control import Reactor
+from tests.outside.plan import TOO_MANY_CLIENTS
 from tests.outside.proxies import ProxyNetwork, parse_routes
 from tests.outside.relay import MAX_BYTES_IN_FLIGHT, Side
 from tests.outside.routes import OPEN, Condition, Routes
@@ -67,11 +72,38 @@ class RelaySide:
         self.side.connectionLost(Failure(problem))
 
 
+@implementer(IListeningPort)
+class ListeningPort:
+    """A port that leaves the reactor's list of listeners when it is closed, in a later turn as a real one."""
+
+    def __init__(self, reactor: MemoryReactorClock) -> None:
+        self._reactor = reactor
+        self._listener = reactor.tcpServers[-1]
+
+    def startListening(self) -> None:
+        """Do nothing: it listens."""
+
+    def stopListening(self) -> Deferred[None]:
+        return deferLater(self._reactor, 0, self._reactor.tcpServers.remove, self._listener)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", self._listener[3], self._listener[0])
+
+
+class ListeningReactor(MemoryReactorClock):
+    """A reactor in memory that can close ports, and refuses to open one twice."""
+
+    def listenTCP(self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = "") -> ListeningPort:
+        assert (port, interface) not in [(each[0], each[3]) for each in self.tcpServers]
+        super().listenTCP(port, factory, backlog, interface)
+        return ListeningPort(self)
+
+
 class ProxyTests(SynchronousTestCase):
     """A proxy network with one listening port, over a reactor in memory."""
 
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = ListeningReactor()
         self.network = ProxyNetwork(cast(Reactor, self.reactor))
         self.network.open_listener(CALLEE, PORT)
 
@@ -226,6 +258,94 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
         self.assertEqual((unknown_client.wire.closed, other.wire.closed), ("", ""))
 
+    def test_closed_port(self) -> None:
+        """The listener is closed, and all connections to the host are reset, until the last of the faults ends."""
+        caller, callee = self.through()
+        self.execute("CLOSE", "one", CALLEE)
+        self.execute("CLOSE", "two", CALLEE)
+        self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.tcpServers, [])
+        self.execute("LIFT", "one")
+        self.assertEqual(self.reactor.tcpServers, [])
+        self.execute("HEAL")
+        self.assertEqual([server[:1] + server[3:] for server in self.reactor.tcpServers], [(PORT, CALLEE)])
+        self.through()
+
+    def test_port_that_is_opened_at_once(self) -> None:
+        """A port is opened again only when its socket was closed."""
+        self.execute("CLOSE", "f", CALLEE)
+        self.execute("LIFT", "f")
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+        self.through()
+
+    def test_refused_connections(self) -> None:
+        """Connections of the caller are reset, new ones before the callee sees them; other callers are not affected."""
+        caller, callee = self.through()
+        other, other_end = self.call("127.0.0.9"), self.accept()
+        self.execute("REFUSE", "f", f"{CALLER}>{CALLEE}")
+        self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
+        self.assertEqual((other.wire.closed, other_end.wire.closed), ("", ""))
+        connections = len(self.reactor.tcpClients)
+        self.assertEqual(self.call().wire.closed, "reset")
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.tcpClients), connections)
+        self.execute("LIFT", "f")
+        caller, _ = self.through()
+        self.assertEqual(caller.wire.closed, "")
+
+    def test_rejected_requests(self) -> None:
+        """Open connections are reset; each request of new ones is answered with the error, without the callee."""
+        caller, callee = self.through()
+        self.execute("REJECT", "f", "NOAUTH no", f"{CALLER}>{CALLEE}")
+        self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
+        connections = len(self.reactor.tcpClients)
+        caller = self.call()
+        self.reactor.advance(0)
+        self.assertFalse(caller.wire.paused)
+        caller.side.dataReceived(b"PING\r\n*1\r\n$4\r\nIN")
+        caller.side.dataReceived(b"FO\r\n")
+        self.assertEqual(caller.wire.written, b"-NOAUTH no\r\n" * 2)
+        self.assertEqual(len(self.reactor.tcpClients), connections)
+
+    def test_end_of_a_rejection(self) -> None:
+        """A rejected connection continues to the callee; it is reset if a part of a request was discarded."""
+        self.execute("REJECT", "f", "NOAUTH no", f"{CALLER}>{CALLEE}")
+        whole, part = self.call(), self.call()
+        self.reactor.advance(0)
+        whole.side.dataReceived(b"PING\r\n")
+        part.side.dataReceived(b"PI")
+        self.execute("LIFT", "f")
+        self.assertEqual((whole.wire.closed, part.wire.closed), ("", "reset"))
+        callee = self.accept()
+        whole.side.dataReceived(b"PING\r\n")
+        callee.side.dataReceived(b"+PONG\r\n")
+        self.assertEqual(callee.wire.written, b"PING\r\n")
+        self.assertEqual(whole.wire.written, b"-NOAUTH no\r\n+PONG\r\n")
+
+    def test_rejection_during_a_cut(self) -> None:
+        """Nothing is answered while the route is cut."""
+        self.execute("REJECT", "f", "NOAUTH no", f"{CALLER}>{CALLEE}")
+        early = self.call()
+        self.reactor.advance(0)
+        self.execute("CUT", "g", f"{CALLEE}>{CALLER}")
+        late = self.call()
+        self.reactor.advance(1)
+        self.assertTrue(early.wire.paused and late.wire.paused)
+        self.execute("LIFT", "g")
+        self.reactor.advance(0)
+        self.assertFalse(early.wire.paused or late.wire.paused)
+
+    def test_too_many_clients(self) -> None:
+        """The error is sent at once, and the connection closed."""
+        self.execute("REJECT", "f", TOO_MANY_CLIENTS, f"{CALLER}>{CALLEE}")
+        caller = self.call()
+        self.reactor.advance(0)
+        self.assertEqual(
+            (caller.wire.written, caller.wire.closed), (b"-ERR max number of clients reached\r\n", "in order")
+        )
+
     def test_closed_connections_are_forgotten(self) -> None:
         """No connection and no timer remains after both ends were lost."""
         caller, callee = self.through()
@@ -272,7 +392,14 @@ class ProxyTests(SynchronousTestCase):
 
     def test_invalid_commands(self) -> None:
         """Invalid commands and routes are refused."""
-        for words in (["CUT"], ["CUT", "f", "here"], ["SLOW", "f", "soon", "a>b"], ["COUNT", "me"], ["BLOW"]):
+        for words in (
+            ["CUT"],
+            ["CUT", "f", "here"],
+            ["SLOW", "f", "soon", "a>b"],
+            ["COUNT", "me"],
+            ["BLOW"],
+            ["CLOSE", "f", "x"],
+        ):
             self.assertRaises(ValueError, self.network.handle, words)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.outside.cluster import Cluster, Setting
-from tests.outside.plan import MASTER, Fault, FaultType, both
-from tests.outside.rounds import RoundRunner
+from tests.outside.plan import MASTER, SENTINEL_ERRORS, Fault, FaultType, both
+from tests.outside.rounds import Result, RoundRunner
 from tests.servers import Harness, missing
 
 SETTING = Setting(("txsentinel", "txsentinel", "redis"))
@@ -40,3 +40,44 @@ class RoundTests(SynchronousTestCase):
             self.assertGreater(result.acknowledged, 0)
             # Every writer had a write in progress, or was about to start one, when the master was isolated.
             self.assertGreater(result.unknown, 0)
+
+
+class GuardedRoundTests(SynchronousTestCase):
+    """
+    The faults that the settings beyond those of C Sentinels are for, one after the other in one installation.
+
+    Real time: some forty seconds.
+    """
+
+    if missing("redis"):
+        skip = missing("redis")
+
+    def test_faults(self) -> None:
+        """
+        Sentinels that may not log in replace nobody; a closed port and an empty restart lead to one failover each, and
+        no server loses what all had; the servers are in order after each.
+        """
+        setting = Setting(("txsentinel",) * 3, guards=True)
+        names = setting.participants
+        rejected = tuple((sentinel, MASTER) for sentinel in names.sentinel_names)
+        minority = (MASTER, names.sentinel_names[0], names.client_names[0])
+        others = [name for name in names.nodes + names.client_names if name not in minority]
+        with Harness() as harness, Cluster(harness, setting) as cluster:
+            runner = RoundRunner(cluster)
+
+            def run(number: int, fault: Fault) -> Result:
+                result = runner.run(number, [fault])
+                self.assertEqual(result.violations, [], str(fault))
+                self.assertEqual((result.needless_failovers, result.lost_earlier), (0, 0), str(fault))
+                self.assertGreater(result.acknowledged, 0)
+                return result
+
+            result = run(1, Fault(FaultType.REJECT, 0.0, 3.0, (MASTER,), rejected, error=SENTINEL_ERRORS[0]))
+            self.assertEqual((result.promotions, result.lost), (0, 0))
+            result = run(2, Fault(FaultType.EMPTY_RESTART, 0.0, 2.0, (MASTER,)))
+            self.assertEqual(result.promotions, 1)
+            result = run(3, Fault(FaultType.CLOSE_PORT, 0.0, 4.0, (MASTER,)))
+            self.assertEqual(result.promotions, 1)
+            separated = both((one, other) for one in minority for other in others)
+            result = run(4, Fault(FaultType.MINORITY, 0.0, 4.5, minority, separated))
+            self.assertEqual(result.promotions, 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.outside.__main__ import parser
+from tests.outside.__main__ import parser, settings_of
 from tests.outside.cluster import Setting
 from tests.outside.plan import FaultType
-from tests.outside.report import table
+from tests.outside.report import summary, table
 from tests.outside.rounds import Result
 from tests.outside.series import Archive, FaultSettings, RoundSeries, WrongFile, name_of
 
@@ -43,6 +43,17 @@ class NotationTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The name of a setting has its Sentinels and the options of its servers."""
         self.assertEqual(name_of(MIXED), "txsentinel:2,redis:1 min 1")
+
+    def test_guards(self) -> None:
+        """Guards are in the name and in the command; groups of C Sentinels have none."""
+        words = ["--sentinels", "txsentinel:3", "redis:3", "--guards", "off", "on"]
+        settings = settings_of(parser().parse_args(words))
+        names = ["txsentinel:3 min 0", "txsentinel:3 min 0 guards", "redis:3 min 0"]
+        self.assertEqual([name_of(setting) for setting in settings], names)
+        series = RoundSeries(FaultSettings(5), Archive(None, {}), lambda text: None)
+        for setting in settings:
+            command = shlex.split(series.command(setting, 17))[3:]
+            self.assertEqual(settings_of(parser().parse_args(command)), [setting])
 
     def test_command_repeats_the_round(self) -> None:
         """The command printed for a failed round has the same setting, faults and number."""
@@ -78,3 +89,15 @@ class TableTests(SynchronousTestCase):
     def test_no_rounds(self) -> None:
         """A setting without rounds has a column, too."""
         self.assertIn("-", table({"a": []}))
+
+    def test_summary(self) -> None:
+        """Each setting has one row, with the lost writes first."""
+        guarded = Setting(("txsentinel", "txsentinel", "redis"), guards=True)
+        rounds = [
+            Result(1, {}, converged=True, acknowledged=1_090, lost=9, without_master=1.5, needless_failovers=2),
+            Result(2, {}, ["a", "b"], acknowledged=10, lost=1, disagreements=1, servers_not_in_order=4),
+        ]
+        text = summary([(guarded, rounds), (Setting(("redis",) * 3), [])])
+        _, first, second = [[cell.strip() for cell in line.split("  ") if cell] for line in text.splitlines()]
+        self.assertEqual(first, ["2 txsentinel, 1 redis", "on", "0", "10", "1,100", "1.5 (1.5)", "2", "1", "4", "2"])
+        self.assertEqual(second, ["3 redis", "-", "0", "0", "0", "-", "0", "0", "0", "0"])

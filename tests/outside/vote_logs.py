@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+
+from tests.outside.failovers import Promotion
 
 _VOTE = re.compile(r"\+vote-for-leader ([0-9a-f]{40}) ([0-9]+)\s*$")
 _ELECTED = re.compile(r"\+elected-leader master ")
-_PROMOTED = re.compile(r"\+promoted-slave ")
+_PROMOTED = re.compile(r"(\d+ \w+ \d+ [\d:.]+) \S \+promoted-slave slave .* @ \S+ \S+ (\d+)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class VoteLog:
 
     votes: list[Vote]
     elections: list[Election]
-    promotions: int
+    promotions: list[Promotion]
     """Replicas that it promoted and observed as promoted."""
 
 
@@ -51,7 +54,7 @@ def read_log(name: str, own_id: str, log: str) -> VoteLog:
     """
     votes: list[Vote] = []
     elections: list[Election] = []
-    promotions = 0
+    promotions: list[Promotion] = []
     campaign_epoch: int | None = None
     for line in log.splitlines():
         if match := _VOTE.search(line):
@@ -62,8 +65,9 @@ def read_log(name: str, own_id: str, log: str) -> VoteLog:
             if campaign_epoch is None:
                 raise ValueError(f"{name} was elected without having stood: {line}")
             elections.append(Election(name, campaign_epoch))
-        elif _PROMOTED.search(line):
-            promotions += 1
+        elif match := _PROMOTED.search(line):
+            at = datetime.strptime(match[1], "%d %b %Y %H:%M:%S.%f").timestamp()
+            promotions.append(Promotion(at, int(match[2])))
     return VoteLog(votes, elections, promotions)
 
 
