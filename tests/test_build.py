@@ -36,6 +36,7 @@ INTERPRETED_IMPORTS: Final = {
     "config.saving": "a machine of Automat, which cannot use compiled classes",
     "config.numbers": "used when files are read and options change",
     "interfaces": "interfaces of zope",
+    "model.failure": "used when links fail",
     "model.log_throttle": "used for log lines",
     "reactor.priority": "derives from classes of Twisted; its own part is small",
     "server.acl.users": "regular expressions and hashes take the time",
