@@ -24,6 +24,8 @@ EXCEPTIONS = {
     "process.collector": {"service.clock"},
     "process.descriptors": {"self._check_loop.clock"},
     "reactor.multiplexer": {"port.transport"},
+    # The exception is built in the same function; Twisted's ConnectionLost has no parameter for the error number.
+    "reactor.connectors": {"why.osError"},
     "runtime.sweeper": {
         "self._loop.clock",
         "self._loop.interval",
