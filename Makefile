@@ -20,7 +20,7 @@ OUTSIDE_ARGUMENTS ?= --rounds 5 --seed 7 --sentinels txsentinel:3 txsentinel:2,r
 	--min-replicas-to-write 0 1 --jobs 2
 
 .DEFAULT_GOAL := help
-.PHONY: unusable help run test test-compiled test-wheel wheels check-dist constraints lint bench compiled interop matrix upstream outside clients soak soak-compiled fuzz docs clean hardening
+.PHONY: unusable help run test test-compiled test-wheel wheels check-dist constraints lint bench compiled interop matrix upstream outside clients soak soak-compiled explore-compiled fuzz docs clean hardening
 
 help:
 	@echo "make run      demonstration: three Sentinels over a real master and two replicas; kill the master and watch"
@@ -36,6 +36,7 @@ help:
 	@echo "make clients  client libraries from PyPI and npm through failovers"
 	@echo "make soak     simulated fleets through random faults for SOAK_MINUTES (10) in SOAK_JOBS processes"
 	@echo "make soak-compiled  the same, with the simulator and the Sentinels in it compiled"
+	@echo "make explore-compiled  every order of messages and faults of a small group, compiled (EXPLORE=...)"
 	@echo "make fuzz     coverage-guided fuzzing of every parser for FUZZ_MINUTES (10)"
 	@echo "make docs     the manual as HTML and the man page, in build"
 	@echo "make wheels   source distribution, compiled wheels for the Pythons in PYTHONS, and a pure one, in dist"
@@ -134,6 +135,11 @@ soak: $(VENV)/.test
 soak-compiled: $(VENV)/.bench
 	TXSENTINEL_COMPILED=simulator $(BIN)/python setup.py --quiet build --build-lib build/compiled-simulator
 	cd build/compiled-simulator && ../../$(BIN)/python -m txsentinel.sim --soak $(SOAK_MINUTES) --jobs $(SOAK_JOBS)
+
+# EXPLORE has the options of python -m txsentinel.sim explore; --help lists them.
+explore-compiled: $(VENV)/.bench
+	TXSENTINEL_COMPILED=simulator $(BIN)/python setup.py --quiet build --build-lib build/compiled-simulator
+	cd build/compiled-simulator && ../../$(BIN)/python -m txsentinel.sim explore $(EXPLORE)
 
 # atheris has no wheel for every system, and its build needs LLVM.
 fuzz: $(VENV)/.test

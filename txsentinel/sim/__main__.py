@@ -2,7 +2,8 @@
 Run simulated fleets from seeds; print each violation with the command that repeats it.
 
 The exit status is the number of failing seeds, at most 100. If the first word is "whatif", the simulator runs your own
-sentinel.conf instead: see "whatif --help".
+sentinel.conf instead: see "whatif --help". If it is "explore", every order of messages and faults of a small group is
+checked instead of random ones of a large group: see "explore --help".
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import count
 
+from txsentinel.sim.explore.command import main as explore
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
 from txsentinel.sim.minimising import invariant_of, minimise
 from txsentinel.sim.run import Outcome, Run
 from txsentinel.sim.whatif.command import main as whatif
 
-WHATIF = "whatif"
-"""The first word that selects the what-if command."""
+COMMANDS = {"whatif": whatif, "explore": explore}
+"""The first words that select another command."""
 
 LAST_MINUTE = 60.0
 """Seconds of transcript printed before the first violation."""
@@ -61,8 +63,9 @@ class SoakTotals:
 
 def main() -> int:
     """Run what the command line asks for."""
-    if sys.argv[1:2] == [WHATIF]:
-        return whatif(sys.argv[2:])
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command is not None:
+        return command(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim", description=__doc__)
     parser.add_argument("--seed", type=int, help="the first seed; 1, or for a soak a new one each time")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
