@@ -179,6 +179,18 @@ class NoEvidenceTests(CrashTestCase):
         self.assertEqual(self.step(), CrashStep.NO_REPLICA)
         self.assertIsNone(self.master.sdown_since)
 
+    def test_links_down_before(self) -> None:
+        """Replicas that had no link before, as during a full synchronization, corroborate nothing."""
+        for down_for in (60, -1):
+            with self.subTest(down_for=down_for):
+                self.setUp()
+                self.lose_replication()
+                for replica in self.replicas:
+                    replica.down_for = down_for
+                self.lose()
+                self.attempt()
+                self.assert_waits_for_down_after()
+
     def test_timeouts(self) -> None:
         """A connection that is lost by a timeout, or attempts that time out."""
         for loss, attempt in (

@@ -28,7 +28,6 @@ NO_CRASHES = (
     "directional-block",
     "reject-pair",
     "wall-clock",
-    "load",
 )
 """Faults in which no server process ends."""
 

@@ -6,8 +6,9 @@ The evidence is complete if
 - the other side closed or reset the established command connection,
 - at least ``MIN_REFUSALS`` attempts to connect were refused since then and none failed in any other way, the last one
   at least ``crash-confirm`` after the loss, and
-- each replica that can be reached has answered an INFO sent after the loss, at least one has, and none reports a live
-  link to its master, unless that is another replica.
+- each replica that can be reached has answered an INFO sent after the loss, none reports a live link to its master,
+  unless that is another replica, and at least one lost its link, or changed its role, at the time of the loss. A link
+  that was down before proves nothing: replicas have none while they copy the data set, or while the master loads it.
 
 The master is S_DOWN then, which peers learn when they ask. Agreement, election and promotion are the same as ever, so a
 Sentinel that is wrong about a crash is outvoted like one that is wrong about silence. C Sentinels agree after
@@ -36,6 +37,9 @@ from txsentinel.model.timings import Millis
 
 ASK_INTERVAL: Final[Millis] = 50
 """Interval at which replicas are asked again while the evidence lacks only what they report."""
+
+MAX_LINK_AGE: Final[Millis] = 2_000
+"""How long before the Sentinel a replica may have lost its link to the master, as it reports that in whole seconds."""
 
 ASK_PERIOD: Final[Millis] = 1_000
 """Period after the loss in which evidence is requested; after that, only what arrives anyway completes it."""
@@ -118,6 +122,8 @@ class CrashDetection:
         for replica in reachable:
             if _has_live_link(replica, master):
                 return CrashStep.REPLICA_CONNECTED, replica
+        if not any(_has_lost_master(replica, evidence.lost_at) for replica in reachable):
+            return CrashStep.NO_REPLICA, None
         return CrashStep.COMPLETE, None
 
     def advance(self, master: Master, now: Millis) -> None:
@@ -179,3 +185,13 @@ def _has_live_link(replica: Replica, master: Master) -> bool:
     if replica.role_reported is not Role.REPLICA or not replica.master_link_up:
         return False
     return not any(replica.follows(other.address) for other in master.replicas.values() if other is not replica)
+
+
+def _has_lost_master(replica: Replica, lost_at: Millis) -> bool:
+    """Whether ``replica``, which has answered since, lost its link or changed its role about when this Sentinel did."""
+    if replica.role_reported is Role.MASTER:
+        return replica.role_reported_at >= lost_at
+    refreshed_at = replica.info_refreshed_at
+    if replica.master_link_up or refreshed_at is None:
+        return False
+    return 0 <= replica.master_link_down_for <= refreshed_at - lost_at + MAX_LINK_AGE
