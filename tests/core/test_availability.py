@@ -280,11 +280,11 @@ class TiltTests(SynchronousTestCase):
 
     def test_causes(self) -> None:
         """The report has the clock that was changed, or what the process did, with milliseconds."""
-        idle, busy, starved = ProcessorTime(20, 30), ProcessorTime(2_800, 50), ProcessorTime(200, 2_700)
+        idle, busy, mixed = ProcessorTime(20, 30), ProcessorTime(2_800, 50), ProcessorTime(1_000, 1_900)
         for now, wall, processor, cause, milliseconds in (
             (4_000, 4_000, idle, TiltCause.PROCESS_STOPPED, 3_000),
             (4_000, 4_000, busy, TiltCause.LOOP_LATE, 3_000),
-            (4_000, 4_000, starved, TiltCause.LOOP_LATE, 3_000),
+            (4_000, 4_000, mixed, TiltCause.LOOP_LATE, 3_000),
             (4_000, 4_000, None, TiltCause.LOOP_LATE, 3_000),
             (1_100, 900, None, TiltCause.CLOCK_STEPPED, -200),
             (1_100, 9_100, idle, TiltCause.CLOCK_STEPPED, 8_000),
@@ -298,6 +298,40 @@ class TiltTests(SynchronousTestCase):
             self.assertEqual((guard.report.cause, guard.report.milliseconds), (cause, milliseconds))
             shown = f"{milliseconds:+}" if cause is TiltCause.CLOCK_STEPPED else str(milliseconds)
             self.assertIn(f" {shown} ms", str(guard.report))
+
+    def test_waiting_for_a_processor(self) -> None:
+        """A process with little work that waited for a processor is not in TILT, unless that took too long."""
+        for gap, ran, waited, expected in (
+            (3_000, 200, 2_700, False),
+            (3_000, 750, 1_500, False),
+            (3_000, 751, 1_500, True),
+            (3_000, 750, 1_499, True),
+            (30_000, 100, 29_000, False),
+            (30_001, 100, 29_000, True),
+        ):
+            guard = TiltGuard(Timings())
+            guard.swept(1_000, 1_000)
+            entered = guard.swept(1_000 + gap, 1_000 + gap, ProcessorTime(ran, waited))
+            self.assertEqual((entered, guard.active), (expected, expected), (gap, ran, waited))
+            self.assertEqual(guard.starvation is None, expected)
+        # A clock that was set meanwhile is a reason all the same.
+        guard = TiltGuard(Timings())
+        guard.swept(1_000, 1_000)
+        self.assertTrue(guard.swept(4_000, 904_000, ProcessorTime(200, 2_700)))
+
+    def test_starvation_judges_nothing_unread(self) -> None:
+        """After such a gap, no server is S_DOWN for replies that have arrived but were not read yet."""
+        fixture = Fixture()
+        fixture.add_replica(2)
+        fixture.wait(3_000)
+        fixture.output()
+        fixture.now += 5_000
+        fixture.core.sweep(fixture.now, fixture.now, ProcessorTime(200, 4_700))
+        fixture.finish()
+        fixture.wait(500)
+        lines = fixture.output()
+        self.assertEqual([line for line in lines if line.startswith("event ")], [])
+        self.assertEqual(len([line for line in lines if "No TILT: nothing was decided for 5000 ms" in line]), 1, lines)
 
     def test_cause_is_logged(self) -> None:
         """The log line has the cause and the duration."""

@@ -43,13 +43,14 @@ VALKEY_9 = "Valkey 9 has it, no Redis does"
 OLD_REDIS = "redis"
 NEW_VALKEY = "valkey"
 
-OWN_FIELDS = rf"((0|\[\w+\])\.({'|'.join(setting.word for setting in GUARD_SETTINGS)}): \$[\w-]+\n?)+"
+OWN_SETTINGS = "|".join(setting.word for setting in GUARD_SETTINGS)
+OWN_FIELDS = rf"((0|\[\w+\])\.(({OWN_SETTINGS}): \$[\w-]+|last-failure-\w+: \$.*)\n?)+"
 
 DELIBERATE: tuple[AcceptedDifference, ...] = (
     # Behaviour that differs on purpose.
     AcceptedDifference(
-        "the settings that C does not have are the last fields of a master",
-        "(?i)sentinel (masters?|primary|primaries)( |$)",
+        "the settings that C does not have, and the last failure, are the last fields of an instance",
+        "(?i)sentinel (masters?|primary|primaries|slaves|replicas|sentinels)( |$)",
         "",
         OWN_FIELDS,
     ),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -101,6 +104,28 @@ class NoCrashTests(CrashTestCase):
         master.freeze()
         time.sleep(3.0)
         master.thaw()
+        time.sleep(1.0)
+        self.assert_kept(fleet, master.port)
+
+    def test_starved_sentinels(self) -> None:
+        """The Sentinels share one processor with programs of a much higher priority."""
+        fleet = self.start()
+        master = fleet.master()
+        processor = min(os.sched_getaffinity(0))
+        for sentinel in fleet.sentinels:
+            os.sched_setaffinity(sentinel.pid, {processor})
+            os.setpriority(os.PRIO_PROCESS, sentinel.pid, 19)
+        loads = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+        try:
+            for load in loads:
+                os.sched_setaffinity(load.pid, {processor})
+            time.sleep(5.0)
+            master.call("CLIENT", "KILL", "TYPE", "normal")
+            time.sleep(2.0)
+        finally:
+            for load in loads:
+                load.kill()
+                load.wait()
         time.sleep(1.0)
         self.assert_kept(fleet, master.port)
 

@@ -67,13 +67,13 @@ class SweepTests(SynchronousTestCase):
         self.fleet.run(1.0)
         self.assertIsNone(self.processor)
         self.sentinel.host.pause_for(3.0)
-        self.patch(self.sentinel.host, "scheduled", lambda: (100, 2_400))
+        self.patch(self.sentinel.host, "scheduled", lambda: (2_400, 100))
         self.fleet.run(3.0)
         self.assertTrue(self.core.tilt.active)
         report = self.core.tilt.report
         assert report is not None
-        self.assertEqual((report.cause, report.processor), (TiltCause.LOOP_LATE, ProcessorTime(100, 2_400)))
-        self.assertIn("100 of them at work and 2400 waiting for a processor", str(report))
+        self.assertEqual((report.cause, report.processor), (TiltCause.LOOP_LATE, ProcessorTime(2_400, 100)))
+        self.assertIn("2400 of them at work and 100 waiting for a processor", str(report))
 
     def test_ends_with_the_service(self) -> None:
         """After the stop there are no sweeps, also if a deadline changes."""

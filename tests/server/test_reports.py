@@ -12,6 +12,7 @@ from txsentinel.core.instances import Failover, Instance, InstanceLink, Master, 
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions
 from txsentinel.model.address import Address
+from txsentinel.model.failure import FailureClass, LinkFailure
 from txsentinel.server.reports import Bulks, encoded_report, flags, instance_report
 from txsentinel.wire.resp import encode
 
@@ -100,6 +101,25 @@ class ReportTests(SynchronousTestCase):
         report = instance_report(Master("m", link.address, link, NOW), False, NOW)
         self.assertEqual((report["last-ping-sent"], report["info-refresh"], report["last-ping-reply"]), (0, 0, 500))
         self.assertEqual({"s-down-time", "o-down-time", "failover-state"} & set(report), set())
+
+    def test_last_failure(self) -> None:
+        """The last failure of a link comes after all fields of the C Sentinels."""
+        link = InstanceLink(1, Address.literal("127.0.0.1", 6379), tuple(LinkKind), NOW - 500)
+        link.failure = LinkFailure(FailureClass.REFUSED, "Connection refused", NOW - 40)
+        for instance in (
+            Master("m", link.address, link, NOW),
+            Replica("r", link.address, link, NOW, of=Master("m", link.address, link, NOW)),
+            Peer("p", link.address, link, NOW, of=Master("m", link.address, link, NOW)),
+        ):
+            last = list(instance_report(instance, False, NOW).items())[-3:]
+            self.assertEqual(
+                last,
+                [
+                    ("last-failure-class", "refused"),
+                    ("last-failure-error", "Connection refused"),
+                    ("last-failure-time", 40),
+                ],
+            )
 
 
 class BulkTests(SynchronousTestCase):

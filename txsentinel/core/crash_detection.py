@@ -92,7 +92,7 @@ class CrashDetection:
         """Handle an INFO of the master, with whether an operator is shutting it down."""
         master.crash.shutting_down = shutting_down
 
-    def tilt_entered(self) -> None:
+    def interrupted(self) -> None:
         """Discard all incomplete evidence: what arrived before and after a stop of this process does not add up."""
         for master in self._registry.masters.values():
             if master.crash.confirmed_at is None:

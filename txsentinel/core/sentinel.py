@@ -163,13 +163,16 @@ class SentinelCore:
             self.registry.start_clocks(now)
         self._swept_at = now
         if self.tilt.swept(now, wall_now, processor):
-            self._crashes.tilt_entered()
+            self._crashes.interrupted()
             self.state.announce_text("+tilt", "#tilt mode entered", None)
             period = self.timings.tilt_period
             text = f"TILT: {self.tilt.report}; no instance is evaluated for {period} ms, until"
             self.state.note(Level.WARNING, text, period)
         elif self.tilt.over(now):
             self.state.announce_text("-tilt", "#tilt mode exited", None)
+        if self.tilt.starvation is not None:
+            self._crashes.interrupted()
+            self.state.note_throttled("This Sentinel waits for a processor", f"No TILT: {self.tilt.starvation}")
         self.registry.count_instances(now)
         self._hello_processing.confirmations.sweep(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):

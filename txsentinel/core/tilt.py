@@ -34,6 +34,18 @@ class TiltReport:
 
     processor: ProcessorTime | None = None
 
+    @property
+    def starved(self) -> bool:
+        """
+        Whether the process spent the gap waiting for a processor, with little work of its own.
+
+        Then its clocks are right, and what it has not read yet has merely arrived late.
+        """
+        processor, gap = self.processor, self.milliseconds
+        if self.cause is not TiltCause.LOOP_LATE or processor is None:
+            return False
+        return 2 * processor.waited >= gap and 4 * processor.ran <= gap
+
     def __str__(self) -> str:
         """Return a clause that describes the cause."""
         if self.cause is TiltCause.CLOCK_STEPPED:
@@ -52,7 +64,9 @@ class TiltGuard:
     Detects that this process was stopped or starved, or that its clock was changed.
 
     It measures the gaps between sweeps on the monotonic clock and on the wall clock. A gap that is negative or longer
-    than ``tilt-trigger`` starts TILT: for ``tilt-period`` the Sentinel monitors but decides nothing.
+    than ``tilt-trigger`` starts TILT: for ``tilt-period`` the Sentinel monitors but decides nothing. If the process was
+    waiting for a processor meanwhile, a gap of up to ``tilt-period`` does not start TILT, because silence is measured
+    up to the time until which all input has been read.
     """
 
     timings: Timings
@@ -60,6 +74,9 @@ class TiltGuard:
     total: int = 0
     report: TiltReport | None = None
     """Why TILT was last entered, whether or not it has ended."""
+
+    starvation: TiltReport | None = None
+    """The report on the gap before the last sweep, if it was long but is no reason for TILT."""
 
     _previous: tuple[Millis, Millis] | None = None
 
@@ -79,11 +96,16 @@ class TiltGuard:
             return False
         limit = self.timings.tilt_trigger
         gap, wall_gap = now - previous[0], wall_now - previous[1]
+        self.starvation = None
         if 0 <= gap <= limit and 0 <= wall_gap <= limit:
+            return False
+        report = self._explain(gap, wall_gap, processor)
+        if report.starved and gap <= self.timings.tilt_period:
+            self.starvation = report
             return False
         self.since = now
         self.total += 1
-        self.report = self._explain(gap, wall_gap, processor)
+        self.report = report
         return True
 
     def _explain(self, gap: Millis, wall_gap: Millis, processor: ProcessorTime | None) -> TiltReport:

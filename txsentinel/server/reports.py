@@ -115,6 +115,12 @@ def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> Repor
         report["last-hello-message"] = now - instance.hello_received_at
         report["voted-leader"] = instance.leader or "?"
         report["voted-leader-epoch"] = instance.leader_epoch
+    failure = link.failure
+    if failure is not None:
+        # C Sentinels have none of these, so they come last.
+        report["last-failure-class"] = failure.failure_class.value
+        report["last-failure-error"] = failure.error
+        report["last-failure-time"] = now - failure.at
     return report
 
 
