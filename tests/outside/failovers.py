@@ -62,6 +62,25 @@ def is_usable(role: str, active: Iterable[Fault], sentinels: Collection[str], qu
     return len(separated) < quorum
 
 
+def is_reached(role: str, active: Iterable[Fault], sentinels: Collection[str]) -> bool:
+    """
+    Return whether at least one Sentinel that runs can exchange messages with a server.
+
+    Only such a Sentinel can keep the server from accepting writes. Delays, and connections that are reset but can be
+    made again, do not prevent that; a rejection does, as the Sentinel's orders are rejected as well.
+    """
+    able = set(sentinels)
+    for fault in active:
+        if fault.kind in SIGNALS or fault.kind is FaultType.CLOSE_PORT:
+            if role in fault.nodes:
+                return False
+            if fault.kind in SIGNALS:
+                able.difference_update(fault.nodes)
+        elif fault.kind not in (FaultType.DELAY, FaultType.RESET):
+            able = {each for each in able if not {(each, role), (role, each)} & set(fault.routes)}
+    return bool(able)
+
+
 def outages(plan: Sequence[Fault], servers: Iterable[str], sentinels: Collection[str], quorum: int) -> list[Outage]:
     """Return the times in which servers could not be used; an outage may consist of several that adjoin."""
     bounds = sorted({bound for fault in plan for bound in (fault.starts, fault.ends)})

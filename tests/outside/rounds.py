@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.interop.server_checks import Clients, client_problems, server_problems
 from tests.outside.cluster import Cluster
-from tests.outside.failovers import Promotion, needless, outages
+from tests.outside.failovers import Promotion, is_reached, needless, outages
 from tests.outside.injecting import Injector
 from tests.outside.outcomes import Read, Span, Write, count_lost_by_fault, count_writes, load, unwritable
 from tests.outside.plan import Fault, FaultType
@@ -78,6 +78,9 @@ class Result:
     unknown: int = 0
     unknown_present: int = 0
     lost: int = 0
+    lost_reached: int = 0
+    """Those whose server at least one Sentinel could reach at that moment, and so could have stopped its writes."""
+
     lost_earlier: int = 0
     """Writes of earlier rounds, which all servers had, that are gone since a master restarted without its data."""
 
@@ -156,7 +159,12 @@ class RoundRunner:
         wait_for(self._all_replicated, REPLICATION_SECONDS, "all offsets to be the same")
         writes, reads = load(history)
         held = self._members(key)
-        self._count(result, writes, reads, spans, held)
+        lost = self._count(result, writes, reads, spans, held)
+        names = cluster.setting.participants
+        for write in lost:
+            at = write.answered - first_fault_at
+            active = [fault for fault in plan if fault.starts <= at < fault.ends]
+            result.lost_reached += is_reached(ports[write.server], active, names.sentinel_names)
         result.without_master = unwritable(writes, held, first_fault_at, agreed, TIMEOUT)
         cluster.fleet.wait_quiet(REPLICATION_SECONDS)
         result.rest = time.monotonic() - healed
@@ -165,8 +173,7 @@ class RoundRunner:
         self._replicated[key] = len(held)
         self._check_replicated(result, any(fault.kind is FaultType.EMPTY_RESTART for fault in plan))
         self._check_elections(result)
-        names, quorum = cluster.setting.participants, len(cluster.setting.sentinels) // 2 + 1
-        found = outages(plan, names.servers, names.sentinel_names, quorum)
+        found = outages(plan, names.servers, names.sentinel_names, len(names.sentinel_names) // 2 + 1)
         result.needless_failovers = needless(self._last_promotions, found, ports, began)
 
     @staticmethod
@@ -202,7 +209,7 @@ class RoundRunner:
 
     def _count(
         self, result: Result, writes: Sequence[Write], reads: Sequence[Read], spans: Sequence[Span], held: set[str]
-    ) -> None:
+    ) -> Sequence[Write]:
         counted = count_writes(writes, held)
         result.acknowledged, result.failed, result.unknown = counted.acknowledged, counted.failed, counted.unknown
         result.unknown_present = counted.unknown_present
@@ -216,6 +223,7 @@ class RoundRunner:
             self._add_server_problems(result, [f"refused, but present: {counted.refused_present[:3]}"])
         if counted.unwritten:
             self._add_server_problems(result, [f"present, but written by no client: {counted.unwritten[:3]}"])
+        return counted.lost
 
     def _check_servers(self, result: Result, idle_clients: Clients) -> None:
         # By 127.0.0.1, past all proxies, so that only the server can have closed the connections of idle clients.

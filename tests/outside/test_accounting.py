@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.outside.failovers import Outage, Promotion, needless, outages
+from tests.outside.failovers import Outage, Promotion, is_reached, needless, outages
 from tests.outside.outcomes import (
     AFTER_FAULT,
     UNAFFECTED,
@@ -183,6 +183,24 @@ class FailoverTests(SynchronousTestCase):
             if not self.outages(Fault(kind, 0.0, 4.0, ("master",), routes, error=SENTINEL_ERRORS[0]))
         }
         self.assertEqual(usable, {FaultType.DELAY, FaultType.RESET, FaultType.REJECT})
+
+    def test_reached(self) -> None:
+        """A server is reached if one Sentinel runs and no route between the two is impaired, in either direction."""
+        cut = [
+            Fault(FaultType.ONE_WAY, 0.0, 1.0, ("master", sentinel), routes)
+            for sentinel, routes in (
+                ("sentinel-1", (("sentinel-1", "master"),)),
+                ("sentinel-2", (("master", "sentinel-2"),)),
+            )
+        ]
+        self.assertTrue(is_reached("master", cut, self.sentinels))
+        self.assertTrue(is_reached("replica-1", cut, self.sentinels))
+        for kind in (FaultType.FREEZE, FaultType.KILL):
+            self.assertFalse(is_reached("master", [*cut, Fault(kind, 0.0, 1.0, ("sentinel-3",))], self.sentinels))
+            self.assertFalse(is_reached("master", [Fault(kind, 0.0, 1.0, ("master",))], self.sentinels))
+        for kind, reached in ((FaultType.DELAY, True), (FaultType.REFUSE, False), (FaultType.REJECT, False)):
+            last = Fault(kind, 0.0, 1.0, ("master",), (("sentinel-3", "master"),))
+            self.assertEqual(is_reached("master", [*cut, last], self.sentinels), reached, kind)
 
     def test_needless(self) -> None:
         """A promotion is needed if the server that it replaced was out then, or shortly before."""

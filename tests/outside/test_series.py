@@ -94,10 +94,14 @@ class TableTests(SynchronousTestCase):
         """Each setting has one row, with the lost writes first."""
         guarded = Setting(("txsentinel", "txsentinel", "redis"), guards=True)
         rounds = [
-            Result(1, {}, converged=True, acknowledged=1_090, lost=9, without_master=1.5, needless_failovers=2),
-            Result(2, {}, ["a", "b"], acknowledged=10, lost=1, disagreements=1, servers_not_in_order=4),
+            Result(1, {}, converged=True, acknowledged=1_090, lost=9, lost_reached=3, without_master=1.5),
+            Result(
+                2, {}, ["a"], acknowledged=10, lost=1, needless_failovers=2, disagreements=1, servers_not_in_order=4
+            ),
         ]
         text = summary([(guarded, rounds), (Setting(("redis",) * 3), [])])
         _, first, second = [[cell.strip() for cell in line.split("  ") if cell] for line in text.splitlines()]
-        self.assertEqual(first, ["2 txsentinel, 1 redis", "on", "0", "10", "1,100", "1.5 (1.5)", "2", "1", "4", "2"])
-        self.assertEqual(second, ["3 redis", "-", "0", "0", "0", "-", "0", "0", "0", "0"])
+        self.assertEqual(
+            first, ["2 txsentinel, 1 redis", "on", "0", "10", "3", "1,100", "1.5 (1.5)", "2", "1", "4", "2"]
+        )
+        self.assertEqual(second, ["3 redis", "-", "0", "0", "0", "0", "-", "0", "0", "0", "0"])
