@@ -68,11 +68,10 @@ SENTINEL_ERRORS: Final = (
 )
 """Errors of a server whose password or rights were changed for the Sentinels only: clients and replicas use it."""
 
-SERVER_ERRORS: Final = (
-    "LOADING Redis is loading the dataset in memory",
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-    TOO_MANY_CLIENTS,
-)
+NO_STALE_DATA: Final = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+"""The error of a replica; a master has no reason for it."""
+
+SERVER_ERRORS: Final = ("LOADING Redis is loading the dataset in memory", NO_STALE_DATA, TOO_MANY_CLIENTS)
 """Errors that all callers receive."""
 
 
@@ -196,7 +195,8 @@ class FaultGenerator:
     def _rejection(self, starts: float, lasts: float) -> Fault:
         servers = self._participants.servers
         node = MASTER if self._rng.random() < self.MASTER_SHARE else self._rng.choice(servers)
-        error = self._rng.choice(SENTINEL_ERRORS + SERVER_ERRORS)
+        errors = [each for each in SENTINEL_ERRORS + SERVER_ERRORS if node != MASTER or each != NO_STALE_DATA]
+        error = self._rng.choice(errors)
         callers = self._participants.sentinel_names
         if error in SERVER_ERRORS:
             callers = [*(other for other in servers if other != node), *callers, *self._participants.client_names]

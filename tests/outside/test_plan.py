@@ -11,6 +11,7 @@ from tests.outside.plan import (
     GENERAL_FAULTS,
     GUARDED_FAULTS,
     MASTER,
+    NO_STALE_DATA,
     SENTINEL_ERRORS,
     SERVER_ERRORS,
     SIGNALS,
@@ -113,6 +114,7 @@ class FaultGeneratorTests(SynchronousTestCase):
         self.assertEqual({fault.error for fault in drawn}, {*SENTINEL_ERRORS, *SERVER_ERRORS})
         names = self.participants
         for fault in drawn:
+            self.assertFalse(fault.error == NO_STALE_DATA and fault.nodes == (MASTER,))
             callers = {caller for caller, _ in fault.routes}
             all_callers = {*names.nodes, *names.client_names} - set(fault.nodes)
             self.assertEqual(callers, set(names.sentinel_names) if fault.error in SENTINEL_ERRORS else all_callers)
