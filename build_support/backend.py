@@ -5,12 +5,16 @@ A wheel contains the man page, which docutils makes. The compiled build, chosen 
 compiler and everything that the type checker follows imports to; other builds do not install those.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from configparser import ConfigParser
 from contextlib import contextmanager
 from glob import glob
+from typing import Any, Final, TypeAlias
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403 - the hooks that are not replaced below
@@ -20,10 +24,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DOCUTILS = "docutils >= 0.20"
+DOCUTILS: Final = "docutils >= 0.20"
+
+Settings: TypeAlias = Any
+"""What frontends pass on from their users; setuptools reads it."""
 
 
-def compiler_requirements():
+def compiler_requirements() -> list[str]:
     """Return what the compiled build needs: the dependency group ``compiler``, and the dependencies of the package."""
     with open("pyproject.toml", "rb") as file:
         compiler = tomllib.load(file)["dependency-groups"]["compiler"]
@@ -33,13 +40,13 @@ def compiler_requirements():
     return [*compiler, *dependencies]
 
 
-def additional_requirements():
+def additional_requirements() -> list[str]:
     """Return what the wanted build needs beyond setuptools."""
     return compiler_requirements() if os.environ.get("TXSENTINEL_COMPILED") else []
 
 
 @contextmanager
-def not_compiling():
+def not_compiling() -> Iterator[None]:
     """Hide the wish for the compiled build from hooks that only read metadata, and run before its compiler is there."""
     wanted = os.environ.pop("TXSENTINEL_COMPILED", None)
     try:
@@ -49,45 +56,45 @@ def not_compiling():
             os.environ["TXSENTINEL_COMPILED"] = wanted
 
 
-def get_requires_for_build_sdist(config_settings=None):
+def get_requires_for_build_sdist(config_settings: Settings = None) -> list[str]:
     """See PEP 517."""
     with not_compiling():
         return build_meta.get_requires_for_build_sdist(config_settings)
 
 
-def get_requires_for_build_wheel(config_settings=None):
+def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
     """See PEP 517."""
     with not_compiling():
         requirements = build_meta.get_requires_for_build_wheel(config_settings)
     return [*requirements, DOCUTILS, *additional_requirements()]
 
 
-def get_requires_for_build_editable(config_settings=None):
+def get_requires_for_build_editable(config_settings: Settings = None) -> list[str]:
     """See PEP 660. An editable installation has no man page."""
     with not_compiling():
         requirements = build_meta.get_requires_for_build_editable(config_settings)
     return [*requirements, *additional_requirements()]
 
 
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Settings = None) -> str:
     """See PEP 517."""
     with not_compiling():
         return build_meta.prepare_metadata_for_build_wheel(metadata_directory, config_settings)
 
 
-def prepare_metadata_for_build_editable(metadata_directory, config_settings=None):
+def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Settings = None) -> str:
     """See PEP 660."""
     with not_compiling():
         return build_meta.prepare_metadata_for_build_editable(metadata_directory, config_settings)
 
 
-def build_sdist(sdist_directory, config_settings=None):
+def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
     """See PEP 517."""
     with not_compiling():
         return build_meta.build_sdist(sdist_directory, config_settings)
 
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """See PEP 517."""
     from build_support.man_page import PATH, write
 

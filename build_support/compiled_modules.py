@@ -6,13 +6,17 @@ modules except those in ``INTERPRETED``. A package without ``COMPILED`` stays in
 imported, because nothing that the package needs is installed when it is built.
 """
 
+from __future__ import annotations
+
 import ast
 import os
+from collections.abc import Iterator
+from typing import Final
 
-PACKAGE = "txsentinel"
-SIMULATOR = "txsentinel.sim"
+PACKAGE: Final = "txsentinel"
+SIMULATOR: Final = "txsentinel.sim"
 
-BUILDS = ("sentinel", "simulator")
+BUILDS: Final = ("sentinel", "simulator")
 """
 Values of ``TXSENTINEL_COMPILED``.
 
@@ -24,7 +28,7 @@ class UnusableList(Exception):
     """``COMPILED`` or ``INTERPRETED`` of a package names no module of it, or is not a tuple of texts."""
 
 
-def compiled_modules(root, build="simulator"):
+def compiled_modules(root: str, build: str = "simulator") -> list[tuple[str, str]]:
     """
     Return the modules to compile, as sorted pairs of the dotted name and the path below ``root``.
 
@@ -41,7 +45,7 @@ def compiled_modules(root, build="simulator"):
     return sorted(found)
 
 
-def interpreted_modules(root):
+def interpreted_modules(root: str) -> set[str]:
     """
     Return the dotted names of the modules in ``INTERPRETED`` of their packages, as a set.
 
@@ -50,7 +54,7 @@ def interpreted_modules(root):
     return {f"{package}.{module}" for package, _, modules in _packages(root) for module in modules}
 
 
-def _packages(root):
+def _packages(root: str) -> Iterator[tuple[str, set[str], set[str]]]:
     """Yield the dotted name of each package, and the names of its modules that are, and that must not be, compiled."""
     for directory, subdirectories, files in os.walk(os.path.join(root, PACKAGE)):
         subdirectories.sort()
@@ -67,11 +71,13 @@ def _packages(root):
             yield package, wanted, interpreted
 
 
-def _names(tree, variable, package):
+def _names(tree: ast.Module, variable: str, package: str) -> set[str]:
     """Return the texts in the tuple that is assigned to a variable of a module; none if it has no such variable."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if [ast.unparse(target) for target in targets] != [variable]:
+                continue
             value = ast.literal_eval(node.value)
             if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
                 raise UnusableList(f"{variable} of {package} is not a tuple of texts")
