@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.links.fixture import FakeConnector, FakeTransport, Fixture
 from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Reconnect
-from txsentinel.core.instances import Replica
+from txsentinel.core.instances import InstanceLink, Replica
 from txsentinel.core.link import LinkKind
+from txsentinel.links.attempts import MAX_UNDER_WAY
 from txsentinel.links.factory import RESTART_PERIOD, RESTART_RETRY_INTERVAL
 from txsentinel.model.address import Address
 from txsentinel.model.events import SentinelEvent
@@ -348,6 +349,51 @@ class ReconnectingTests(SynchronousTestCase):
         connector = self.connector()
         self.disconnect()
         self.assert_over(connector, 1)
+
+    def other_links(self, count: int) -> list[InstanceLink]:
+        """Return further links, which an attempt was ordered for."""
+        links = []
+        for number in range(count):
+            link = self.fixture.link()
+            link.link_id = 1000 + number
+            links.append(link)
+            self.fixture.do(Connect(link))
+        return links
+
+    def test_disconnected_links_do_not_count_as_failing(self) -> None:
+        """The interval of attempts grows with the number of failing links that are still there."""
+        self.link.first.master.options.down_after = 6_000
+        others = self.other_links(1_000)
+        for connector in list(self.fixture.reactor.connectors):
+            connector.refuse()
+        for link in others:
+            self.fixture.do(Disconnect(link))
+        connector = self.connector()
+        connector.refuse()
+        self.fixture.pass_time(1_000)
+        self.assertEqual(connector.attempts, 2)
+
+    def test_disconnect_while_queued(self) -> None:
+        """An attempt that waits for the outcome of others is never made."""
+        self.other_links(MAX_UNDER_WAY // 2)
+        under_way = list(self.fixture.reactor.connectors)
+        self.assertEqual(len(under_way), MAX_UNDER_WAY)
+        link = self.fixture.link()
+        self.fixture.do(Connect(link))
+        self.assertEqual(len(self.fixture.reactor.connectors), MAX_UNDER_WAY)
+        self.fixture.do(Disconnect(link))
+        for connector in under_way:
+            connector.accept()
+        self.fixture.pass_time(500)
+        self.assertEqual(len(self.fixture.reactor.connectors), MAX_UNDER_WAY)
+
+    def test_reconnect_before_the_first_attempt(self) -> None:
+        """A link whose address was not resolved before is connected by Reconnect, too."""
+        self.link.address = Address("redis.example", "", 6379)
+        self.fixture.do(Connect(self.link))
+        self.link.address = Address("redis.example", "10.0.0.9", 6379)
+        self.fixture.do(Reconnect(self.link, None, "the address has changed"))
+        self.assertEqual(len(self.fixture.reactor.connectors), 1)
 
     def test_established_after_disconnect(self) -> None:
         """An attempt that could not be cancelled any more has no protocol, and its end is not reported."""
