@@ -20,7 +20,7 @@ from txsentinel.sim.explore.steps import parse_step, step_code, step_name
 from txsentinel.sim.explore.topology import SENTINEL_IDS, GroupSettings
 from txsentinel.sim.explore.traces import Trace, format_way, parse_way
 
-STATES = 700
+STATES = 500
 """Distinct states of each scenario in this test; ``docs/testing.rst`` has the command for more."""
 
 DEFECTS = (
@@ -40,6 +40,14 @@ DEFECTS = (
     ("restarts_without_its_current_epoch", "simultaneous", {"S7"}),
     ("publishes_before_the_promotion_is_seen", "simultaneous", {"S12"}),
     ("needs_no_agreement", "simultaneous", {"S10"}),
+    ("keeps_old_opinions", "second-failure", {"S10"}),
+    ("always_reports_down", "simultaneous", {"S10"}),
+    ("promotes_for_others", "simultaneous", {"S11"}),
+    ("evaluates_in_tilt", "stall", {"S13"}),
+    ("gives_opinions_in_tilt", "stall", {"S13"}),
+    ("ignores_priority_zero", "priority", {"S14"}),
+    ("tries_right_after_voting", "simultaneous", {"S16"}),
+    ("takes_a_loss_for_a_crash", "crash-failover", {"crash"}),
 )
 """``(mutant, scenario, invariants)``: each defect is found within ``MAX_STATES`` states, and these are violated."""
 

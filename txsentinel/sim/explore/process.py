@@ -34,6 +34,7 @@ from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.voting import NO_CANDIDATE, Vote
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 from txsentinel.runtime.durability import DurabilityBarrier
 from txsentinel.sim.explore.images import START_GENERATION, START_TIME
@@ -188,6 +189,8 @@ class Process:
             condition = view.conditions[target]
             if view.lost >> target & 1 or condition is Condition.DEAD:
                 self._lose(link, target)
+            if condition is Condition.DEAD:
+                self._refuse(link, None)
             if condition is Condition.UP:
                 if not link.commands_up:
                     self._establish(link, None)
@@ -334,14 +337,29 @@ class Process:
             raise TypeError(f"{effect} is not explored")
 
     def _connect(self, link: InstanceLink, kind: LinkKind | None) -> None:
-        if self._view.conditions[TARGET_OF[link.address]] is Condition.UP and not link.closed:
+        if link.closed:
+            return
+        condition = self._view.conditions[TARGET_OF[link.address]]
+        if condition is Condition.UP:
             self._establish(link, kind)
+        elif condition is Condition.DEAD:
+            self._answers.append(("refused", link, kind))
+
+    def _refuse(self, link: InstanceLink, kind: LinkKind | None) -> None:
+        """An attempt to connect is refused."""
+        if kind is not LinkKind.PUBSUB:
+            self.checker.connection_refused(TARGET_OF[link.address])
+        for each in link.kinds if kind is None else (kind,):
+            if not link.closed:
+                self.core.link_down(link, each, "refused", self.now, FailureClass.REFUSED)
+                self._turn()
 
     def _establish(self, link: InstanceLink, kind: LinkKind | None) -> None:
         target = TARGET_OF[link.address]
         if kind is not LinkKind.PUBSUB:
             self.link_ids[target] = link.link_id
             self.awaiting[target] = self.owed[target] = 0
+            self.checker.connection_established(target)
         for each in link.kinds if kind is None else (kind,):
             self.core.link_up(link, each, SENTINEL_ADDRESSES[self.sentinel].ip, self.now)
             self._turn()
@@ -351,7 +369,7 @@ class Process:
             return
         self.link_ids[target] = self.awaiting[target] = self.owed[target] = 0
         for kind in reversed(link.kinds):
-            self.core.link_down(link, kind, "closed", self.now)
+            self.core.link_down(link, kind, "closed", self.now, FailureClass.RESET)
             self._turn()
 
     def _close(self, link: InstanceLink) -> None:
@@ -397,6 +415,9 @@ class Process:
     def _receive(self, probe: str, link: InstanceLink, detail: object) -> None:
         """Process the answer to a probe."""
         target = TARGET_OF[link.address]
+        if probe == "refused":
+            self._refuse(link, detail if isinstance(detail, LinkKind) else None)
+            return
         if link.closed or self.link_ids[target] != link.link_id:
             return
         if probe == "ping":

@@ -139,6 +139,13 @@ SCENARIOS: Final = (
         settings=GroupSettings(quorum=1),
     ),
     Scenario(
+        "crash-failover",
+        "Evidence of a crash counts, and the master comes back at any time; one connection may break.",
+        ("kill:m", 6, "revive:m", 2),
+        Faults(revivals=1, resets=1, crashes=1),
+        settings=GroupSettings(down_after=4_900, crash_failover=True),
+    ),
+    Scenario(
         "priority",
         "One replica must not be promoted, and the other one may die.",
         ("kill:m", 6),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from txsentinel.core.crash_evidence import MIN_REFUSALS
 from txsentinel.core.effects import Announce, Effect, Note
 from txsentinel.core.instances import Master
 from txsentinel.core.sentinel import SentinelCore
@@ -84,6 +85,8 @@ class SentinelChecker:
         self._became_replica = [NEVER] * SERVERS
         self._follows = [NO_ONE] * SERVERS
         self._saw_pong = [NEVER] * SERVERS
+        self._refusals = [0] * SERVERS
+        """For each server, how many attempts to connect were refused since there was a connection."""
 
     def take_broken(self) -> list[Broken]:
         """Return the violations since the last call."""
@@ -165,7 +168,9 @@ class SentinelChecker:
         channel = event.channel
         if channel in FROZEN_IN_TILT and not self._ordered:
             self._expect(not core.tilt.active, "S13", f"decided {channel} in TILT")
-        if channel == "+vote-for-leader":
+        if channel == "+sdown" and event.payload.startswith("master "):
+            self._decided_down(core.master(MASTER_NAME), now)
+        elif channel == "+vote-for-leader":
             self._voted(event, published=False)
             if SENTINEL_IDS.index(event.payload.split()[0]) != self._sentinel:
                 self._voted_for_other = now
@@ -175,6 +180,12 @@ class SentinelChecker:
             self._attempted(core, now)
         elif channel == "-failover-abort-master-is-back":
             self._began = self._began_before
+
+    def _decided_down(self, master: Master, now: Millis) -> None:
+        """The master is S_DOWN: it is silent for long enough, or its crash is evident."""
+        if master.crash.confirmed_at is not None:
+            refusals = self._refusals[TARGET_OF[master.address]]
+            self._expect(refusals >= MIN_REFUSALS, "crash", f"takes the master for crashed after {refusals} refusals")
 
     def _voted(self, event: SentinelEvent, *, published: bool) -> None:
         words = event.payload.split()
@@ -259,6 +270,16 @@ class SentinelChecker:
         host = text.split(b"master_host:")[1].split(b"\r\n")[0].decode()
         self._follows[server] = _server_at(host)
 
+    def connection_refused(self, target: int) -> None:
+        """An attempt to connect was refused."""
+        if target < SERVERS:
+            self._refusals[target] = min(self._refusals[target] + 1, MIN_REFUSALS)
+
+    def connection_established(self, target: int) -> None:
+        """A connection was established."""
+        if target < SERVERS:
+            self._refusals[target] = 0
+
     def pong_received(self, target: int, now: Millis) -> None:
         """A PONG arrived."""
         if target < SERVERS:
@@ -315,7 +336,7 @@ class SentinelChecker:
         self._expect(self._settings.priorities[server] != 0, "S14", f"promoted {name}, whose priority is 0")
         self._expect(file.leader_epoch >= epoch, "durable", f"acts in {epoch}, its durable vote is {file.leader_epoch}")
         self._expect(file.epoch >= epoch, "durable", f"acts in {epoch}, which is not on disk")
-        if not failover.forced:
+        if not failover.forced and master.crash.confirmed_at is None:
             old = TARGET_OF[master.address]
             replica = self._saw_replica[old] > self._saw_master[old]
             period = min(master.options.down_after, core.timings.ping_period)

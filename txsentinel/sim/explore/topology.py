@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from txsentinel.core.options import MasterOptions, SentinelOptions
+from txsentinel.core.options import GuardOptions, MasterOptions, SentinelOptions
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits, Millis, Timings
 
@@ -45,6 +45,10 @@ class GroupSettings:
     """What differs between explored groups."""
 
     quorum: int = 2
+    down_after: Millis = DOWN_AFTER
+    crash_failover: bool = False
+    """Whether evidence of a crash begins S_DOWN before ``down_after``; the other guards have their defaults."""
+
     priorities: tuple[int, int, int] = (100, 100, 100)
     offsets: tuple[int, int, int] = (100, 100, 100)
 
@@ -67,7 +71,10 @@ def timings() -> Timings:
 
 def master_options(settings: GroupSettings) -> MasterOptions:
     """Return the settings of the master."""
-    return MasterOptions(settings.quorum, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT)
+    guards = GuardOptions(crash_failover=settings.crash_failover)
+    return MasterOptions(
+        settings.quorum, down_after=settings.down_after, failover_timeout=FAILOVER_TIMEOUT, guards=guards
+    )
 
 
 def sentinel_options(sentinel: int) -> SentinelOptions:
