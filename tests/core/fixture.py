@@ -23,6 +23,7 @@ from txsentinel.core.effects import (
     KillScript,
     LinkEffect,
     Note,
+    PauseWrites,
     Ping,
     PublishHello,
     Reconfigure,
@@ -31,6 +32,7 @@ from txsentinel.core.effects import (
     RequestInfo,
     RequestRole,
     ResolveAddress,
+    ResumeWrites,
     RunScript,
 )
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Server
@@ -89,6 +91,12 @@ class FakeServer:
 
     paused: bool = False
     """CLIENT PAUSE WRITE: blocks PUBLISH, and all later commands on that connection."""
+
+    paused_until: Millis | None = None
+    """When a pause that a Sentinel ordered ends by its timeout; ``None`` for any other pause."""
+
+    refuses_pause: bool = False
+    """Whether it refuses CLIENT PAUSE WRITE."""
 
     refuses: bool = False
     """Whether it replies to INFO and PUBLISH with an error."""
@@ -271,6 +279,9 @@ class Fixture:
     def sweep(self) -> None:
         """Sweep once at the current time."""
         self.sweeps += 1
+        for server in self.servers.values():
+            if server.paused_until is not None and server.paused_until < self.now:
+                self._unpause(server)
         self.core.sweep(self.now, self.now + self.wall_skew)
         self.finish()
 
@@ -372,6 +383,10 @@ class Fixture:
             if (server is not None and not effect.link.closed) or isinstance(effect, Disconnect):
                 self._execute(effect, server or FakeServer(effect.link.address))
 
+    def _unpause(self, server: FakeServer) -> None:
+        server.paused, server.paused_until = False, None
+        self._stuck.difference_update(link.link_id for link in self._links_to(server.address))
+
     def _execute(self, effect: LinkEffect, server: FakeServer) -> None:
         if isinstance(effect, Connect | Reconnect):
             self._stuck.discard(effect.link.link_id)
@@ -392,6 +407,10 @@ class Fixture:
                 f"order {server.address.ip} FAILOVER TO {effect.host} {effect.port} within {effect.timeout}"
             )
         elif isinstance(effect, FinishHandOver):
+            self.lines.append(f"order {server.address.ip} CLIENT UNPAUSE")
+        elif isinstance(effect, PauseWrites):
+            self.lines.append(f"order {server.address.ip} CLIENT PAUSE {effect.period} WRITE")
+        elif isinstance(effect, ResumeWrites):
             self.lines.append(f"order {server.address.ip} CLIENT UNPAUSE")
         elif isinstance(effect, AbortHandOver):
             self.lines.append(f"order {server.address.ip} FAILOVER ABORT")
@@ -424,6 +443,15 @@ class Fixture:
             )
         elif isinstance(effect, PublishHello):
             core.publish_reply(link, effect.instance, not server.refuses, now)
+        elif isinstance(effect, PauseWrites):
+            if server.refuses_pause:
+                core.write_pause_refused(link)
+            else:
+                server.paused, server.paused_until = True, max(server.paused_until or 0, now + effect.period)
+                core.writes_paused(link, now)
+        elif isinstance(effect, ResumeWrites):
+            self._unpause(server)
+            core.writes_resumed(link)
         elif isinstance(effect, Reconfigure):
             if server.obeys:
                 server.role = "master" if effect.promotes else "slave"

@@ -206,6 +206,15 @@ class RecordingCore:
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         self.received.append(("refused", command, error))
 
+    def writes_paused(self, link: InstanceLink, now: Millis) -> None:
+        self.received.append(("paused", now))
+
+    def write_pause_refused(self, link: InstanceLink) -> None:
+        self.received.append(("pause refused",))
+
+    def writes_resumed(self, link: InstanceLink) -> None:
+        self.received.append(("resumed",))
+
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         self.received.append(("opinion", master.name, reply, now))
 

@@ -17,10 +17,12 @@ from txsentinel.core.effects import (
     FinishHandOver,
     HandOver,
     KillScript,
+    PauseWrites,
     Ping,
     PublishHello,
     Reconfigure,
     RequestInfo,
+    ResumeWrites,
 )
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import HandOverEnd, LinkKind
@@ -577,3 +579,56 @@ class HandOverTests(CommandLinkCase):
         self.fixture.do(FinishHandOver(self.link))
         self.transport.lost(ConnectionError())
         self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
+
+
+class WritePauseTests(CommandLinkCase):
+    """The pause of the writes of an isolated master."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = self.fixture.link(COMMANDS)
+        self.transport = self.connected(self.link)
+
+    def test_accepted(self) -> None:
+        """Both commands are reported when they are answered."""
+        self.fixture.do(PauseWrites(self.link, 2_000))
+        self.assertEqual(self.transport.take_written(), pack("CLIENT", "PAUSE", "2000", "WRITE"))
+        self.assertEqual(self.fixture.core.take_inputs(), [])
+        self.transport.protocol.dataReceived(b"+OK\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [("paused", 0)])
+        self.fixture.do(ResumeWrites(self.link))
+        self.assertEqual(self.transport.take_written(), pack("CLIENT", "UNPAUSE"))
+        self.transport.protocol.dataReceived(b"+OK\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [("resumed",)])
+        self.assertEqual(self.log_lines, [])
+
+    def test_refused(self) -> None:
+        """A refusal is logged once, with its consequence, and reported each time."""
+        for _ in range(3):
+            self.fixture.do(PauseWrites(self.link, 2_000))
+            self.transport.protocol.dataReceived(b"-NOPERM User x has no permissions\r\n")
+            self.assertEqual(self.fixture.core.take_inputs(), [("pause refused",)])
+        self.assertEqual(len(self.log_lines), 1)
+        self.assertIn("CLIENT PAUSE WRITE with NOPERM User x has no permissions", self.log_lines[0])
+
+    def test_end_is_refused(self) -> None:
+        """The core need not wait for the end of a pause that the server ends by itself."""
+        self.fixture.do(ResumeWrites(self.link))
+        self.transport.protocol.dataReceived(b"-NOPERM User x has no permissions\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [("resumed",)])
+        self.assertEqual(len(self.log_lines), 1)
+
+    def test_renamed(self) -> None:
+        """The configured name of CLIENT is used."""
+        self.link.renamed_commands["CLIENT"] = "klient"
+        self.fixture.do(PauseWrites(self.link, 2_000))
+        self.fixture.do(ResumeWrites(self.link))
+        expected = pack("klient", "PAUSE", "2000", "WRITE") + pack("klient", "UNPAUSE")
+        self.assertEqual(self.transport.take_written(), expected)
+
+    def test_without_connection(self) -> None:
+        """Nothing is sent, and nothing fails."""
+        self.transport.lost(ConnectionDone())
+        self.fixture.do(PauseWrites(self.link, 2_000))
+        self.fixture.do(ResumeWrites(self.link))
+        self.assertEqual(self.transport.take_written(), b"")

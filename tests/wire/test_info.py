@@ -83,9 +83,23 @@ class InfoTests(SynchronousTestCase):
                 role="master",
                 replicas=(("127.0.0.1", 6380), ("::1", 6381)),
                 failover_running=False,
+                major_version=7,
+                least_lag=1,
                 data_set=DataSetReport(REPLID, RUN_ID, 14, 9, 1005, 2, False),
             ),
         )
+
+    def test_acknowledgements(self) -> None:
+        """The lag is that of the replica that acknowledged last; before a replica is online it is always 0."""
+        line = "slave{}:ip=10.0.0.2,port=6379,state={},offset=9,lag={},type=replica\r\n"
+        for lags, expected in (
+            ([("online", 7), ("online", 3), ("send_bulk", 0)], 3),
+            ([("wait_bgsave", 0)], None),
+            ([("online", "")], None),
+            ([], None),
+        ):
+            lines = "".join(line.format(number, *lag) for number, lag in enumerate(lags))
+            self.assertEqual(parse_info(lines.encode()).least_lag, expected, lags)
 
     def test_data_set_without_keys(self) -> None:
         """A server without keys has an empty section; if the section is missing, the number is unknown."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
+from txsentinel.core.fencing import Fencing
 from txsentinel.core.handover import check_handover_supported
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, Master, Peer, Server
@@ -43,6 +44,7 @@ class Administration:
         failovers: Failovers,
         hello_processing: HelloProcessing,
         evaluation: Evaluation,
+        fencing: Fencing,
     ) -> None:
         self._state = state
         self._registry = registry
@@ -51,6 +53,7 @@ class Administration:
         self._failovers = failovers
         self._hello_processing = hello_processing
         self._evaluation = evaluation
+        self._fencing = fencing
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
         """
@@ -144,6 +147,7 @@ class Administration:
         )
         self._hello_processing.forget_all(master)
         self._failovers.discard(master)
+        self._fencing.discard(master)
         self._state.changed(master)
         if announce:
             self._state.announce("-monitor", master, binding=True)
@@ -163,6 +167,7 @@ class Administration:
         # Finish a published promotion, so that its config epoch does not belong to the old address.
         self._failovers.finish(master, now)
         self._failovers.discard(master)
+        self._fencing.discard(master)
         self._switching.reset(master, now)
 
     def set_options(self, name: str, changes: OptionChanges, now: Millis, apply: OptionSetter) -> None:

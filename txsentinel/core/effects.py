@@ -161,6 +161,21 @@ class PauseClients:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseWrites:
+    """Send CLIENT PAUSE WRITE, to hold the writes of an isolated master; ``period`` is in milliseconds."""
+
+    link: InstanceLink
+    period: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeWrites:
+    """Send CLIENT UNPAUSE, to end what ``PauseWrites`` began."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Log and publish one event, pass it to plug-ins, and run the notification script if the level requires it."""
 
@@ -225,6 +240,8 @@ LinkEffect: TypeAlias = (
     | AbortHandOver
     | KillScript
     | PauseClients
+    | PauseWrites
+    | ResumeWrites
 )
 """The effects that concern a link, which they have as ``link``."""
 

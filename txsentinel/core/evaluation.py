@@ -10,6 +10,7 @@ from txsentinel.core.availability import Availability
 from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
+from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer
 from txsentinel.core.probing import Probing
@@ -34,6 +35,7 @@ class Evaluation:
         failovers: Failovers,
         hello_processing: HelloProcessing,
         crashes: CrashDetection,
+        fencing: Fencing,
     ) -> None:
         self._state = state
         self._tilt = tilt
@@ -44,6 +46,7 @@ class Evaluation:
         self._failovers = failovers
         self._hello_processing = hello_processing
         self._crashes = crashes
+        self._fencing = fencing
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
         """Evaluate one instance and schedule its next evaluation."""
@@ -51,6 +54,8 @@ class Evaluation:
             return
         due = self._probing.evaluate(instance, now)
         if not self._tilt.active:
+            self._fencing.evaluate(instance, now)
+            due = min(due, self._fencing.next_due(instance, now))
             stable_until = self._availability.stable_until(instance, now)
             if stable_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
                 # Align probes to a grid, so that a thousand of them per second do not need a thousand wake-ups.
@@ -134,7 +139,7 @@ class Evaluation:
         if self._probing.has_capacity(instance.link):
             due = min(due, self._probing.next_due(instance))
         if not self._tilt.active:
-            due = min(due, self._availability.next_due(instance, now))
+            due = min(due, self._availability.next_due(instance, now), self._fencing.next_due(instance, now))
             if isinstance(instance, Master):
                 due = min(due, self._master_due(instance, now))
         self._state.due.schedule(instance, max(due, now + 1))

@@ -129,10 +129,10 @@ def publishing_would_hang(server: Server) -> bool:
     """
     Whether a PUBLISH to ``server`` would be blocked by a pause of writes, and with it every later PING.
 
-    This is the case for a server that executes its own FAILOVER command, and for the old master of a coordinated
-    failover from the selection of a replica on.
+    This is the case for a server that executes its own FAILOVER command, for the old master of a coordinated failover
+    from the selection of a replica on, and for a server whose writes this Sentinel holds.
     """
-    if server.server_failover:
+    if server.server_failover or server.link.lease is not None:
         return True
     failover = server.failover if isinstance(server, Master) else None
     return (

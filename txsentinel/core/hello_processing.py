@@ -57,7 +57,7 @@ class HelloProcessing:
         self._clones: dict[bytes, None] = {}
         """``host,port`` of Sentinels with our own ID, from their hellos."""
 
-    def hello(self, payload: bytes, now: Millis, *, through_server: bool) -> None:
+    def hello(self, payload: bytes, now: Millis, *, through_server: bool, link: InstanceLink | None = None) -> None:
         """
         Process one hello. An invalid one has no effect at all.
 
@@ -65,10 +65,13 @@ class HelloProcessing:
         shows that its sender is alive.
 
         :param through_server: whether it arrived by the subscription to a server, not by a direct PUBLISH.
+        :param link: the link to that server.
         """
         peer = self._known.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
             peer.hello_received_at = now
+            if link is None or link is peer.master.link:
+                peer.near_hello_at = now
             return
         if len(payload) > MAX_HELLO:
             return
@@ -86,6 +89,8 @@ class HelloProcessing:
             return
         peer = self._peer(hello, master, payload, now, through_server)
         if peer is not None:
+            if link is None or link is master.link:
+                peer.near_hello_at = now
             self._apply(hello, master, peer, payload, now)
 
     def _own_id(self, place: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
+from txsentinel.core.fence_state import Isolation
 from txsentinel.core.link import ConnectionState
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.restart_state import Restart
@@ -248,6 +249,9 @@ class Peer(Instance):
 
     of: Master | None = None
     hello_received_at: Millis = 0
+    near_hello_at: Millis = -1
+    """When a hello from it last arrived from itself or through the master: both show that it reaches what we reach."""
+
     reports_master_down: bool = False
     opinion_at: Millis = 0
     """When its last valid reply to ``is-master-down-by-addr`` about the current address arrived."""
@@ -382,6 +386,18 @@ class Master(Server):
 
     data_missing_since: Millis | None = None
     """Since when it is known to lack data that a replica holds; it is S_DOWN meanwhile."""
+
+    isolation: Isolation | None = None
+    """The majority of Sentinels that does not answer; ``None`` if one does, or did not yet. Written by ``fencing``."""
+
+    majority_answered: bool = False
+    """Whether a majority of Sentinels has answered since this one started or reset the master."""
+
+    major_version: int | None = None
+    """The first number of its version, according to INFO."""
+
+    least_lag: int | None = None
+    """Seconds since the latest acknowledgement of an online replica, according to INFO; ``None`` if it has none."""
 
     failover: Failover | None = None
     attempt_started_at: Millis | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from txsentinel.core.fence_state import WriteLease
 from txsentinel.model.address import Address
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass, LinkFailure
 from txsentinel.model.timings import Millis
@@ -117,6 +118,12 @@ class ConnectionState:
     How a hand-over is to be ended at the server. ``links`` resets it when the server has answered, so that it survives
     the loss of a connection.
     """
+
+    lease: WriteLease | None = None
+    """The pause of the writes of an isolated master, while this Sentinel holds it; written by ``fencing``."""
+
+    pause_refused_on: Millis | None = None
+    """``commands_since`` of the connection on which the server last refused such a pause."""
 
     def __post_init__(self) -> None:
         """Start all clocks at the time of creation, as the first connection attempt begins then."""

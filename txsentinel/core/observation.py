@@ -7,6 +7,7 @@ from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_SEEN
 from txsentinel.core.failure_recorder import FailureRecorder
+from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import Master, Replica, Role, Server
 from txsentinel.core.reconfiguration import Reconfiguration
@@ -70,6 +71,7 @@ class Observation:
             server.server_failover, server.server_failover_changed_at = report.failover_running, now
         if isinstance(server, Master):
             self._replicas(server, report, now)
+            server.least_lag, server.major_version = report.least_lag, report.major_version
             follows = report.role == Role.REPLICA.value and report.master_host is not None
             self._crashes.shutdown_reported(server, report.shutting_down)
             server.reported_master = (report.master_host or "", report.master_port or 0) if follows else None
@@ -206,7 +208,9 @@ class Observation:
 
     def _convert(self, replica: Replica, now: Millis) -> None:
         """Order a replica that reports to be a master, such as an old master that is up again, to follow the master."""
-        wait = 4 * self._state.timings.publish_period
+        # While this Sentinel holds its writes, its clients wait for the order, and its address is known to be outdated.
+        held = replica.link.lease is not None
+        wait = LEASE_PERIOD // 2 if held else 4 * self._state.timings.publish_period
         if replica.master.failover is not None:
             return
         if self._is_correctable(replica, wait, now) and now - replica.role_reported_at > wait:

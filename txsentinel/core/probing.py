@@ -13,6 +13,7 @@ from typing import Final
 
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
 from txsentinel.core.failover_state import FailoverState, SyncStep
+from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.handover import CHECK_INTERVAL, publishing_would_hang
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Role, Server
 from txsentinel.core.link import LinkKind
@@ -281,6 +282,8 @@ class Probing:
         if failover is not None and failover.handover_ordered and failover.state is FailoverState.WAIT_PROMOTION:
             if server is failover.promoted or server is server.master:
                 return CHECK_INTERVAL
+        if server.link.lease is not None or (isinstance(server, Master) and server.isolation is not None):
+            return min(LEASE_PERIOD // 2, timings.info_period)
         restart = server.master.restart
         if restart is not None and restart.judged_until is None and server is server.master:
             return SYNC_INFO_PERIOD

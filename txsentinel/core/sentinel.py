@@ -20,6 +20,7 @@ from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failure_recorder import FailureRecorder
+from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.justification import is_outdated
@@ -79,6 +80,7 @@ class SentinelCore:
         )
         self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
         self.id_reply = self._hello_processing.confirmations.answered
+        self._fencing = Fencing(self.state, self._probing)
         self._evaluation = Evaluation(
             self.state,
             self.tilt,
@@ -89,6 +91,7 @@ class SentinelCore:
             self._failovers,
             self._hello_processing,
             self._crashes,
+            self._fencing,
         )
         self.administration = Administration(
             self.state,
@@ -98,6 +101,7 @@ class SentinelCore:
             self._failovers,
             self._hello_processing,
             self._evaluation,
+            self._fencing,
         )
         self._swept_at: Millis | None = None
         self._swept_late = False
@@ -282,7 +286,21 @@ class SentinelCore:
                 self._evaluation.evaluate(master, now)
             if not master.gone and (master.failover is not None or master.odown_since is not None):
                 self._evaluation.step(master, now)
+            if self._fencing.concerns(instance) and not instance.gone:
+                self._evaluation.evaluate(instance, now)
             self._evaluation.schedule(instance, now)
+
+    def writes_paused(self, link: InstanceLink, now: Millis) -> None:
+        """Handle that the server of ``link`` has paused its writes."""
+        self._fencing.paused(link, now)
+
+    def write_pause_refused(self, link: InstanceLink) -> None:
+        """Handle that the server of ``link`` refused to pause its writes."""
+        self._fencing.pause_refused(link)
+
+    def writes_resumed(self, link: InstanceLink) -> None:
+        """Handle that the server of ``link`` answered the order to end such a pause."""
+        self._fencing.resumed(link)
 
     def command_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle an error reply to ``command``; its consequences for availability follow with the reply itself."""
@@ -318,7 +336,7 @@ class SentinelCore:
         if link is not None and not link.closed:
             self._probing.message_received(link, now)
             self._evaluation.recheck(link, now)
-        self._hello_processing.hello(payload, now, through_server=link is not None)
+        self._hello_processing.hello(payload, now, through_server=link is not None, link=link)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """Handle a reply to ``is-master-down-by-addr``, which is parsed but not validated."""

@@ -142,6 +142,7 @@ class Switching:
         master.info_refreshed_at = master.info_requested_at = None
         master.server_failover = None
         master.reported_master = None
+        master.isolation = master.least_lag = master.major_version = None
         master.role_requested = master.role_refused = False
         master.hello_sent_at = None
         master.created_at = master.switched_at = now

@@ -65,6 +65,14 @@ class CommandLink(Connection):
         """Send CLIENT PAUSE. A server that refuses it merely gives the failover less time."""
         self._send(encoded_commands.pause_clients(self.link, period), self._pause_answered)
 
+    def pause_writes(self, period: Millis) -> None:
+        """Send CLIENT PAUSE WRITE, and report to the core whether it was accepted."""
+        self._send(encoded_commands.pause_writes(self.link, period), self._write_pause_answered)
+
+    def resume_writes(self) -> None:
+        """Send CLIENT UNPAUSE. If the server refuses it, the pause ends by its timeout."""
+        self._send(encoded_commands.resume_writes(self.link), self._resume_answered)
+
     def reconfigure(self, change: Reconfigure) -> None:
         """
         Send the role-change transaction, and INFO after it.
@@ -162,6 +170,20 @@ class CommandLink(Connection):
     def _pause_answered(self, reply: object, now: Millis) -> None:
         risk = "its replicas may copy its data set before one of them can be promoted"
         self._note_refusal("CLIENT PAUSE", reply, risk)
+
+    def _write_pause_answered(self, reply: object, now: Millis) -> None:
+        self._note_refusal("CLIENT PAUSE WRITE", reply, "writes to it cannot be paused while it is isolated")
+        if self.void:
+            return
+        if isinstance(reply, ErrorLine):
+            self._context.core.write_pause_refused(self.link)
+        else:
+            self._context.core.writes_paused(self.link, now)
+
+    def _resume_answered(self, reply: object, now: Millis) -> None:
+        self._note_refusal("CLIENT UNPAUSE", reply, "its writes are paused until the timeout of the pause")
+        if not self.void:
+            self._context.core.writes_resumed(self.link)
 
     def _note_refusal(self, command: str, reply: object, consequence: str) -> None:
         """Log once that ``command`` is refused, unless PING is refused for the same reason."""

@@ -76,6 +76,15 @@ class CoreInputs(Protocol):
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction by which it hands over its role."""
 
+    def writes_paused(self, link: InstanceLink, now: Millis) -> None:
+        """A server has paused its writes."""
+
+    def write_pause_refused(self, link: InstanceLink) -> None:
+        """A server refused to pause its writes."""
+
+    def writes_resumed(self, link: InstanceLink) -> None:
+        """A server answered the order to resume its writes."""
+
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """A peer answered ``is-master-down-by-addr``; the reply is not validated yet."""
 

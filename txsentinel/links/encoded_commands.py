@@ -89,6 +89,16 @@ def pause_clients(link: InstanceLink, period: int) -> bytes:
     return encoded_command(link, ("CLIENT", "PAUSE", period))
 
 
+def pause_writes(link: InstanceLink, period: int) -> bytes:
+    """``CLIENT PAUSE <period> WRITE``, refused by servers before 6.2."""
+    return encoded_command(link, ("CLIENT", "PAUSE", period, "WRITE"))
+
+
+def resume_writes(link: InstanceLink) -> bytes:
+    """``CLIENT UNPAUSE``."""
+    return encoded_command(link, ("CLIENT", "UNPAUSE"))
+
+
 def ask_master_down(link: InstanceLink, question: AskMasterDown) -> bytes:
     """``SENTINEL is-master-down-by-addr <host> <port> <epoch> <candidate>``."""
     return encoded_command(

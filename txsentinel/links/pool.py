@@ -17,6 +17,7 @@ from txsentinel.core.effects import (
     HandOver,
     KillScript,
     PauseClients,
+    PauseWrites,
     Ping,
     PublishHello,
     Reconfigure,
@@ -24,6 +25,7 @@ from txsentinel.core.effects import (
     RequestId,
     RequestInfo,
     RequestRole,
+    ResumeWrites,
 )
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
@@ -99,6 +101,8 @@ class LinkPool:
             AbortHandOver: self._abort_hand_over,
             KillScript: self._kill_script,
             PauseClients: self._pause_clients,
+            PauseWrites: self._pause_writes,
+            ResumeWrites: self._resume_writes,
         }
 
     def __len__(self) -> int:
@@ -212,6 +216,16 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.pause_clients(effect.period)
+
+    def _pause_writes(self, effect: PauseWrites) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.pause_writes(effect.period)
+
+    def _resume_writes(self, effect: ResumeWrites) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.resume_writes()
 
     def _command_link(self, link: InstanceLink) -> CommandLink | None:
         factory = self._commands.get(link.link_id)

@@ -13,7 +13,7 @@ _RUN_ID_LENGTH: Final = 40
 
 _WANTED_LINES: Final = re.compile(
     rb"\n(?:"
-    rb"(run_id|role|shutdown_in_milliseconds|replica_announced|loading|second_repl_offset|db[0-9]+"
+    rb"(run_id|redis_version|role|shutdown_in_milliseconds|replica_announced|loading|second_repl_offset|db[0-9]+"
     rb"|master_(?:host|port|link_status|link_down_since_seconds|last_io_seconds_ago|failover_state|replid2?"
     rb"|repl_offset)"
     rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
@@ -21,6 +21,9 @@ _WANTED_LINES: Final = re.compile(
 )
 """Matches the used lines; each begins with the preceding line end, so that the search skips other text quickly."""
 
+
+_LAG: Final = re.compile(rb",state=online,.*lag=([0-9]{1,18})")
+"""The age of the last acknowledgement of a replica in seconds; in other states than ``online`` it is always 0."""
 
 _KEYS: Final = re.compile(rb"keys=([0-9]{1,18}),expires=([0-9]{1,18})")
 
@@ -91,6 +94,12 @@ class InfoReport:
     failover_running: bool | None = None
     """Whether the server is executing its own ``FAILOVER`` command; ``None`` if it does not support that command."""
 
+    major_version: int | None = None
+    """The first number of ``redis_version``; Valkey reports the version of Redis that it is compatible with."""
+
+    least_lag: int | None = None
+    """Seconds since the latest acknowledgement of any replica that is online; ``None`` if none is, or not reported."""
+
     data_set: DataSetReport | None = None
     """``None`` for servers that report no replication ID, those before Redis 4."""
 
@@ -118,15 +127,21 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     loading = shutting_down = False
     down_for = 0
     replicas: list[tuple[str, int]] = []
+    major_version = least_lag = None
     follows = False
     for name, value, replica in _WANTED_LINES.findall(b"\n" + raw):
         if not name:
             found = _replica(replica) if len(replicas) < max_replicas else None
             if found is not None:
                 replicas.append(found)
+                lag = _LAG.search(replica)
+                if lag is not None and (least_lag is None or int(lag[1]) < least_lag):
+                    least_lag = int(lag[1])
         elif name == b"run_id":
             if len(value) >= _RUN_ID_LENGTH:
                 run_id = text(value[:_RUN_ID_LENGTH])
+        elif name == b"redis_version":
+            major_version = lenient_int(value.partition(b".")[0])
         elif name == b"role":
             if value.startswith(b"master"):
                 role = "master"
@@ -186,6 +201,8 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
         last_io,
         shutting_down,
         failover_running,
+        major_version,
+        least_lag,
         None
         if replid is None
         else DataSetReport(
