@@ -283,7 +283,7 @@ class Probing:
             if server is failover.promoted or server is server.master:
                 return CHECK_INTERVAL
         if server.link.lease is not None or (isinstance(server, Master) and server.isolation is not None):
-            return min(LEASE_PERIOD // 2, timings.info_period)
+            return min(LEASE_PERIOD // 4, timings.info_period)
         restart = server.master.restart
         if restart is not None and restart.judged_until is None and server is server.master:
             return SYNC_INFO_PERIOD
