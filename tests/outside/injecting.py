@@ -125,6 +125,8 @@ class Injector:
                         process.freeze()
                     else:
                         process.kill()
+                        # The system of a dead process refuses connections; a proxy without a callee would reset them.
+                        self._proxies("CLOSE", f"dead-{role}", self._addresses[role])
                 if fault.kind is FaultType.EMPTY_RESTART and not process.running:
                     discard_data(process.directory)
         elif fault.kind is FaultType.RESET:
@@ -134,6 +136,7 @@ class Injector:
         elif fault.kind is FaultType.CLOSE_PORT:
             for role in fault.nodes:
                 self._proxies("CLOSE", name, self._addresses[role])
+                self._proxies("DISCONNECT", self._addresses[role])
         elif fault.kind is FaultType.REFUSE:
             self._proxies("REFUSE", name, routes)
         elif fault.kind is FaultType.REJECT:
@@ -154,6 +157,7 @@ class Injector:
                 self._processes[role].thaw()
             elif not self._processes[role].running:
                 self._processes[role].start(keep_config=True, ready=False)
+                self._proxies("LIFT", f"dead-{role}")
 
     @staticmethod
     def _hold(fault: Fault) -> FaultType:

@@ -3,24 +3,30 @@ The process of the proxies: a listening port for each process, at the address th
 
 All processes connect from addresses of their own (``bind-source-addr``), so the proxies know both ends of each
 connection, and can treat each pair of processes, and each direction between them, separately.
+
+A closed port refuses all callers, those behind a cut route too, which in a real network would receive nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IConnector, IListeningPort
 from twisted.internet.protocol import ClientFactory, ServerFactory
+from twisted.python.failure import Failure
 
 from tests.outside.control import Reactor, serve
 from tests.outside.relay import Relay, Side
 from tests.outside.routes import Condition, Route, Routes
 
 CONNECT_SECONDS = 5.0
+
+PROBE_SECONDS = 0.005
+"""Seconds between two attempts to connect to a process that does not accept connections yet."""
 
 
 def parse_routes(text: str) -> list[Route]:
@@ -51,6 +57,23 @@ class ProxyListener(ServerFactory):
     def buildProtocol(self, address: IAddress | None) -> Side:
         caller: str = address.host  # type: ignore[union-attr]
         return self._network.relay(caller, self._host, self._port).caller
+
+
+class ListenProbe(ClientFactory):
+    """A connection that is closed at once: whether a process accepts connections."""
+
+    noisy = False
+
+    def __init__(self, accepted: Callable[[], None], refused: Callable[[], None]) -> None:
+        self._accepted = accepted
+        self._refused = refused
+
+    def buildProtocol(self, address: IAddress | None) -> None:
+        # Without a protocol the connection is closed.
+        self._accepted()
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._refused()
 
 
 class ProxyNetwork:
@@ -87,12 +110,12 @@ class ProxyNetwork:
     def handle(self, words: list[str]) -> str:
         """
         Execute ``CUT name routes``, ``SLOW name seconds routes``, ``REFUSE name routes``, ``REJECT name error routes``,
-        ``CLOSE name host``, ``LIFT name``, ``HEAL``, ``RESET routes`` or ``COUNT``.
+        ``CLOSE name host``, ``LIFT name``, ``HEAL``, ``RESET routes``, ``DISCONNECT host`` or ``COUNT``.
 
-        ``routes`` is one word, as in :func:`parse_routes`. ``CLOSE`` resets the connections to a host and refuses new
-        ones.
+        ``routes`` is one word, as in :func:`parse_routes`. ``CLOSE`` refuses new connections to a host until it is
+        lifted and the process there accepts connections; ``DISCONNECT`` resets the connections to a host.
 
-        :returns: the number of connections, or for RESET, of those that were reset.
+        :returns: the number of connections, or for RESET and DISCONNECT, of those that were reset.
         :raises ValueError: for anything else.
         """
         verb, *rest = words
@@ -113,7 +136,10 @@ class ProxyNetwork:
             self._routes.lift_all()
             self._reopen(list(self._closed_by))
         elif verb == "RESET" and len(rest) == 1:
-            return str(self._reset(parse_routes(rest[0])))
+            pairs = {frozenset(route) for route in parse_routes(rest[0])}
+            return str(self._reset(relay for relay in self._relays if frozenset(relay.addresses) in pairs))
+        elif verb == "DISCONNECT" and len(rest) == 1:
+            return str(self._reset(relay for relay in self._relays if relay.addresses[1] == rest[0]))
         elif verb != "COUNT" or rest:
             raise ValueError(f"cannot {' '.join(words)}")
         return str(len(self._relays))
@@ -123,24 +149,35 @@ class ProxyNetwork:
         listener = self._listeners.pop(host, None)
         if listener is not None:
             self._closing[host] = maybeDeferred(listener.stopListening)
-        for relay in [relay for relay in self._relays if relay.addresses[1] == host]:
-            relay.reset()
 
     def _reopen(self, names: Sequence[str]) -> None:
-        for host in sorted({self._closed_by.pop(name) for name in names if name in self._closed_by}):
-            if host not in self._closed_by.values():
+        for host in {self._closed_by.pop(name): None for name in names if name in self._closed_by}:
+            if host not in self._closed_by.values() and host in self._closing:
                 # The socket is closed in a later turn, and until then its address is in use.
-                self._closing.pop(host).addCallback(self._open_again, host)
+                self._closing.pop(host).addCallback(self._probe, host)
 
-    def _open_again(self, closed: object, host: str) -> None:
-        self.open_listener(host, self._ports[host])
+    def _probe(self, result: object, host: str) -> None:
+        """Open the port of ``host`` again once its process accepts connections, unless it is to be closed again."""
+        if host in self._closed_by.values():
+            self._closing[host] = succeed(None)
+        else:
+            probe = ListenProbe(lambda: self._open_again(host), lambda: self._probe_again(host))
+            self._reactor.connectTCP("127.0.0.1", self._ports[host], probe, CONNECT_SECONDS)
 
-    def _reset(self, routes: Sequence[Route]) -> int:
-        pairs = {frozenset(route) for route in routes}
-        torn = [relay for relay in self._relays if frozenset(relay.addresses) in pairs]
-        for relay in torn:
+    def _open_again(self, host: str) -> None:
+        if host in self._closed_by.values():
+            self._closing[host] = succeed(None)
+        else:
+            self.open_listener(host, self._ports[host])
+
+    def _probe_again(self, host: str) -> None:
+        self._reactor.callLater(PROBE_SECONDS, self._probe, None, host)
+
+    def _reset(self, relays: Iterable[Relay]) -> int:
+        chosen = list(relays)
+        for relay in chosen:
             relay.reset()
-        return len(torn)
+        return len(chosen)
 
     def _changed(self) -> None:
         for relay in list(self._relays):

@@ -188,23 +188,25 @@ class InjectorTests(SynchronousTestCase):
         )
 
     def test_signals(self) -> None:
-        """Frozen processes continue, and killed ones start again with their files."""
+        """Frozen processes continue; killed ones start again with their files, and their ports are closed meanwhile."""
         actions = self.inject(
             Fault(FaultType.FREEZE, 0.0, 2.0, ("sentinel-1",)), Fault(FaultType.KILL, 1.0, 2.0, ("master",))
         )
-        self.assertEqual(actions, ["0 freeze 9", "1 kill 1", "2 thaw 9", "3 start 1"])
+        self.assertEqual(
+            actions, ["0 freeze 9", "1 kill 1", "1 CLOSE dead-master M", "2 thaw 9", "3 start 1", "3 LIFT dead-master"]
+        )
 
     def test_overlapping_kills(self) -> None:
         """A process that is killed by two faults dies once, and starts at the end of the later one."""
         actions = self.inject(
             Fault(FaultType.KILL, 0.0, 2.0, ("master",)), Fault(FaultType.KILL, 1.0, 2.0, ("master",))
         )
-        self.assertEqual(actions, ["0 kill 1", "3 start 1"])
+        self.assertEqual(actions, ["0 kill 1", "0 CLOSE dead-master M", "3 start 1", "3 LIFT dead-master"])
 
     def test_empty_restart(self) -> None:
         """The process is killed, its data deleted, its configuration and log kept, and it starts again."""
         actions = self.inject(Fault(FaultType.EMPTY_RESTART, 1.0, 0.5, ("master",)))
-        self.assertEqual(actions, ["1 kill 1", "1.5 start 1"])
+        self.assertEqual(actions, ["1 kill 1", "1 CLOSE dead-master M", "1.5 start 1", "1.5 LIFT dead-master"])
         self.assertEqual(sorted(path.name for path in self.directory.iterdir()), ["log", "redis.conf"])
         self.assertEqual([(span.since, span.until) for span in self.spans], [(0.0, 1.5)])
 
@@ -218,7 +220,7 @@ class InjectorTests(SynchronousTestCase):
         actions = self.inject(
             Fault(FaultType.KILL, 0.0, 3.0, ("master",)), Fault(FaultType.EMPTY_RESTART, 1.0, 0.5, ("master",))
         )
-        self.assertEqual(actions, ["0 kill 1", "3 start 1"])
+        self.assertEqual(actions, ["0 kill 1", "0 CLOSE dead-master M", "3 start 1", "3 LIFT dead-master"])
         self.assertEqual(sorted(path.name for path in self.directory.iterdir()), ["log", "redis.conf"])
 
     def test_refusals_and_rejections(self) -> None:
@@ -232,6 +234,7 @@ class InjectorTests(SynchronousTestCase):
             ),
             [
                 "0 CLOSE fault-0 M",
+                "0 DISCONNECT M",
                 "1 REFUSE fault-1 S>M",
                 "2 REJECT fault-2 NOAUTH no S>M",
                 "4 LIFT fault-0",

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from tests.outside.control import Reactor
 from tests.outside.plan import TOO_MANY_CLIENTS
-from tests.outside.proxies import ProxyNetwork, parse_routes
+from tests.outside.proxies import PROBE_SECONDS, ProxyNetwork, parse_routes
 from tests.outside.relay import MAX_BYTES_IN_FLIGHT, Side
 from tests.outside.routes import OPEN, Condition, Routes
 
@@ -258,27 +258,76 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
         self.assertEqual((unknown_client.wire.closed, other.wire.closed), ("", ""))
 
+    def listeners(self) -> list[tuple[int, str]]:
+        """Return port and address of each listener."""
+        return [(server[0], server[3]) for server in self.reactor.tcpServers]
+
+    def probe(self, accepted: bool) -> None:
+        """Answer the last attempt to connect to a process whose port was closed."""
+        factory = self.reactor.tcpClients[-1][2]
+        if accepted:
+            self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", PORT)))
+        else:
+            factory.clientConnectionFailed(cast(IConnector, None), Failure(ConnectionLost()))
+
     def test_closed_port(self) -> None:
-        """The listener is closed, and all connections to the host are reset, until the last of the faults ends."""
+        """New connections are refused, those before it continue, until the last of the faults ends."""
         caller, callee = self.through()
         self.execute("CLOSE", "one", CALLEE)
         self.execute("CLOSE", "two", CALLEE)
-        self.assertEqual((caller.wire.closed, callee.wire.closed), ("reset", "reset"))
+        self.assertEqual((caller.wire.closed, callee.wire.closed), ("", ""))
         self.reactor.advance(0)
-        self.assertEqual(self.reactor.tcpServers, [])
+        self.assertEqual(self.listeners(), [])
         self.execute("LIFT", "one")
-        self.assertEqual(self.reactor.tcpServers, [])
+        self.assertEqual(len(self.reactor.tcpClients), 1)
         self.execute("HEAL")
-        self.assertEqual([server[:1] + server[3:] for server in self.reactor.tcpServers], [(PORT, CALLEE)])
+        self.probe(accepted=True)
+        self.assertEqual(self.listeners(), [(PORT, CALLEE)])
         self.through()
+
+    def test_port_of_a_dead_process(self) -> None:
+        """The port is opened again once the process accepts connections."""
+        self.execute("CLOSE", "f", CALLEE)
+        self.reactor.advance(0)
+        self.execute("LIFT", "f")
+        for attempts in (1, 2, 3):
+            self.assertEqual(len(self.reactor.tcpClients), attempts)
+            self.probe(accepted=False)
+            self.assertEqual(self.listeners(), [])
+            self.reactor.advance(PROBE_SECONDS)
+        self.probe(accepted=True)
+        self.assertEqual(self.listeners(), [(PORT, CALLEE)])
+
+    def test_port_that_is_closed_again(self) -> None:
+        """A port that is closed again before it was opened stays closed, and is opened at the end."""
+        for seconds in (None, PROBE_SECONDS):
+            self.execute("CLOSE", "f", CALLEE)
+            self.reactor.advance(0)
+            self.execute("LIFT", "f")
+            self.execute("CLOSE", "g", CALLEE)
+            self.probe(accepted=seconds is None)
+            self.reactor.advance(seconds or 0)
+            self.assertEqual(self.listeners(), [])
+            self.execute("LIFT", "g")
+            self.probe(accepted=True)
+            self.assertEqual(self.listeners(), [(PORT, CALLEE)])
 
     def test_port_that_is_opened_at_once(self) -> None:
         """A port is opened again only when its socket was closed."""
         self.execute("CLOSE", "f", CALLEE)
         self.execute("LIFT", "f")
         self.reactor.advance(0)
-        self.assertEqual(len(self.reactor.tcpServers), 1)
-        self.through()
+        self.probe(accepted=True)
+        self.assertEqual(self.listeners(), [(PORT, CALLEE)])
+
+    def test_disconnected_host(self) -> None:
+        """All connections to a host are reset, whoever made them, and counted."""
+        caller, callee = self.through()
+        other, other_end = self.call("127.0.0.9"), self.accept()
+        self.assertEqual(self.execute("DISCONNECT", CALLER), "0")
+        self.assertEqual(self.execute("DISCONNECT", CALLEE), "2")
+        sides = (caller, callee, other, other_end)
+        self.assertEqual([side.wire.closed for side in sides], ["reset"] * 4)
 
     def test_refused_connections(self) -> None:
         """Connections of the caller are reset, new ones before the callee sees them; other callers are not affected."""
