@@ -39,8 +39,14 @@ Prefixes of the names of tests that cannot run on a compiled copy, with reasons.
 The constants and functions of a compiled module are compiled into their callers, which patches do not reach.
 """
 
-ALLOWED_SKIPS: Final = (NO_ATHERIS, "pictures need matplotlib", "cannot reach servers by TLS", "TXSENTINEL_LONG")
-"""Parts of reasons that are valid in CI too: optional tools, longer variants, and limits of a library."""
+ALLOWED_SKIPS: Final = (
+    NO_ATHERIS,
+    "pictures need matplotlib",
+    "cannot reach servers by TLS",
+    "TXSENTINEL_LONG",
+    "no benchmark needs it",
+)
+"""Parts of reasons that are valid in CI too: optional tools, longer variants, limits of a library and of stand-ins."""
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

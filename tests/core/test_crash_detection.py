@@ -50,6 +50,7 @@ class CrashTestCase(SynchronousTestCase):
 
     def step(self) -> CrashStep:
         """Return how complete the evidence is."""
+        # The core shows a verdict only; the steps that lead to one are tested here.
         return self.fixture.core._crashes.assess(self.fixture.master)[0]
 
     def assert_waits_for_down_after(self) -> None:

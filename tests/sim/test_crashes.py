@@ -36,8 +36,8 @@ def run(seed: int, kinds: tuple[str, ...], seconds: float) -> tuple[int, list[st
     """Return the number of masters that were taken for crashed while the faults lasted, and what was violated."""
     shape = replace(draw_shape(seed), crash_failover=True)
     current = Run(seed, seconds, draw_plan(seed, seconds, kinds), shape)
-    current._begin()
-    current._inject_faults()
+    current.start()
+    current.inject_faults()
     verdicts = current.checker.crashes.verdicts
     outcome = Run(seed, seconds, draw_plan(seed, seconds, kinds), shape).all()
     return verdicts, outcome.wrong
@@ -64,7 +64,7 @@ class CrashTests(SynchronousTestCase):
     def test_speed(self) -> None:
         """A master that dies in a healthy group is replaced long before down-after has passed."""
         current = Run(3, 1.0, [], Shape(down_after=30_000, crash_failover=True))
-        current._begin()
+        current.start()
         fleet = current.fleet
         fleet.run(5.0)
         began = fleet.simulation.seconds()

@@ -102,8 +102,8 @@ class Run:
     def all(self) -> Outcome:
         """Run all phases, or stop at the first one that fails."""
         phases: tuple[Callable[[], None], ...] = (
-            self._begin,
-            self._inject_faults,
+            self.start,
+            self.inject_faults,
             self._heal,
             self._agree,
             self._replace,
@@ -131,12 +131,14 @@ class Run:
             self.fleet.run(min(seconds, 0.5))
             seconds -= 0.5
 
-    def _begin(self) -> None:
+    def start(self) -> None:
+        """Start the fleet, and wait until its members know each other."""
         self.fleet.start()
         if not self.fleet.converge(START_LIMIT):
             self.wrong += [f"L5 at the start: {what}" for what in self.fleet.disagreements()]
 
-    def _inject_faults(self) -> None:
+    def inject_faults(self) -> None:
+        """Inject the faults of the plan, for as long as they last."""
         self._log = FaultInjector(self.fleet, self.plan).log
         self._pass(self.seconds)
         if self.plan and {fault.kind for fault in self.plan} <= HARMLESS:
