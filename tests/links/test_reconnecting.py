@@ -364,8 +364,9 @@ class ReconnectingTests(SynchronousTestCase):
         """The interval of attempts grows with the number of failing links that are still there."""
         self.link.first.master.options.down_after = 6_000
         others = self.other_links(1_000)
-        for connector in list(self.fixture.reactor.connectors):
-            connector.refuse()
+        for connector in self.fixture.reactor.connectors:
+            connector.refuse()  # This has the throttle begin another one.
+        self.assertEqual(len(self.fixture.reactor.connectors), 2_000)
         for link in others:
             self.fixture.do(Disconnect(link))
         connector = self.connector()
@@ -386,6 +387,40 @@ class ReconnectingTests(SynchronousTestCase):
             connector.accept()
         self.fixture.pass_time(500)
         self.assertEqual(len(self.fixture.reactor.connectors), MAX_UNDER_WAY)
+
+    def test_first_attempt_in_the_queue(self) -> None:
+        """A link whose first attempt is queued is marked, until the outcome of another one lets it begin."""
+        self.other_links(MAX_UNDER_WAY // 2)
+        under_way = self.fixture.reactor.connectors[0]
+        link = self.fixture.link()
+        self.fixture.do(Connect(link))
+        self.assertTrue(link.attempt_waiting)
+        under_way.accept()
+        self.assertEqual(len(self.fixture.reactor.connectors), MAX_UNDER_WAY + 1)
+        self.assertFalse(link.attempt_waiting)
+
+    def test_attempt_after_a_loss_in_the_queue(self) -> None:
+        """A link that was lost is marked as well if its next attempt is queued."""
+        link = self.fixture.link((LinkKind.COMMANDS, LinkKind.PUBSUB))
+        self.fixture.do(Connect(link))
+        transport = self.fixture.reactor.connectors[0].accept()
+        self.fixture.pass_time(5_000)
+        self.other_links(MAX_UNDER_WAY // 2)
+        self.lose(transport)
+        self.fixture.pass_time(1)
+        self.assertTrue(link.attempt_waiting)
+
+    def test_later_attempt_in_the_queue(self) -> None:
+        """A link that was attempted since its connection was lost is not marked."""
+        link = self.fixture.link()
+        self.fixture.do(Connect(link))
+        for connector in list(self.fixture.reactor.connectors):
+            connector.refuse()
+        self.fixture.pass_time(950)
+        self.other_links(MAX_UNDER_WAY // 2)
+        self.fixture.pass_time(50)
+        self.assertEqual(self.fixture.reactor.connectors[0].attempts, 1)
+        self.assertFalse(link.attempt_waiting)
 
     def test_reconnect_before_the_first_attempt(self) -> None:
         """A link whose address was not resolved before is connected by Reconnect, too."""
