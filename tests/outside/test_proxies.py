@@ -321,7 +321,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(self.listeners(), [(PORT, CALLEE)])
 
     def test_disconnected_host(self) -> None:
-        """All connections to a host are reset, whoever made them, and counted."""
+        """All connections to a host are reset, from any host, and counted."""
         caller, callee = self.through()
         other, other_end = self.call("127.0.0.9"), self.accept()
         self.assertEqual(self.execute("DISCONNECT", CALLER), "0")
