@@ -393,6 +393,68 @@ class LayerTests(SynchronousTestCase):
                 self.assertEqual(roots(source) & {"random", "secrets", "time"}, set(), source.name)
 
 
+INSTANCE_NAMES = frozenset(["candidate", "instance", "master", "other", "peer", "promoted", "replica", "server"])
+"""How variables that hold a master, a replica or a peer are named in the core."""
+
+INSTANCE_CLASSES = frozenset(["Instance", "Server", "Replica", "Peer", "Master"])
+
+
+def instance_fields(tree: ast.Module) -> set[str]:
+    """The fields of the instances in ``core.instances``."""
+    return {
+        statement.target.id
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name in INSTANCE_CLASSES
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+
+
+def assigned(tree: ast.AST, resetting: str) -> Iterator[str]:
+    """
+    The attributes of instances to which a module assigns.
+
+    :param resetting: the function that sets all state anew, as a constructor does; it does not count.
+    """
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == resetting:
+            continue
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id in INSTANCE_NAMES:
+                yield node.attr
+        yield from assigned(node, resetting)
+
+
+class WriterTests(SynchronousTestCase):
+    """Which modules of the core change the fields that all of them read."""
+
+    def test_one_writer(self) -> None:
+        """Each field of a master, a replica or a peer is written by one module, besides its class and the reset."""
+        modules = {source.name: source.tree for source in sources() if source.package == "core"}
+        fields = instance_fields(modules["core.instances"])
+        writers: dict[str, set[str]] = {}
+        for name, tree in modules.items():
+            if name != "core.instances":
+                for field in assigned(tree, "_reset_state"):
+                    if field in fields:
+                        writers.setdefault(field, set()).add(name)
+        self.assertGreater(len(writers), 40)
+        shared = {field: sorted(names) for field, names in writers.items() if len(names) > 1}
+        self.assertEqual(shared, {})
+
+    def test_writers_are_found(self) -> None:
+        """Assignments in tuples, with operators and in functions are found; those of a reset are not."""
+        code = """
+def change(master, link):
+    master.a, x = 1, 2
+    master.b += 1
+    link.c = 1
+def reset(master):
+    master.d = 1
+"""
+        self.assertEqual(sorted(assigned(ast.parse(code), "reset")), ["a", "b"])
+
+
 class HygieneTests(SynchronousTestCase):
     """Rules for the text of the sources."""
 

@@ -210,7 +210,7 @@ class OpinionTests(InvalidInputCase):
         for reply in invalid:
             self.request_opinion()
             self.core.master_down_reply(self.peer.link, self.master, reply, self.now)
-            self.assertEqual((reply, self.peer.reports_master_down, self.peer.leader), (reply, False, None))
+            self.assertEqual((reply, self.peer.reports_master_down, self.peer.voted_leader), (reply, False, None))
         self.assertEqual(self.core.current_epoch, 0)
         self.request_opinion()
         self.core.master_down_reply(self.peer.link, self.master, [1, b"*", 0], self.now)
@@ -221,7 +221,7 @@ class OpinionTests(InvalidInputCase):
         for epoch in (-1, -(1 << 63), (1 << 63) - 1):
             self.request_opinion()
             self.core.master_down_reply(self.peer.link, self.master, [0, PEER_ID.encode(), epoch], self.now)
-            self.assertEqual((self.peer.leader, self.core.current_epoch), (None, 0))
+            self.assertEqual((self.peer.voted_leader, self.core.current_epoch), (None, 0))
 
     def test_unsolicited(self) -> None:
         """Replies without a question are ignored."""

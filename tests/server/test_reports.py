@@ -61,7 +61,7 @@ def random_instance(rng: random.Random) -> Instance:
     replica.role_reported = rng.choice(list(Role))
     replica.master_host = rng.choice([None, "127.0.0.1"])
     peer = Peer("b" * 40, replace(link.address, port=26380), link, 9, of=master, run_id="b" * 40)
-    peer.reports_master_down, peer.leader = rng.random() < 0.5, rng.choice([None, "c" * 40])
+    peer.reports_master_down, peer.voted_leader = rng.random() < 0.5, rng.choice([None, "c" * 40])
     if rng.random() < 0.5:
         master.failover = Failover(3, 4, 5, rng.choice(list(FailoverState)[1:]))
         master.failover.promoted = rng.choice([None, replica])

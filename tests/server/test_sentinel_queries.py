@@ -204,7 +204,7 @@ class InstanceMapTests(ReportTestCase):
         found = self.maps("SENTINELS", "mymaster")[0]
         self.assertEqual((found["name"], found["runid"]), (PEER_ID, PEER_ID))
         self.assertEqual((found["voted-leader"], found["voted-leader-epoch"]), ("?", "0"))
-        self.peer.leader, self.peer.leader_epoch = MY_ID, 9
+        self.peer.voted_leader, self.peer.voted_leader_epoch = MY_ID, 9
         found = self.maps("SENTINELS", "mymaster")[0]
         self.assertEqual((found["voted-leader"], found["voted-leader-epoch"]), (MY_ID, "9"))
 

@@ -221,7 +221,7 @@ def counts_votes_of_any_epoch() -> list[Patch]:
     def count(self: vote_count.VoteCounter, master: Master) -> vote_count.VoteCount:
         assert master.failover is not None
         me, answers = self._state.options.my_id, master.failover.answers
-        stale = {peer.name: (me, master.failover.epoch) for peer in master.peers.values() if peer.leader == me}
+        stale = {peer.name: (me, master.failover.epoch) for peer in master.peers.values() if peer.voted_leader == me}
         with patch.object(master.failover, "answers", {**answers, **stale}):
             return real(self, master)
 

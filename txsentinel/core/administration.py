@@ -14,10 +14,11 @@ from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, Master, Peer, Server
 from txsentinel.core.options import SECRET_OPTIONS, MasterOptions, OptionChanges, OptionSetter
 from txsentinel.core.registry import Registry
-from txsentinel.core.selection import choose
+from txsentinel.core.selection import select
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.core.tilt import TiltGuard
+from txsentinel.core.voting import Voting
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 
@@ -40,6 +41,7 @@ class Administration:
         state: SentinelState,
         registry: Registry,
         tilt: TiltGuard,
+        voting: Voting,
         switching: Switching,
         failovers: Failovers,
         hello_processing: HelloProcessing,
@@ -49,6 +51,7 @@ class Administration:
         self._state = state
         self._registry = registry
         self._tilt = tilt
+        self._voting = voting
         self._switching = switching
         self._failovers = failovers
         self._hello_processing = hello_processing
@@ -77,7 +80,7 @@ class Administration:
             failover_timeout=self._state.timings.default_failover_timeout,
         )
         master = self._registry.add_master(name, address, options, now)
-        master.leader_epoch = master.durable_leader_epoch = self._state.current_epoch
+        self._voting.restore(master, self._state.current_epoch)
         self._state.changed(master)
         self._state.announce("+monitor", master, f"quorum {quorum}", binding=True)
         return master
@@ -95,8 +98,7 @@ class Administration:
             replicas=removed.replicas,
             peers=removed.peers,
         )
-        master.leader, master.voted_at = before.leader, before.voted_at
-        master.vote_generation, master.durable_leader_epoch = before.vote_generation, before.durable_leader_epoch
+        self._voting.readmit(master, before)
         self._state.changed(master)
 
     def restore(
@@ -113,8 +115,8 @@ class Administration:
     ) -> Master:
         """Add a master from the file at start; duplicate replicas and peers are ignored."""
         master = self._registry.add_master(name, address, options, now)
-        master.config_epoch = config_epoch
-        master.leader_epoch = master.durable_leader_epoch = leader_epoch
+        self._switching.adopt_config_epoch(master, config_epoch)
+        self._voting.restore(master, leader_epoch)
         self._state.current_epoch = max(self._state.current_epoch, config_epoch, leader_epoch)
         for place in replicas:
             if not place.same(address):
@@ -235,8 +237,7 @@ class Administration:
             check_handover_supported(master)
         if self._state.storage_error is not None:
             raise CommandError(f"ERR Failed to save config file: {self._state.storage_error}")
-        chosen, master.last_refusals = choose(master, self._state.timings, now)
-        if chosen is None:
+        if select(master, self._state.timings, now) is None:
             raise CommandError("NOGOODSLAVE No suitable replica to promote")
         self._failovers.force(master, now, coordinated=coordinated)
         self._evaluation.step(master, now)

@@ -80,17 +80,14 @@ class Availability:
         """Evaluate S_DOWN: enter or leave it."""
         down = self._is_down(instance, now)
         if down and instance.sdown_since is None:
-            instance.sdown_since = instance.down_started_at = now
-            instance.link.sdown_instances[instance] = None
+            instance.enter_sdown(now)
             self._state.announce("+sdown", instance)
             described = instance.describe(self._state.options.announce_hostnames)
             self._state.note(Level.NOTICE, f"S_DOWN of {described}: {self._cause(instance, now)}")
             if isinstance(instance, Master):
                 self._note_missing(instance, now)
         elif not down and instance.sdown_since is not None:
-            instance.sdown_since = None
-            instance.link.sdown_instances.pop(instance, None)
-            instance.script_kill_sent = False
+            instance.leave_sdown()
             self._state.announce("-sdown", instance)
 
     def _cause(self, instance: Instance, now: Millis) -> str:
@@ -133,7 +130,6 @@ class Availability:
             self._state.announce("+odown", master, f"#quorum {agreeing}/{quorum}")
         elif not down and master.odown_since is not None:
             master.odown_since = None
-            master.campaign_at = None
             self._state.announce("-odown", master)
 
     def next_due(self, instance: Instance, now: Millis) -> Millis:

@@ -41,13 +41,15 @@ class Elections:
         failover.started_at = now + state.rng(1000)
         if failover.forced:
             failover.proceed_unelected_at = now + FORCED_ELECTION_TIMEOUT
-        master.failover = failover
-        master.campaign_at = None
         state.announce_text("+new-epoch", str(epoch), master)
         if not failover.republish:
-            failover.attempt_before, master.attempt_started_at = master.attempt_started_at, failover.started_at
+            self._voting.begin_attempt(master, failover)
             state.announce("+try-failover", master)
         self._request_votes(master, failover, now)
+
+    def void(self, master: Master, failover: Failover) -> None:
+        """Handle that the attempt turned out to be void: it does not delay the next one."""
+        self._voting.void_attempt(master, failover)
 
     def assess(self, master: Master, failover: Failover, now: Millis) -> ElectionStatus:
         """Count the votes. If this epoch is lost but another can be won, campaign again after a delay."""

@@ -12,9 +12,9 @@ from txsentinel.core.effects import Crash
 from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover_start import StartRules
-from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState, SyncStep
+from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
-from txsentinel.core.instances import Failover, Master, Replica, Role
+from txsentinel.core.instances import Failover, InstanceLink, Master, Replica, Role
 from txsentinel.core.justification import (
     Abort,
     abort_reason,
@@ -22,7 +22,7 @@ from txsentinel.core.justification import (
 )
 from txsentinel.core.probing import Probing
 from txsentinel.core.reconfiguration import Reconfiguration
-from txsentinel.core.selection import choose, unfit_because
+from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.model.events import Level
@@ -122,11 +122,17 @@ class Failovers:
         self._deselect(failover, now)
         self._select(master, failover, now)
 
+    def link_up(self, link: InstanceLink) -> None:
+        """Handle an established command connection: the configuration of a replica may have changed."""
+        for replica in link.instances:
+            if isinstance(replica, Replica):
+                replica.promotion_refusal = None
+
     def republish(self, master: Master, now: Millis) -> None:
         """Campaign for a new config epoch for the current address. This is not a failover attempt."""
         if self._state.storage_failing:
             return
-        self._elections.campaign(master, Failover(0, now, now, republish=True), now)
+        self._campaign(master, Failover(0, now, now, republish=True), now)
 
     def superseded(self, master: Master) -> None:
         """Abort if a configuration at least as new as that of the failover is published, and its own is not yet."""
@@ -148,13 +154,13 @@ class Failovers:
             self._state.announce(channel, master)
         self.handovers.abort(master, failover)
         master.failover = None
-        master.campaign_at = None
+        self._start_rules.forget(master)
 
     def _give_up(self, master: Master, failover: Failover, abort: Abort) -> None:
         """Abort a failover that is no longer justified, and log why."""
         self._state.note(Level.WARNING, f"Failover of {master.name} given up: {abort.reason}")
-        if abort.void and master.attempt_started_at == failover.started_at:
-            master.attempt_started_at = failover.attempt_before
+        if abort.void:
+            self._elections.void(master, failover)
         self.abort(master, abort.channel)
 
     def discard(self, master: Master) -> None:
@@ -186,7 +192,8 @@ class Failovers:
             # A newer configuration was published meanwhile; no peer would adopt ours.
             self.abort(master, "-failover-abort-slave-timeout")
             return True
-        master.config_epoch, durable = failover.epoch, master.published_address
+        durable = master.published_address
+        self._switching.adopt_config_epoch(master, failover.epoch)
         self._enter(failover, FailoverState.RECONF_REPLICAS, now)
         state.moved(master, durable, state.changed(master))
         state.announce("+promoted-slave", replica)
@@ -204,17 +211,21 @@ class Failovers:
         return True
 
     def _start(self, master: Master, now: Millis, *, forced: bool, coordinated: bool = False) -> None:
+        self._reconfiguration.begin(master)
         for replica in master.replicas.values():
-            replica.sync = SyncStep.NOT_ASKED
             self._probing.request_info(replica, now)
-        self._elections.campaign(master, Failover(0, now, now, forced=forced, coordinated=coordinated), now)
+        self._campaign(master, Failover(0, now, now, forced=forced, coordinated=coordinated), now)
+
+    def _campaign(self, master: Master, failover: Failover, now: Millis) -> None:
+        master.failover = failover
+        self._start_rules.forget(master)
+        self._elections.campaign(master, failover, now)
 
     def _elected(self, master: Master, failover: Failover, now: Millis) -> None:
         state = self._state
         if failover.republish:
-            master.config_epoch = failover.epoch
             master.failover = None
-            master.conflict_since = None
+            self._switching.adopt_config_epoch(master, failover.epoch)
             state.changed(master)
             self._switching.broadcast_hello(master, now)
             return
@@ -227,8 +238,7 @@ class Failovers:
         self._select(master, failover, now)
 
     def _select(self, master: Master, failover: Failover, now: Millis) -> None:
-        chosen, refused = choose(master, self._state.timings, now)
-        master.last_refusals = refused
+        chosen = select(master, self._state.timings, now)
         if chosen is None:
             # There was one when the campaign began, so it may return soon; the next attempt would be much later.
             timeout = min(SELECT_TIMEOUT, master.options.failover_timeout)

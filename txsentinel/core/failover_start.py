@@ -5,7 +5,7 @@ from __future__ import annotations
 from txsentinel.core import deadlines
 from txsentinel.core.instances import Master
 from txsentinel.core.justification import return_awaited_until
-from txsentinel.core.selection import choose
+from txsentinel.core.selection import select
 from txsentinel.core.state import SentinelState
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.model.events import Level
@@ -31,6 +31,7 @@ class StartRules:
     def is_due(self, master: Master, now: Millis) -> bool:
         """Whether a failover of ``master`` is to be started now: O_DOWN, its campaign due, and a replica fit."""
         if master.odown_since is None:
+            self.forget(master)
             return False
         if self._state.storage_error is not None:
             self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
@@ -54,13 +55,15 @@ class StartRules:
             if now < turn:
                 master.campaign_at = turn
                 return False
-        chosen, refused = choose(master, self._state.timings, now)
-        master.last_refusals = refused
-        if chosen is None:
+        if select(master, self._state.timings, now) is None:
             self.note_unfit(master, now)
             self._announce_unfit(master, now)
             return False
         return True
+
+    def forget(self, master: Master) -> None:
+        """Forget when this Sentinel is to campaign: a failover has begun or ended, or is not required any more."""
+        master.campaign_at = None
 
     def _campaign_delay(self, master: Master, now: Millis) -> Millis:
         """Return how much later than the first candidate this Sentinel campaigns."""

@@ -137,7 +137,7 @@ class HelloProcessing:
         due = self.conflict_due(master)
         if due is None or now < due:
             return
-        master.conflict_since = None
+        self._switching.end_dispute(master)
         if master.is_down or master.role_reported is not Role.MASTER or not master.link.commands_up:
             return
         self._failovers.republish(master, now)
@@ -284,8 +284,7 @@ class HelloProcessing:
             # Wait until the name is resolved; the peer will repeat its hello.
             self._registry.resolve_later(address)
             return False
-        master.config_epoch = hello.master_config_epoch
-        master.conflict_since = None
+        self._switching.adopt_config_epoch(master, hello.master_config_epoch)
         state.changed(master)
         if not moved:
             self._failovers.superseded(master)
@@ -299,7 +298,7 @@ class HelloProcessing:
 
     def _dispute(self, hello: Hello, master: Master, now: Millis) -> None:
         if master.conflict_since is None:
-            master.conflict_since = now
+            self._switching.begin_dispute(master, now)
             ours = master.address
             self._state.note_throttled(
                 "Two addresses with one config epoch",

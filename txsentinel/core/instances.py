@@ -1,7 +1,8 @@
 """
 The state of a Sentinel: masters, their replicas and peers, and a failover in progress.
 
-The other modules of this package define how the state changes. A condition is the time since when it holds, or
+The other modules of this package define how the state changes. Each field of a master, a replica or a peer is written
+by one of them only, apart from its class and the reset of a master (``Switching._reset_state``); a test checks that. A condition is the time since when it holds, or
 ``None``; a failover is an object that exists or not; the kind of an instance is its class. All points in time are in
 milliseconds of the host's monotonic clock.
 """
@@ -136,6 +137,17 @@ class Instance:
     def is_down(self) -> bool:
         """Whether it is S_DOWN or, for masters, O_DOWN."""
         return self.sdown_since is not None
+
+    def enter_sdown(self, now: Millis) -> None:
+        """Begin S_DOWN."""
+        self.sdown_since = self.down_started_at = now
+        self.link.sdown_instances[self] = None
+
+    def leave_sdown(self) -> None:
+        """End S_DOWN."""
+        self.sdown_since = None
+        self.script_kill_sent = False
+        self.link.sdown_instances.pop(self, None)
 
     def void_requests(self) -> None:
         """Forget the unanswered requests, as their connection is lost."""
@@ -274,10 +286,10 @@ class Peer(Instance):
     doubted_until: Millis = 0
     """It gets no vote until then, as a vote request in its name turned out not to be its own."""
 
-    leader: str | None = None
+    voted_leader: str | None = None
     """The candidate that it last reported to have voted for."""
 
-    leader_epoch: int = 0
+    voted_leader_epoch: int = 0
 
     def void_requests(self) -> None:
         """Forget the unanswered hello and questions."""

@@ -9,7 +9,7 @@ from txsentinel.core.failover_state import PROMOTION_SEEN
 from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
-from txsentinel.core.instances import Master, Replica, Role, Server
+from txsentinel.core.instances import InstanceLink, Master, Replica, Role, Server
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
@@ -101,6 +101,12 @@ class Observation:
                     server.rebooting_since = now
                 self._restarts.restarted(server, server.data_set, now)
         server.run_id = run_id
+
+    def pong(self, link: InstanceLink) -> None:
+        """Handle a PONG: a restarted server is ready."""
+        for server in link.instances:
+            if isinstance(server, Server):
+                server.rebooting_since = None
 
     def _keep_text(self, server: Server, raw: bytes) -> None:
         """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would exceed ``Limits.info_texts``."""
@@ -233,7 +239,7 @@ class Observation:
         if not replica.link.commands_up:
             return
         address: Address = replica.master.address
-        replica.info_requested_at = now
+        self._switching.await_info(replica, now)
         # Restart its clock, so that the order is not repeated sooner than after the same period.
         replica.role_reported_at = replica.replication_changed_at = now
         self._state.emit(self._switching.role_change(replica, address))

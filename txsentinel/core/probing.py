@@ -126,6 +126,14 @@ class Probing:
                 server.link.silent_since = now
             self._state.emit(RequestInfo(server.link), probe=True)
 
+    def await_info(self, server: Server, now: Millis) -> None:
+        """Record that an INFO is sent behind an order."""
+        server.info_requested_at = now
+
+    def info_answered(self, server: Server) -> None:
+        """Record a reply to INFO, whatever it is."""
+        server.info_requested_at = None
+
     def _request_role(self, master: Master, now: Millis) -> None:
         """
         Send ROLE to a master, unless it refuses that or has not answered yet.
@@ -158,6 +166,20 @@ class Probing:
             payload = self._state.hello(instance.master, link.local_ip)
             self._state.emit(PublishHello(link, instance, payload))
 
+    def publish_hello_soon(self, instance: Instance, now: Millis) -> None:
+        """Have the next hello to ``instance`` due as soon as it may be sent."""
+        instance.hello_published_at = min(instance.hello_published_at, now - self._state.timings.publish_period)
+
+    def hello_answered(self, link: InstanceLink, instance: Instance, accepted: bool, now: Millis) -> None:
+        """Handle a reply to our hello; one that was refused is repeated after half a period."""
+        instance.hello_sent_at = None
+        if accepted:
+            instance.hello_published_at = now
+            self.alive(link, now)
+        else:
+            link.silent_since = None
+            instance.hello_published_at = now - self._state.timings.publish_period // 2
+
     def link_up(self, link: InstanceLink, kind: LinkKind, local_ip: str, now: Millis) -> None:
         """Handle an established connection: send PING and INFO at once, as another process may be listening now."""
         link.established(kind, now)
@@ -172,9 +194,6 @@ class Probing:
         for instance in link.instances:
             if isinstance(instance, Server) and instance.info_not_before <= now:
                 self.request_info(instance, now)
-                if isinstance(instance, Replica):
-                    # Its configuration, or our credentials, may have changed.
-                    instance.promotion_refusal = None
 
     def link_down(self, link: InstanceLink, kind: LinkKind, now: Millis) -> None:
         """Handle a lost connection or a failed attempt; without a command connection, the down clock runs."""
@@ -202,10 +221,6 @@ class Probing:
         if reply.startswith(ACCEPTABLE):
             link.ping_refused = False
             link.available(now)
-            if reply.startswith(b"PONG"):
-                for instance in link.instances:
-                    if isinstance(instance, Server):
-                        instance.rebooting_since = None
             return
         # With MISCONF a server asks to be replaced although it is running.
         link.ping_refused = True

@@ -96,9 +96,9 @@ class Questions:
         if (
             leader != NO_CANDIDATE
             and self._state.is_acceptable_epoch(epoch, now)
-            and (peer.leader, peer.leader_epoch) != (leader, epoch)
+            and (peer.voted_leader, peer.voted_leader_epoch) != (leader, epoch)
         ):
-            peer.leader, peer.leader_epoch = leader, epoch
+            peer.voted_leader, peer.voted_leader_epoch = leader, epoch
             self._state.note(Level.NOTICE, f"{peer.name} voted for {leader} {epoch}")
         return peer
 
@@ -107,13 +107,13 @@ class Questions:
         for peer in master.peers.values():
             if now > deadlines.opinion(peer, self._state.timings):
                 peer.reports_master_down = False
-                peer.leader = None
+                peer.voted_leader = None
 
     def forget_opinions(self, master: Master) -> None:
         """Discard the opinions of all peers, as the master moved to another address or was reset."""
         for peer in master.peers.values():
             peer.reports_master_down = False
-            peer.leader = None
+            peer.voted_leader = None
             peer.asked_at = None
 
     @staticmethod

@@ -19,9 +19,14 @@ class Reconfiguration:
         self._state = state
         self._switching = switching
 
+    def begin(self, master: Master) -> None:
+        """Forget how far replicas followed the new master of an earlier failover."""
+        for replica in master.replicas.values():
+            replica.sync = SyncStep.NOT_ASKED
+
     def order(self, replica: Replica, address: Address | None, now: Millis) -> None:
         """Order ``replica`` to follow the server at ``address``, or to become a master; INFO is sent behind it."""
-        replica.info_requested_at = now
+        self._switching.await_info(replica, now)
         self._state.emit(self._switching.role_change(replica, address), probe=True)
 
     def demote_old_master(self, master: Master, new: Address, now: Millis) -> None:
@@ -32,7 +37,7 @@ class Reconfiguration:
         """
         if master.link.commands_up:
             host = new.announced(self._state.options.announce_hostnames)
-            master.info_requested_at = now
+            self._switching.await_info(master, now)
             self._state.emit(Reconfigure(master.link, host, new.port))
 
     def advance(self, master: Master, failover: Failover, now: Millis) -> bool:

@@ -267,8 +267,9 @@ class Registry:
         if address.ip in UNSPECIFIED or not address.port:
             # Such an address can come only from a file, and C Sentinels load such files.
             self._state.note(Level.WARNING, f"{name} cannot be at {address.joined()}: no server has such an address")
-        master = Master(name, address, _UNLINKED, now, options=options)
-        master.role_reported_at = master.replication_changed_at = now
+        master = Master(
+            name, address, _UNLINKED, now, role_reported_at=now, replication_changed_at=now, options=options
+        )
         self.masters[name] = master
         master.link = self.open_link(master, now)
         self._state.due.schedule(master, now)
@@ -325,6 +326,10 @@ class Registry:
         link.void_requests()
         return link
 
+    def relink(self, master: Master, link: InstanceLink | None, now: Millis) -> None:
+        """Let ``master``, which has left its link, use an existing one to its address, or a new one."""
+        master.link = self.open_link(master, now) if link is None else self.adopt_link(master, link, now)
+
     def close_unused(self, links: Iterable[InstanceLink]) -> None:
         """Close those of ``links`` that no instance uses."""
         for link in links:
@@ -345,9 +350,16 @@ class Registry:
         name = self._replica_name(address)
         if name in master.replicas:
             return None
-        replica = Replica(name, address, _UNLINKED, now, of=master)
-        replica.role_reported = Role.REPLICA
-        replica.role_reported_at = replica.replication_changed_at = now
+        replica = Replica(
+            name,
+            address,
+            _UNLINKED,
+            now,
+            of=master,
+            role_reported=Role.REPLICA,
+            role_reported_at=now,
+            replication_changed_at=now,
+        )
         replica.link = self.adopt_link(replica, link, now)
         master.replicas[name] = replica
         self._state.due.schedule(replica, now)
@@ -379,8 +391,7 @@ class Registry:
         self, master: Master, peer_id: str, address: Address, now: Millis, link: InstanceLink | None = None
     ) -> Peer:
         """Add a peer to a master, with ``link``, or a shared link of another master, or a new one."""
-        peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id)
-        peer.hello_received_at = peer.opinion_at = now
+        peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id, hello_received_at=now, opinion_at=now)
         self._link_peer(peer, link, now)
         master.peers[peer_id] = peer
         master.unconfirmed.discard(peer_id)

@@ -71,6 +71,12 @@ PREFERENCES: Final = ("has taken over", "lower priority", "more data", "known ru
 """What each element of the key of :func:`order_of_promotion` prefers, for explanations of a choice."""
 
 
+def select(master: Master, timings: Timings, now: Millis) -> Replica | None:
+    """Select the replica to promote, ``None`` if none is fit; keep the reasons in ``Master.last_refusals``."""
+    chosen, master.last_refusals = choose(master, timings, now)
+    return chosen
+
+
 def choose(master: Master, timings: Timings, now: Millis) -> tuple[Replica | None, list[tuple[str, str]]]:
     """
     Select the replica to promote.

@@ -97,6 +97,7 @@ class SentinelCore:
             self.state,
             self.registry,
             self.tilt,
+            self._voting,
             self._switching,
             self._failovers,
             self._hello_processing,
@@ -209,7 +210,7 @@ class SentinelCore:
         self.state.storage_error = error
         for master in self.registry.masters.values():
             # Clients must not wait for the new address to become durable, which may never happen.
-            master.address_before = None
+            self.state.publish_unsaved(master)
             if master.failover is not None:
                 self._evaluation.step(master, now)
 
@@ -222,6 +223,7 @@ class SentinelCore:
         self._probing.link_up(link, kind, local_ip, now)
         if kind is LinkKind.COMMANDS:
             self._crashes.link_up(link)
+            self._failovers.link_up(link)
         self._failovers.handovers.link_up(link, kind)
         self._hello_processing.confirmations.link_up(link, now)
         for instance in list(link.instances):
@@ -258,7 +260,9 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.ping_reply(link, kind, reply, now)
-        if reply is not None and not reply.startswith(b"PONG"):
+        if reply is not None and reply.startswith(b"PONG"):
+            self._observation.pong(link)
+        elif reply is not None:
             self._failures.command_refused(link, "PING", text(reply), now)
         self._evaluation.recheck(link, now)
 
@@ -269,7 +273,7 @@ class SentinelCore:
         for instance in list(link.instances):
             if not isinstance(instance, Server):
                 continue
-            instance.info_requested_at = None
+            self._probing.info_answered(instance)
             if info is None:
                 # An error is no evidence of availability, so it does not delay the next PING either.
                 link.silent_since = None
@@ -316,14 +320,9 @@ class SentinelCore:
         """Handle a reply to our hello. A hand-over that waited for it may be ordered now."""
         if link.closed:
             return
-        instance.hello_sent_at = None
+        self._probing.hello_answered(link, instance, accepted, now)
         if accepted:
-            instance.hello_published_at = now
-            self._probing.alive(link, now)
             self._evaluation.recheck(link, now)
-        else:
-            link.silent_since = None
-            instance.hello_published_at = now - self.timings.publish_period // 2
         if isinstance(instance, Master) and not instance.gone and instance.failover is not None:
             self._evaluation.step(instance, now)
 

@@ -125,6 +125,10 @@ class SentinelState:
         """Begin a generation, as the hard state of ``master`` (``None``: of the Sentinel itself) changed; return it."""
         return self.outbox.changed(None if master is None else master.name)
 
+    def publish_unsaved(self, master: Master) -> None:
+        """Have clients get the published address although it cannot be saved."""
+        master.address_before = None
+
     def moved(self, master: Master, previous: Address, generation: int) -> None:
         """Record that the published address of ``master`` changed from ``previous``, as of ``generation``."""
         if self.storage_failing:

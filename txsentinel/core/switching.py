@@ -59,6 +59,23 @@ class Switching:
         host = master.announced(self._state.options.announce_hostnames)
         return Reconfigure(server.link, host, master.port, abort)
 
+    def adopt_config_epoch(self, master: Master, epoch: int) -> None:
+        """Set the config epoch, which ends a dispute about the address of the former one."""
+        master.config_epoch = epoch
+        master.conflict_since = None
+
+    def begin_dispute(self, master: Master, now: Millis) -> None:
+        """Record that another Sentinel announces a different address with our config epoch."""
+        master.conflict_since = now
+
+    def end_dispute(self, master: Master) -> None:
+        """Record that the dispute is being resolved."""
+        master.conflict_since = None
+
+    def await_info(self, server: Server, now: Millis) -> None:
+        """Record that an order is about to be sent that an INFO follows."""
+        self._probing.await_info(server, now)
+
     def broadcast_hello(self, master: Master, now: Millis) -> None:
         """
         Send our hello about ``master`` to all its instances now, or as soon as it is safe for C Sentinels.
@@ -66,11 +83,10 @@ class Switching:
         Subscribers were just disconnected from reconfigured servers, so the direct hellos to peers are essential.
         """
         master.hello_not_before = self._safe_for_c(master, now)
-        period = self._state.timings.publish_period
         for instance in needs_hello(master):
             held = master.hello_not_before > now and not (isinstance(instance, Peer) and instance.is_txsentinel)
             if held:
-                instance.hello_published_at = min(instance.hello_published_at, now - period)
+                self._probing.publish_hello_soon(instance, now)
                 self._state.due.schedule(instance, master.hello_not_before)
             else:
                 self._probing.publish_hello(instance, now)
@@ -96,11 +112,10 @@ class Switching:
             address = known.address
         hands_over = known is not None and known.server_failover is not None
         self._registry.detach_servers(master)
-        self._reset_state(master, address, now)
         # Its INFO as a replica showed whether it supports FAILOVER; the next INFO shows whether one is running.
-        master.server_failover = False if hands_over else None
+        self._reset_state(master, address, now, False if hands_over else None)
         master.hello_not_before = max(master.hello_not_before, self._safe_for_c(master, now, links.get(old)))
-        master.link = self._registry.adopt_link(master, links.get(address), now)
+        self._registry.relink(master, links.get(address), now)
         generation = self._state.changed(master)
         if not published.same(address):
             self._state.moved(master, published, generation)
@@ -120,12 +135,13 @@ class Switching:
         master.switched_at = None
         master.ignored_addresses = {}
         master.info_not_before = now + REDISCOVERY_DELAY
-        master.link = self._registry.open_link(master, now)
+        self._registry.relink(master, None, now)
         self._state.changed(master)
         self._state.due.schedule(master, now)
         self._state.announce("+reset-master", master)
 
-    def _reset_state(self, master: Master, address: Address, now: Millis) -> None:
+    def _reset_state(self, master: Master, address: Address, now: Millis, server_failover: bool | None = None) -> None:
+        """Set all state of the master and of what others report about it, as at its construction."""
         master.address = address
         master.sdown_since = master.odown_since = master.down_started_at = None
         master.script_kill_sent = False
@@ -140,7 +156,7 @@ class Switching:
         master.data_set = master.replaced_data_set = None
         master.role_reported, master.role_reported_at = Role.MASTER, now
         master.info_refreshed_at = master.info_requested_at = None
-        master.server_failover = None
+        master.server_failover = server_failover
         master.reported_master = None
         master.isolation = master.least_lag = master.major_version = None
         master.role_requested = master.role_refused = False

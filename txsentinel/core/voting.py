@@ -12,7 +12,7 @@ from typing import Final
 
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
-from txsentinel.core.instances import Master, Peer, Question, Role
+from txsentinel.core.instances import Failover, Master, Peer, Question, Role
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
@@ -221,6 +221,26 @@ class Voting:
             master.unconfirmed_since = None
         else:
             master.attempt_started_at = now + state.rng(1000)
+
+    def restore(self, master: Master, epoch: int) -> None:
+        """Take a vote in ``epoch`` as given and durable: from the file, or the current one for a new master."""
+        master.leader_epoch = master.durable_leader_epoch = epoch
+
+    def readmit(self, master: Master, before: Master) -> None:
+        """Take over the last vote from ``before``, the same master before its removal, which was not saved."""
+        master.leader, master.voted_at = before.leader, before.voted_at
+        master.vote_generation, master.durable_leader_epoch = before.vote_generation, before.durable_leader_epoch
+
+    @staticmethod
+    def begin_attempt(master: Master, failover: Failover) -> None:
+        """Record the start of our own attempt, which delays the next one."""
+        failover.attempt_before, master.attempt_started_at = master.attempt_started_at, failover.started_at
+
+    @staticmethod
+    def void_attempt(master: Master, failover: Failover) -> None:
+        """Let an attempt that turned out to be void not delay the next one."""
+        if master.attempt_started_at == failover.started_at:
+            master.attempt_started_at = failover.attempt_before
 
     def committed(self, master: Master, generation: int) -> None:
         """Record that the hard state up to ``generation`` is durable."""

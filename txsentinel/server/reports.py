@@ -113,8 +113,8 @@ def instance_report(instance: Instance, by_hostname: bool, now: Millis) -> Repor
         _add_replica_fields(report, instance)
     elif isinstance(instance, Peer):
         report["last-hello-message"] = now - instance.hello_received_at
-        report["voted-leader"] = instance.leader or "?"
-        report["voted-leader-epoch"] = instance.leader_epoch
+        report["voted-leader"] = instance.voted_leader or "?"
+        report["voted-leader-epoch"] = instance.voted_leader_epoch
     failure = link.failure
     if failure is not None:
         # C Sentinels have none of these, so they come last.
