@@ -2,9 +2,10 @@
 The state of a Sentinel: masters, their replicas and peers, and a failover in progress.
 
 The other modules of this package define how the state changes. Each field of a master, a replica or a peer is written
-by one of them only, apart from its class and the reset of a master (``Switching._reset_state``); a test checks that. A condition is the time since when it holds, or
-``None``; a failover is an object that exists or not; the kind of an instance is its class. All points in time are in
-milliseconds of the host's monotonic clock.
+by one of them only, apart from its class and the reset of a master (``Switching._reset_state``); a test checks that.
+
+A condition is the time since when it holds, or ``None``; a failover is an object that exists or not; the kind of an
+instance is its class. All points in time are in milliseconds of the host's monotonic clock.
 """
 
 from __future__ import annotations
