@@ -37,7 +37,8 @@ LAYERS = (
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
-        "core.errors core.options core.fence_state core.link core.failover_state core.unconfirmed core.restart_state"
+        "core.errors core.role core.question core.options core.fence_state core.link core.failover_state"
+        " core.unconfirmed core.restart_state"
         " core.crash_evidence core.instances core.effects core.due_queue core.state core.registry core.succession"
         " core.deadlines core.handover core.probing core.empty_restart core.fencing core.selection core.tilt"
         " core.blockers core.voting core.vote_count core.questions core.failure_recorder core.crash_detection"

@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.effects import Reconnect, RequestRole
-from txsentinel.core.instances import Role
 from txsentinel.core.link import LinkKind
+from txsentinel.core.role import Role
 from txsentinel.core.tilt import ProcessorTime, TiltCause, TiltGuard
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Timings

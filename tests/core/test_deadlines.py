@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import Fixture, identity
 from txsentinel.core import deadlines
-from txsentinel.core.instances import Master, Role
+from txsentinel.core.instances import Master
+from txsentinel.core.role import Role
 from txsentinel.model.timings import Millis
 
 MAX_STEPS = 100

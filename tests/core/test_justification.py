@@ -8,8 +8,9 @@ from tests.core.fixture import MASTER, Fixture, identity
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.errors import CommandError
 from txsentinel.core.failover_state import FailoverState
-from txsentinel.core.instances import Replica, Role
+from txsentinel.core.instances import Replica
 from txsentinel.core.justification import MAX_RETURN_DELAY
+from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)

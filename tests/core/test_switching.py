@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.effects import PublishHello
-from txsentinel.core.instances import Master, Peer, Role
+from txsentinel.core.instances import Master, Peer
+from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core.failover_state import FailoverState, SyncStep
-from txsentinel.core.instances import Failover, Instance, InstanceLink, Master, Peer, Replica, Role
+from txsentinel.core.instances import Failover, Instance, InstanceLink, Master, Peer, Replica
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass, LinkFailure
 from txsentinel.server.reports import Bulks, encoded_report, flags, instance_report

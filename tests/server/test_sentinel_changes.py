@@ -9,8 +9,8 @@ from tests.server.harness import PEER_ID, ServerHarness, ServerTestCase
 from txsentinel.config.errors import WriteStuck
 from txsentinel.config.quoting import split_line, written
 from txsentinel.core.effects import Reconnect
-from txsentinel.core.instances import Role
 from txsentinel.core.options import GuardOptions, SentinelOptions, copied
+from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands.sentinel_changes import MAX_SET_WORDS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.server.harness import MY_ID, PEER_ID, FakeJob, ServerTestCase
 from txsentinel.core.failover_state import FailoverState, SyncStep
-from txsentinel.core.instances import Failover, Peer, Replica, Role
+from txsentinel.core.instances import Failover, Peer, Replica
+from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 from txsentinel.wire.resp import pack
 

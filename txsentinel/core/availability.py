@@ -6,10 +6,11 @@ from typing import Final
 
 from txsentinel.core import deadlines
 from txsentinel.core.failure_recorder import FailureRecorder
-from txsentinel.core.instances import Instance, Master, Role
+from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.questions import Questions
 from txsentinel.core.registry import Registry
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis

@@ -25,10 +25,11 @@ from typing import Final
 
 from txsentinel.core.crash_evidence import MIN_REFUSALS, CrashStep
 from txsentinel.core.deadlines import NEVER
-from txsentinel.core.instances import InstanceLink, Master, Replica, Role
+from txsentinel.core.instances import InstanceLink, Master, Replica
 from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import Probing
 from txsentinel.core.registry import Registry
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.failover_state import PROMOTION_SEEN, SyncStep
-from txsentinel.core.instances import Failover, InstanceLink, Master, Peer, Replica, Role
+from txsentinel.core.instances import Failover, InstanceLink, Master, Peer, Replica
+from txsentinel.core.role import Role
 from txsentinel.core.succession import has_handed_over, is_masterless, successor
 from txsentinel.model.timings import Millis, Timings
 

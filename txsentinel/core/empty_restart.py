@@ -23,9 +23,10 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.effects import PauseClients
-from txsentinel.core.instances import Master, Replica, Role, Server
+from txsentinel.core.instances import Master, Replica, Server
 from txsentinel.core.probing import Probing
 from txsentinel.core.restart_state import Restart
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis

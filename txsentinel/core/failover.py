@@ -14,7 +14,7 @@ from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
-from txsentinel.core.instances import Failover, InstanceLink, Master, Replica, Role
+from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.justification import (
     Abort,
     abort_reason,
@@ -22,6 +22,7 @@ from txsentinel.core.justification import (
 )
 from txsentinel.core.probing import Probing
 from txsentinel.core.reconfiguration import Reconfiguration
+from txsentinel.core.role import Role
 from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching

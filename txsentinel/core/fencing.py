@@ -26,8 +26,9 @@ from typing import Final
 from txsentinel.core import deadlines
 from txsentinel.core.effects import PauseWrites, ResumeWrites
 from txsentinel.core.fence_state import LEASE_LENGTH, LEASE_PERIOD, Isolation, LeaseEnd, WriteLease
-from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Role, Server
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Server
 from txsentinel.core.probing import Probing
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis

@@ -12,8 +12,9 @@ from typing import Final
 from txsentinel.core.effects import AbortHandOver, FinishHandOver, HandOver
 from txsentinel.core.errors import CommandError
 from txsentinel.core.failover_state import FailoverState
-from txsentinel.core.instances import Failover, InstanceLink, Master, Role, Server
+from txsentinel.core.instances import Failover, InstanceLink, Master, Server
 from txsentinel.core.link import HandOverEnd, LinkKind
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.succession import successor
 from txsentinel.model.events import Level

@@ -17,8 +17,9 @@ from typing import Final
 from txsentinel.core.confirmation import Confirmations, Waiting
 from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
-from txsentinel.core.instances import InstanceLink, Master, Peer, Role
+from txsentinel.core.instances import InstanceLink, Master, Peer
 from txsentinel.core.registry import Registry
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.model.address import Address

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
 from txsentinel.core.crash_evidence import CrashEvidence
@@ -20,7 +19,9 @@ from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncSt
 from txsentinel.core.fence_state import Isolation
 from txsentinel.core.link import ConnectionState
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.question import Question
 from txsentinel.core.restart_state import Restart
+from txsentinel.core.role import Role
 from txsentinel.core.unconfirmed import UnconfirmedSentinels
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
@@ -28,13 +29,6 @@ from txsentinel.wire.info import DataSetReport
 
 NO_CALLER_TIMEOUT: Final[Millis] = 30_000
 """``shortest_down_after`` of a link that no instance uses."""
-
-
-class Role(Enum):
-    """The role that a server reports; the value is the word of the protocol."""
-
-    MASTER = "master"
-    REPLICA = "slave"
 
 
 @dataclass(slots=True, eq=False)
@@ -241,19 +235,6 @@ class Replica(Server):
     def describe(self, by_hostname: bool) -> str:
         """Return ``slave <name> <ip> <port> @ <master-name> <master-ip> <master-port>``."""
         return f"slave {self.name} {_place(self, by_hostname)} @ {self.master.name} {_place(self.master, by_hostname)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """
-    A question that was sent to a peer: about the master at ``address``, for a vote in ``vote_epoch`` unless ``None``.
-
-    ``candidacy`` is the epoch of a vote request in the peer's name, if the question is to verify that request.
-    """
-
-    address: Address
-    vote_epoch: int | None
-    candidacy: int | None = None
 
 
 @dataclass(slots=True, eq=False)

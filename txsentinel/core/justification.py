@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED, FailoverState
-from txsentinel.core.instances import Failover, Master, Role
+from txsentinel.core.instances import Failover, Master
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis, Timings
 

@@ -9,9 +9,10 @@ from txsentinel.core.failover_state import PROMOTION_SEEN
 from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
-from txsentinel.core.instances import InstanceLink, Master, Replica, Role, Server
+from txsentinel.core.instances import InstanceLink, Master, Replica, Server
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.model.address import Address

@@ -15,8 +15,9 @@ from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo,
 from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.handover import CHECK_INTERVAL, publishing_would_hang
-from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Role, Server
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.link import LinkKind
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis
 

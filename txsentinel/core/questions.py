@@ -9,7 +9,8 @@ from __future__ import annotations
 from txsentinel.core import deadlines
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
-from txsentinel.core.instances import InstanceLink, Master, Peer, Question
+from txsentinel.core.instances import InstanceLink, Master, Peer
+from txsentinel.core.question import Question
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import NO_CANDIDATE, Voting
 from txsentinel.model.events import Level

@@ -7,9 +7,10 @@ from typing import Final
 
 from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
-from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Role, Server
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.address import HOST_NAME, MAX_HOST, UNSPECIFIED, Address, canonical_ip
 from txsentinel.model.events import Level

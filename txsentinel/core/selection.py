@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.empty_restart import has_copied_loss
-from txsentinel.core.instances import Master, Replica, Role
+from txsentinel.core.instances import Master, Replica
+from txsentinel.core.role import Role
 from txsentinel.core.succession import successor
 from txsentinel.model.timings import Millis, Timings
 

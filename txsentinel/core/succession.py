@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from txsentinel.core.instances import Master, Replica, Role
+from txsentinel.core.instances import Master, Replica
+from txsentinel.core.role import Role
 
 
 def is_masterless(master: Master) -> bool:

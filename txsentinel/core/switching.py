@@ -6,10 +6,11 @@ from typing import Final
 
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.effects import Reconfigure, RunScript
-from txsentinel.core.instances import InstanceLink, Master, Peer, Role, Server
+from txsentinel.core.instances import InstanceLink, Master, Peer, Server
 from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.questions import Questions
 from txsentinel.core.registry import Registry
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import C_MARGIN, C_RETRY, C_SAFE_DOWN_AFTER
 from txsentinel.model.address import Address

@@ -12,8 +12,10 @@ from typing import Final
 
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
-from txsentinel.core.instances import Failover, Master, Peer, Question, Role
+from txsentinel.core.instances import Failover, Master, Peer
+from txsentinel.core.question import Question
 from txsentinel.core.registry import Registry
+from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level
