@@ -1,9 +1,9 @@
 """
 Keys left after a master without persistence was restarted, for instance by a supervisor, before it is S_DOWN.
 
-Three Sentinels of a kind monitor a master and two replicas, which each hold the same keys. In each round the master is
-killed at a random moment and started again, empty, a given time after that. A round counts as kept if all keys are on
-all servers in the end, and as lost if they are on none.
+Three Sentinels of a kind monitor a master and its replicas, two by default, which each hold the same keys. In each
+round the master is killed at a random moment and started again, empty, a given time after that. A round counts as kept
+if all keys are on all servers in the end.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Contender:
     """Sentinels of one kind over servers of one kind; a context manager."""
 
     def __init__(
-        self, kind: str, server_kind: str, down_after: int, extra: Sequence[str] = (), seed: int | None = None
+        self, kind: str, server_kind: str, down_after: int, replicas: int = 2, extra: Sequence[str] = ()
     ) -> None:
         """
         Describe the installation without starting it.
@@ -56,9 +56,11 @@ class Contender:
         :param extra: further lines for the configuration of the Sentinels.
         """
         self.kind = kind
-        self._rng = random.Random(seed)
+        self._rng = random.Random()
         self._harness = Harness()
-        self.fleet = Fleet(self._harness, [kind] * 3, server_kind, down_after=down_after, extra=extra)
+        self.fleet = Fleet(
+            self._harness, [kind] * 3, server_kind, replicas=replicas, down_after=down_after, extra=extra
+        )
 
     def __enter__(self) -> Contender:
         """Start the servers at unrelated moments, as their replication timers run from then on, and the Sentinels."""
@@ -131,6 +133,7 @@ def measure(
     delays: Sequence[int],
     rounds: int,
     down_after: int,
+    replicas: int,
     report_progress: Callable[[str], None],
 ) -> dict[int, dict[str, Results]]:
     """
@@ -141,7 +144,7 @@ def measure(
     """
     results: dict[int, dict[str, Results]] = {delay: {kind: Results() for kind in kinds} for delay in delays}
     for kind in kinds:
-        with Contender(kind, server_kind, down_after) as contender:
+        with Contender(kind, server_kind, down_after, replicas) as contender:
             for delay in delays:
                 found = results[delay][kind]
                 for _ in range(rounds):

@@ -25,7 +25,13 @@ def empty_restarts(options: argparse.Namespace) -> dict[str, Any]:
             continue
         kinds = [kind for kind in options.kinds if available(kind)]
         results = empty_restart.measure(
-            kinds, server, options.delays, options.rounds, options.down_after, lambda text: print(text, flush=True)
+            kinds,
+            server,
+            options.delays,
+            options.rounds,
+            options.down_after,
+            options.replicas,
+            lambda text: print(text, flush=True),
         )
         print(f"\n{empty_restart.table(server_version(server) or server, results)}\n", flush=True)
         samples[server] = {
@@ -56,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--servers", nargs="+", default=["redis", "redis-8.2", "valkey"], choices=SERVER_KINDS)
     parser.add_argument("--delays", type=int, nargs="+", default=[200], metavar="MS", help="until the empty restart")
     parser.add_argument("--down-after", type=int, default=5_000, metavar="MS")
+    parser.add_argument("--replicas", type=int, default=2, help="of each master")
     parser.add_argument("--json", type=Path, help="file for every sample")
     options = parser.parse_args(arguments)
     results = {part: PARTS[part](options) for part in options.parts}

@@ -22,6 +22,7 @@ from txsentinel.demo.programs import server_binary
 from txsentinel.model.timings import Limits
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
+from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.simulation import Simulation
 from txsentinel.wire.replies import NeedMore, ReplyReader
@@ -116,7 +117,7 @@ class Server(Protocol):
 class Servers(Protocol):
     """Starts and stops servers."""
 
-    def start(self, *, file: bool = True) -> Server:
+    def start(self, *, file: bool = True, log: bool = False, diskless: bool = False) -> Server:
         """Start a new server, with a configuration file or without."""
 
     def seconds(self) -> float:
@@ -235,11 +236,12 @@ class SimServers:
         """See :class:`Servers`."""
         return self.simulation.seconds()
 
-    def start(self, *, file: bool = True) -> SimServer:
+    def start(self, *, file: bool = True, log: bool = False, diskless: bool = False) -> SimServer:
         """See :class:`Servers`."""
         self._count += 1
         host = SimHost(self.simulation, self.network, f"redis{self._count}", f"10.0.0.{self._count}")
         redis = SimRedis(host)
+        redis.storage.mode = Persistence.LOG if log else Persistence.NONE
         if not file:
             redis.config_file = None
         host.start()
@@ -314,7 +316,9 @@ class RealServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, binary: str, directory: str, port: int, *, file: bool = True) -> None:
+    def __init__(
+        self, binary: str, directory: str, port: int, *, file: bool = True, log: bool = False, diskless: bool = False
+    ) -> None:
         self.port = port
         self._directory = directory
         self._frozen = False
@@ -327,7 +331,10 @@ class RealServer:
             'save ""',
             "hz 100",
             f"dbfilename {port}.rdb",
-            "repl-diskless-sync no",
+            f"appendonly {'yes' if log else 'no'}",
+            "appendfsync always",
+            f"repl-diskless-sync {'yes' if diskless else 'no'}",
+            "repl-diskless-sync-delay 0",
             "lua-time-limit 20",
         ]
         if file:
@@ -416,12 +423,14 @@ class RealServers:
         """See :class:`Servers`."""
         return time.monotonic()
 
-    def start(self, *, file: bool = True) -> RealServer:
+    def start(self, *, file: bool = True, log: bool = False, diskless: bool = False) -> RealServer:
         """See :class:`Servers`."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        server = RealServer(self._binary, self._directory, port, file=file)
+        directory = os.path.join(self._directory, str(port))
+        os.mkdir(directory)
+        server = RealServer(self._binary, directory, port, file=file, log=log, diskless=diskless)
         self._servers.append(server)
         return server
 

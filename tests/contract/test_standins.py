@@ -58,7 +58,7 @@ class StandInServers:
         """See :class:`Servers`."""
         return time.monotonic()
 
-    def start(self, *, file: bool = True) -> StandInServer:
+    def start(self, *, file: bool = True, log: bool = False, diskless: bool = False) -> StandInServer:
         """See :class:`Servers`."""
         return StandInServer(self._fleet, self._names.pop(0))
 

@@ -162,6 +162,17 @@ class EmptyRestartTests(SynchronousTestCase):
         self.restart()
         self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
 
+    def test_empty_snapshot(self) -> None:
+        """
+        A master that found an empty snapshot has lost its keys, although it continues the history.
+
+        Without persistence, a server that sends full copies from its disk has the first one as a snapshot.
+        """
+        hold(self.old_master, 0, NEW, replid2=OLD, offset=0, second_offset=1)
+        self.restart()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
+        self.assertGreater(self.pauses(), 0)
+
     def test_loading(self) -> None:
         """A master that is loading is judged when it has finished."""
         hold(self.old_master, 10, NEW, offset=0, loading=1)

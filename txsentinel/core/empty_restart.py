@@ -35,10 +35,16 @@ from txsentinel.wire.info import DataSetReport
 JUDGEMENT_PERIOD: Final[Millis] = 10_000
 """How long after a restarted master has finished loading it can begin to count as down because it lacks data."""
 
+FIRST_PAUSE: Final[Millis] = 30
+"""
+How long the clients of a master without data are paused at first. It does not answer the other Sentinels meanwhile
+either, which must ask it in order to agree.
+"""
+
 PAUSE_PERIOD: Final[Millis] = 100
 """
-How long the clients of a master without data are paused. The other Sentinels must ask it in order to agree, and it does
-not answer them meanwhile either. A replica, which needs several replies before it copies, is delayed by several pauses.
+How long each further pause is. It is ordered during the one before, and takes effect when that ends. Waiting commands
+are executed in between, so that other Sentinels get their INFO, whereas a replica needs several replies in turn.
 """
 
 MAX_PAUSES: Final = 10
@@ -151,7 +157,7 @@ class EmptyRestarts:
             return False
         if restart.judged_until is None:
             restart.judged_until = now + JUDGEMENT_PERIOD
-            if not found.keys and not has_history(found, restart.histories) and _had_keys(master):
+            if not found.keys and _had_keys(master):
                 self._pause(master, restart, now)
         since = master.data_missing_since
         replicas = master.replicas.values()
@@ -177,10 +183,11 @@ class EmptyRestarts:
 
     def _pause(self, master: Master, restart: Restart, now: Millis) -> None:
         """Keep replicas from copying the data set of ``master`` for a moment."""
-        if now >= restart.paused_until and restart.pauses < MAX_PAUSES:
+        if restart.pauses < MAX_PAUSES and now >= restart.paused_until - PAUSE_PERIOD // 2:
+            period = PAUSE_PERIOD if restart.pauses else FIRST_PAUSE
             restart.pauses += 1
-            restart.paused_until = now + PAUSE_PERIOD
-            self._state.emit(PauseClients(master.link, PAUSE_PERIOD), probe=True)
+            restart.paused_until = max(now, restart.paused_until) + period
+            self._state.emit(PauseClients(master.link, period), probe=True)
 
     def _note_missing(self, master: Master, found: DataSetReport, restart: Restart, holders: list[Replica]) -> None:
         histories = ", ".join(sorted(each[:_SHOWN_DIGITS] for each in restart.histories))

@@ -205,12 +205,12 @@ class DurabilityTests(RedisCase):
         self.assertEqual(self.replica.master_address, self.master.address)
 
     def test_data(self) -> None:
-        """Data survives a restart if it is persistent, and is lost otherwise."""
+        """Data survives a restart if it is on disk, and is lost otherwise."""
         self.ask(self.master, "SET color red")
         self.master.host.restart()
         self.simulation.run(1)
         self.assertEqual(self.ask(self.master, "GET color"), b"red")
-        self.master.keeps_data = False
+        self.master.storage.erase()
         self.master.host.restart()
         self.simulation.run(1)
         self.assertIsNone(self.ask(self.master, "GET color"))
@@ -219,7 +219,7 @@ class DurabilityTests(RedisCase):
         """A master that restarts empty empties its replica, as the documentation warns."""
         self.ask(self.master, "SET color red")
         self.simulation.run(1)
-        self.master.keeps_data = False
+        self.master.storage.erase()
         self.master.host.restart()
         self.simulation.run(5)
         self.assertTrue(self.replica.link_up)

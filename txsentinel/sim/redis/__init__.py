@@ -8,6 +8,7 @@ Reading order:
 - ``instance``: one server: checks before a command, the states that tests and faults put it into, data and messages
 - ``commands``: connection, transactions, data, publishing, configuration, scripts
 - ``reports``: INFO, ROLE and CLIENT
+- ``settings``, ``persistence``: the configuration file; what survives a restart
 - ``dataset``: the data, and the commands that change it
 - ``pauses``: why commands are held
 - ``master_link``: the replica's side of a replication link

@@ -6,6 +6,7 @@ from typing import Final
 
 from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.instance import RedisInstance
+from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.redis.table import CommandTable
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Raw, Simple, Value, data, encode, pack, text
@@ -321,8 +322,16 @@ def script(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Va
     return server.kill_script()
 
 
+@command("SAVE", 1)
+def save(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
+    server.save()
+    return OK
+
+
 @command("SHUTDOWN", -1, "stale loading")
 def shutdown(server: RedisInstance, client: RedisClient, words: list[bytes]) -> Value:
+    if server.storage.mode is Persistence.SNAPSHOT and [word.upper() for word in words[1:]] != [b"NOSAVE"]:
+        server.save()
     server.host.exit(0)
     return NOTHING
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.protocol import Factory
 
-from txsentinel.sim.redis import replication
+from txsentinel.sim.redis import replication, settings
 from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.dataset import apply
 from txsentinel.sim.redis.pauses import Pause, PauseReason
+from txsentinel.sim.redis.persistence import Storage
 from txsentinel.sim.redis.table import Command
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack, text
@@ -30,24 +31,6 @@ if TYPE_CHECKING:
 
 _FIRST_ARGUMENTS: Final = 128
 """Bytes of the arguments that an error about an unknown command repeats."""
-
-DEFAULTS: Final = {
-    "requirepass": "",
-    "masterauth": "",
-    "masteruser": "",
-    "replica-priority": "100",
-    "replica-announced": "yes",
-    "replica-announce-ip": "",
-    "replica-announce-port": "0",
-    "replica-serve-stale-data": "yes",
-    "replica-read-only": "yes",
-    "repl-timeout": "60",
-    "repl-ping-replica-period": "10",
-    "repl-backlog-size": "1048576",
-    "min-replicas-to-write": "0",
-    "min-replicas-max-lag": "10",
-}
-"""Settings that CONFIG knows; every ``replica`` in a name may be spelt ``slave``."""
 
 MAX_KNOWN_MESSAGES: Final = 64
 """Number of published messages whose encoding is cached: hellos repeat."""
@@ -73,7 +56,7 @@ class RedisInstance:
 
     :param host: becomes this server's; starting the host starts the server.
     :param replica_of: server that it is configured to replicate, or its address.
-    :param settings: as in ``redis.conf``, with underscores for dashes.
+    :param options: as in ``redis.conf``, with underscores for dashes.
     """
 
     version = "7.0.15"
@@ -86,7 +69,7 @@ class RedisInstance:
         host: SimHost,
         port: int = 6379,
         replica_of: RedisInstance | tuple[str, int] | None = None,
-        **settings: str,
+        **options: str,
     ) -> None:
         self.host = host
         self.port = port
@@ -96,8 +79,8 @@ class RedisInstance:
         """Host and port of the master in the configuration."""
         self.config_file: str | None = f"/etc/redis/{port}.conf"
         """The file of CONFIG REWRITE; ``None`` for a server started without one."""
-        self.keeps_data = True
-        """Whether the data set survives a restart."""
+        self.storage = Storage()
+        """What survives a restart."""
         self.sync_seconds = 0.05
         """Seconds that making a full copy takes."""
         self.load_seconds = 0.0
@@ -114,14 +97,13 @@ class RedisInstance:
         self.clients: dict[int, RedisClient] = {}
         self.run_id = ""
         self.started_at = 0.0
-        self._settings = dict(DEFAULTS)
-        for name, value in settings.items():
-            self._settings[_canonical(name.replace("_", "-"))] = value
+        self._settings = dict(settings.DEFAULTS)
+        for name, value in options.items():
+            self._settings[settings.canonical(name.replace("_", "-"))] = value
         self._audiences: dict[bytes, list[tuple[RedisClient, bytes | None]]] = {}
         """Channel → subscribers, with the pattern if the subscription is not to the channel itself."""
         self._messages: dict[tuple[bytes, bytes, int], bytes] = {}
         """Messages that were encoded recently."""
-        self._disk: tuple[dict[bytes, bytes], str, int] | None = None
         self._next_client = 1
         self.paused = False
         """Whether any commands are held."""
@@ -129,7 +111,7 @@ class RedisInstance:
         self.role_changed: Callable[[RedisInstance, RoleChange], None] | None = None
         """Called after a client's order, or a FAILOVER that has ended, changed the role or the master."""
         if self.config_file is not None:
-            host.files.contents[self.config_file] = self._configuration()
+            host.files.contents[self.config_file] = settings.render(self.port, self._settings, self.master_address)
         self.replication = replication.Replication(self, None)
         host.program = self.boot
 
@@ -175,7 +157,7 @@ class RedisInstance:
 
     def forget_everything(self) -> None:
         """Erase the disk: the next start is with an empty data set."""
-        self._disk = None
+        self.storage.erase()
 
     def start_loading(self, seconds: float) -> None:
         """Answer ``-LOADING`` for a while."""
@@ -187,13 +169,8 @@ class RedisInstance:
     def boot(self, host: SimHost) -> None:
         """Start in a new process, from the durable state."""
         if self.config_file is not None:
-            self._load_configuration(host.files.read(self.config_file))
-        history: tuple[str, int] | None = None
-        self.data = {}
-        if self.keeps_data and self._disk is not None:
-            stored, name, offset = self._disk
-            self.data = dict(stored)
-            history = (name, offset)
+            self._settings, self.master_address = settings.parse(host.files.read(self.config_file))
+        self.data, snapshot = self.storage.load()
         self.run_id = self.new_id()
         self.started_at = host.reactor.seconds()
         self.clients = {}
@@ -203,7 +180,7 @@ class RedisInstance:
         self.loading = False
         self.paused = False
         self._pauses = {}
-        self.replication = replication.Replication(self, history if self.master_address is not None else None)
+        self.replication = replication.Replication(self, snapshot)
         host.reactor.listenTCP(self.port, _ServerFactory(self))
         if self.load_seconds:
             self.start_loading(self.load_seconds)
@@ -340,9 +317,12 @@ class RedisInstance:
         self.replication.feed(raw)
 
     def persist(self) -> None:
-        """Save the data set to disk."""
-        if self.keeps_data:
-            self._disk = (self.data, self.replication.id, self.replication.offset)
+        """Store the latest write."""
+        self.storage.written(self.data)
+
+    def save(self) -> None:
+        """Write a snapshot of the data set."""
+        self.storage.save(self.data, self.replication.id, self.replication.offset)
 
     def publish(self, channel: bytes, message: bytes) -> int:
         """Deliver to the own subscribers; return their number."""
@@ -423,9 +403,9 @@ class RedisInstance:
     def configure(self, changes: dict[str, str]) -> Value:
         """The reply to CONFIG SET; all of the changes are made or none."""
         for name in changes:
-            if _canonical(name) not in self._settings:
+            if settings.canonical(name) not in self._settings:
                 return ErrorReply(f"ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
-        self._settings.update((_canonical(name), value) for name, value in changes.items())
+        self._settings.update((settings.canonical(name), value) for name, value in changes.items())
         return OK
 
     def rewrite(self) -> Value:
@@ -435,35 +415,12 @@ class RedisInstance:
         files = self.host.files
         if files.fail_with is not None:
             return ErrorReply(f"ERR Rewriting config file: {files.fail_with.strerror}")
-        files.contents[self.config_file] = self._configuration()
+        files.contents[self.config_file] = settings.render(self.port, self._settings, self.master_address)
         return OK
 
     def configured_master(self) -> tuple[str, int] | None:
         """The master in its file."""
-        if self.config_file is not None:
-            for line in text(self.host.files.contents[self.config_file]).splitlines():
-                name, *words = line.split()
-                if name == "replicaof":
-                    return words[0], int(words[1])
-        return None
-
-    def _configuration(self) -> bytes:
-        lines = [f"port {self.port}"]
-        lines += [f"{name} {value}" for name, value in self._settings.items() if value != DEFAULTS.get(name, "")]
-        if self.master_address is not None:
-            lines.append(f"replicaof {self.master_address[0]} {self.master_address[1]}")
-        return data("\n".join(lines) + "\n")
-
-    def _load_configuration(self, contents: bytes) -> None:
-        self._settings = dict(DEFAULTS)
-        self.master_address = None
-        for line in text(contents).splitlines():
-            name, _, value = line.partition(" ")
-            if name == "replicaof":
-                host, _, port = value.partition(" ")
-                self.master_address = (host, int(port))
-            elif name != "port":
-                self._settings[name] = value
+        return None if self.config_file is None else settings.parse(self.host.files.contents[self.config_file])[1]
 
 
 class _ServerFactory(Factory):
@@ -476,10 +433,6 @@ class _ServerFactory(Factory):
         """Build the protocol of a client that connects from ``addr``."""
         peer: IPv4Address = addr  # type: ignore[assignment]
         return self.server.admit(peer.host, peer.port)
-
-
-def _canonical(name: str) -> str:
-    return name.replace("slave", "replica")
 
 
 def _unknown(words: list[bytes]) -> str:

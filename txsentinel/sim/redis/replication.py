@@ -17,6 +17,7 @@ from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.dataset import apply
 from txsentinel.sim.redis.master_link import MasterLink
 from txsentinel.sim.redis.pauses import PauseReason
+from txsentinel.sim.redis.persistence import Snapshot
 from txsentinel.wire.replies import ReplyReader
 from txsentinel.wire.resp import Raw, Value, pack
 
@@ -73,7 +74,10 @@ class ReplicatedServer(Protocol):
         """Clients that are replicas, the oldest connection first."""
 
     def persist(self) -> None:
-        """Save the data set to disk."""
+        """Store the latest write."""
+
+    def save(self) -> None:
+        """Write a snapshot of the data set."""
 
     def publish(self, channel: bytes, message: bytes) -> int:
         """Deliver to the own subscribers; return their number."""
@@ -113,17 +117,24 @@ class Replication:
     """
     The replication state of one server, from the start of its process on.
 
-    :param history: ``(id, offset)`` of a data set that survived on disk, if one did.
+    :param snapshot: the one that the data set was loaded from, if any.
     """
 
-    def __init__(self, server: ReplicatedServer, history: tuple[str, int] | None) -> None:
+    def __init__(self, server: ReplicatedServer, snapshot: Snapshot | None) -> None:
         self.server = server
-        self.has_history = history is not None
+        self.has_history = snapshot is not None
         """Whether a master could continue at the present offset."""
-        self.id, self.offset = history or (server.new_id(), 0)
+        self.id, self.offset = server.new_id(), 0
         self.second_id = NO_REPLICATION_ID
         self.second_offset = -1
         self.backlog_active = False
+        if snapshot is not None:
+            self.offset = snapshot.offset
+            if server.master_address is not None:
+                self.id = snapshot.replid
+            else:
+                self.second_id, self.second_offset = snapshot.replid, snapshot.offset + 1
+                self.backlog_active = True
         self.link: MasterLink | None = None
         self.connecting: _MasterLinkFactory | None = None
         self.link_state = CONNECT
@@ -137,6 +148,8 @@ class Replication:
         self._failover_ordered_by = ""
         self._failover_timer: IDelayedCall | None = None
         self._backlog = bytearray()
+        self.full_copies = self.continuations = self.refused_continuations = 0
+        """How often a replica got a full copy, continued, and asked in vain to continue."""
         self._beats = 0
         self._copy_history = self.id
 
@@ -253,6 +266,7 @@ class Replication:
         self.second_id, self.second_offset = NO_REPLICATION_ID, -1
         self.id, self.offset = self._copy_history, offset
         self._backlog.clear()
+        self.server.save()
         self._drop_replicas()
         self._link_established()
 
@@ -312,6 +326,7 @@ class Replication:
         first = self.offset - len(self._backlog) + 1
         shared = history == self.id or (history == self.second_id and offset <= self.second_offset)
         if shared and first <= offset <= self.offset + 1 and self.backlog_active:
+            self.continuations += 1
             attached.state = "online"
             attached.acknowledged = offset - 1
             missing = bytes(self._backlog[offset - first :])
@@ -320,6 +335,8 @@ class Replication:
             if self.server.master_address is None and not self.has_history:
                 self.id = self.server.new_id()
             self.backlog_active = True
+        self.full_copies += 1
+        self.refused_continuations += history != "?"
         attached.state = "wait_bgsave"
         copy = pack(*(word for item in self.server.data.items() for word in item)) if self.server.data else b"*0\r\n"
         self.server.host.reactor.callLater(self.server.sync_seconds, self._send_copy, replica, copy, self.offset)

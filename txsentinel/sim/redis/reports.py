@@ -37,6 +37,15 @@ def _persistence_section(server: RedisInstance) -> dict[str, object]:
     return {"loading": int(server.loading)}
 
 
+def _stats_section(server: RedisInstance) -> dict[str, object]:
+    replication = server.replication
+    return {
+        "sync_full": replication.full_copies,
+        "sync_partial_ok": replication.continuations,
+        "sync_partial_err": replication.refused_continuations,
+    }
+
+
 def _keyspace_section(server: RedisInstance) -> dict[str, object]:
     return {"db0": f"keys={len(server.data)},expires=0,avg_ttl=0"} if server.data else {}
 
@@ -81,6 +90,7 @@ SECTIONS: Final[tuple[tuple[str, Callable[[RedisInstance], dict[str, object]]], 
     ("Server", _server_section),
     ("Clients", _clients_section),
     ("Persistence", _persistence_section),
+    ("Stats", _stats_section),
     ("Replication", _replication_section),
     ("Keyspace", _keyspace_section),
 )

@@ -24,7 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from txsentinel.config.errors import ConfigError
-from txsentinel.sim.redis.instance import DEFAULTS
+from txsentinel.sim.redis.settings import DEFAULTS
 from txsentinel.sim.whatif.environment import Conditions
 from txsentinel.sim.whatif.faults import FAULT_TYPES, BadFault, Fault, parse_fault
 from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
