@@ -20,6 +20,7 @@ from txsentinel.core import (
     availability,
     crash_detection,
     election,
+    empty_restart,
     failover,
     failover_start,
     handover,
@@ -876,3 +877,18 @@ def ignores_epochs_in_hellos() -> list[Patch]:
         real(self, b",".join(words), now, **keywords)
 
     return [(hello_processing.HelloProcessing, "hello", hello)]
+
+
+# Data
+
+
+@mutant("data", kinds=("empty", "supervised-restart"), seed=1)
+def empty_restarts_are_ignored() -> list[Patch]:
+    """A master that restarts without its data is not judged, so its replicas copy the loss."""
+    return _without(empty_restart.EmptyRestarts, "judge", False)
+
+
+@mutant("S18", kinds=("empty", "set-priority"), seed=1, shape=Shape(replicas=3), seconds=120.0)
+def emptied_replicas_are_fit() -> list[Patch]:
+    """A replica that copied the loss is promoted if it has the better priority."""
+    return [(selection, "has_copied_loss", lambda replica, master: False)]

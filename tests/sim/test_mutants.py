@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sim.mutants import MUTANTS, Mutant
 
-INVARIANTS = {f"S{number}" for number in range(1, 18)} | {
+INVARIANTS = {f"S{number}" for number in range(1, 19)} | {
     *("L1", "L2", "L4", "L5", "durable", "bounded", "replies", "slow"),
-    *("pauses", "clients", "files", "follows", "crash"),
+    *("pauses", "clients", "files", "follows", "crash", "data"),
 }
 """The names in violations; L2 includes L3 and L6."""
 

@@ -1,5 +1,5 @@
 """
-Safety invariants S1 to S17, which must hold in every run. The checker shares no code with what it checks.
+Safety invariants S1 to S18, which must hold in every run. The checker shares no code with what it checks.
 
 It inspects each Sentinel after each of its turns. It sees every event that a Sentinel decides or publishes, every byte
 that it sends (:mod:`~txsentinel.sim.wire_checks`), and everything that its disk stores. It keeps records of its own and
@@ -23,7 +23,8 @@ S14     no replica of priority 0 is promoted
 S15     two automatic attempts of one Sentinel are two failover-timeouts apart, but for switch, reset, restart, recovery
 S16     a Sentinel makes no attempt within that time after it voted for another one (a shorter time if that one does not
         confirm to be a candidate); S15 and S16 do not apply if a replica took over after the vote
-S17     no replica is promoted while the old master answers PING and does not report role slave
+S17     no replica is promoted while the old master answers PING and does not report role slave, unless it lost data
+S18     and ``data``: see :mod:`~txsentinel.sim.data_checks`
 durable no vote, address, ID, event or confirmation is sent before it is on disk
 slow    no server is held down because a Sentinel reads replies late (see :mod:`~txsentinel.sim.run`)
 bounded queues and connections do not grow without limit
@@ -45,6 +46,7 @@ from txsentinel.core.instances import Master
 from txsentinel.core.voting import UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.crash_checks import CrashChecker
+from txsentinel.sim.data_checks import DataChecker
 from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Snapshot, Violation
@@ -88,7 +90,8 @@ class InvariantChecker(Observer):
         names = set(self.records.sentinels)
         self._servers = ServerChecker(self.records)
         self.crashes = CrashChecker(self.records)
-        wire = WireChecker(self.records)
+        data = DataChecker(self.records, self._servers.is_stable)
+        wire = WireChecker(self.records, data)
         fleet.network.joined = WireTapInstaller(
             wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.simulation.seconds
         ).joined

@@ -280,9 +280,28 @@ def _false_hello(fleet: Fleet, random: Random) -> Done:
 def _empty(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
     server.host.kill()
-    server.forget_everything()
-    fleet.simulation.call_later(random.choice((0.01, 0.5)), lambda: _restart(server))
+    server.storage.erase()
+    fleet.simulation.call_later(random.choice((0.01, 0.1, 0.2, 0.5, 2.0)), _restart, server)
     return f"have {server.host.name} come back empty", _nothing
+
+
+def _supervised_restart(fleet: Fleet, random: Random) -> Done:
+    """A server dies, and its supervisor starts it again, with whatever it has persisted."""
+    server = _pick_server(fleet, random)
+    if random.random() < 0.5 and server.host.running:
+        server.save()
+    fleet.simulation.call_later(0.5, server.host.kill)
+    delay = random.uniform(0.1, 2.0)
+    fleet.simulation.call_later(0.5 + delay, _restart, server)
+    return f"kill {server.host.name}, which is restarted after {delay:.1f} s", _nothing
+
+
+def _set_priority(fleet: Fleet, random: Random) -> Done:
+    server = random.choice(fleet.servers)
+    priority = random.choice(("1", "10", "100", "200"))
+    if server.setting("replica-priority") != "0":
+        server.configure({"replica-priority": priority})
+    return f"give {server.host.name} the priority {priority}", _nothing
 
 
 def _flap(fleet: Fleet, random: Random) -> Done:
@@ -418,6 +437,8 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "load": _load,
     "lie": _false_hello,
     "empty": _empty,
+    "supervised-restart": _supervised_restart,
+    "set-priority": _set_priority,
     "flap": _flap,
     "pause-writes": _pause_writes,
     "masters-die": _masters_die,

@@ -16,11 +16,17 @@ __all__ = ["FAULT_TYPES", "Fault", "FaultInjector", "draw_plan", "heal", "observ
 ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
 """Fault types that are orders of operators, not faults."""
 
+RESTARTS: Final = frozenset({"empty", "supervised-restart"})
+"""Fault types after which every deadline of the Sentinels applies."""
+
 SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
 """Fault types drawn separately, so that adding them changes no plan without them."""
 
 ONLY_BY_NAME: Final = frozenset({"reject-pair"})
 """Fault types that a plan has only if they are named."""
+
+DATA_FAULTS: Final = ("supervised-restart", "set-priority")
+"""The same for faults that matter for the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +68,12 @@ def draw_plan(seed: int, seconds: float, fault_types: Sequence[str] | None = Non
     :param fault_types: the types to draw from; by default some are drawn.
     """
     random = Random(f"plan/{seed}")
-    drawn = random.sample(sorted(FAULT_TYPES.keys() - SEPARATELY_DRAWN - ONLY_BY_NAME), random.randint(1, 6))
+    apart = ONLY_BY_NAME.union(SEPARATELY_DRAWN, DATA_FAULTS)
+    drawn = random.sample(sorted(FAULT_TYPES.keys() - apart), random.randint(1, 6))
     if Random(f"apart/{seed}").random() < 0.15:
         drawn += SEPARATELY_DRAWN
+    if Random(f"data/{seed}").random() < 0.25:
+        drawn += DATA_FAULTS
     fault_types = drawn if fault_types is None else fault_types
     gap = random.choice((2.0, 6.0, 15.0))
     max_duration = random.choice((1.0, 5.0, 30.0))
@@ -87,7 +96,7 @@ class FaultInjector:
             fleet.simulation.call_later(fault.at, self._inject, fault)
 
     def _inject(self, fault: Fault) -> None:
-        if fault.kind not in ORDERS:
+        if fault.kind not in ORDERS | RESTARTS:
             fleet = self._fleet
             fleet.disturbed_until = max(fleet.disturbed_until, fleet.simulation.seconds() + fault.lasts)
         what, undo = FAULT_TYPES[fault.kind](self._fleet, Random(fault.rng))
@@ -102,6 +111,7 @@ def heal(fleet: Fleet) -> None:
     for server in fleet.servers:
         server.end_script()
         server.claimed_role = None
+        server.configure({"replica-priority": server.first_priority})
         server.load_seconds = 0.0
         server.host.resume()
         if not server.host.running:

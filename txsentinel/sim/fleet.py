@@ -23,6 +23,7 @@ from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.simulation import Simulation
+from txsentinel.sim.writes import DataWriter
 
 CONFIG_PATH: Final = "/sentinel.conf"
 REDIS_PORT: Final = 6379
@@ -170,6 +171,7 @@ class Fleet:
             CSentinel(self.simulation, self.network, number, f"10.0.1.{first + number}", self.masters, self.shape)
             for number in range(1, self.shape.c_peers + 1)
         ]
+        self.writer = DataWriter(self.simulation, self.masters)
         self.clients = [
             SimClient(self.simulation, self.network, sentinel.host, self.masters, self._check_reply)
             for sentinel in self.sentinels
@@ -300,5 +302,7 @@ class Fleet:
             host = SimHost(self.simulation, self.network, f"m{group}r{number}", f"10.{group}.0.{number}")
             master = None if number == 1 else (first, REDIS_PORT)
             settings = {"replica_priority": "0"} if number > self.shape.replicas + 1 - self.shape.unwilling else {}
-            servers.append(SimRedis(host, REDIS_PORT, master, **settings))
+            server = SimRedis(host, REDIS_PORT, master, **settings)
+            server.storage.mode = self.shape.persistence
+            servers.append(server)
         return servers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field
 
+from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.redis.server import SimRedis
 
 
@@ -26,6 +27,8 @@ class Shape:
     """The number of modelled C Sentinels in addition to ours."""
     mass_failure: int = 10
     """The number of masters failing together that counts as a mass failure."""
+    persistence: Persistence = Persistence.LOG
+    """How the servers persist their data."""
 
     crash_failover: bool = False
     """Whether our Sentinels have ``crash-failover`` on."""

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
+from txsentinel.core.sentinel import SentinelCore
 from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, observe_all
 from txsentinel.sim.fleet import Fleet, Line
 from txsentinel.sim.groups import Shape
+from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
 
 START_LIMIT = 30.0
@@ -66,6 +68,9 @@ def draw_shape(seed: int) -> Shape:
         hostnames=random.random() < 0.2,
         c_peers=random.choice((0, 0, 0, 1, 2)),
     )
+    # Drawn apart, so that it changes nothing else of the fleet.
+    modes = (Persistence.LOG, Persistence.LOG, Persistence.SNAPSHOT, Persistence.NONE)
+    shape = replace(shape, persistence=Random(f"persistence/{seed}").choice(modes))
     # With a shorter period a C Sentinel holds each new master down before it has reconnected to it, and never recovers.
     return replace(shape, down_after=max(shape.down_after, 1_000)) if shape.c_peers else shape
 
@@ -108,6 +113,7 @@ class Run:
             self._agree,
             self._replace,
             self._hand_over,
+            self._restart_empty,
         )
         for phase in phases:
             phase()
@@ -207,6 +213,32 @@ class Run:
                 named = server.configured_master()
                 self.wrong.append(f"files: that of {server.host.name} names {named}, not {server.master_address}")
 
+    def _restart_empty(self) -> None:
+        """Restart a master of the healthy fleet without its data: the others must keep theirs, and it gets it back."""
+        fleet, shape = self.fleet, self.shape
+        group = fleet.masters[self.seed % len(fleet.masters)]
+        cores = [sentinel.alive.core for sentinel in fleet.sentinels]
+        views = [core.master(group.name) for core in cores]
+        if shape.unwilling >= shape.replicas or any(view.options.quorum > len(views) for view in views):
+            return  # no replica may be promoted, or ours are too few to agree
+        distance = max(2 * view.options.failover_timeout for view in views) / 1000
+        fleet.simulation.run_until(lambda: all(_may_attempt(core, group.name) for core in cores), distance + LIMIT)
+        server = next(server for server in group.servers if server.is_master)
+        keys = set(server.data)
+        random = Random(f"empty/{self.seed}")
+        self._pass(STABLE_SECONDS + random.random())
+        server.host.kill()
+        server.storage.erase()
+        self._pass(random.uniform(0.2, 2.0))
+        server.host.restart()
+        self._pass(STABLE_SECONDS)
+        if not fleet.converge(CONVERGENCE_LIMIT):
+            self.wrong += [f"L2 after {server.host.name} returned empty: {what}" for what in fleet.disagreements()]
+        for each in group.servers:
+            if not keys <= each.data.keys():
+                lost = f"{len(keys - each.data.keys())} keys as {server.host.name} restarted empty"
+                self.wrong.append(f"data of {each.host.name}: it lost {lost}")
+
     def _outcome(self) -> Outcome:
         wrong = self.wrong + [str(violation) for violation in self.checker.violations]
         wrong += [f"an exception: {failure}" for failure in self.fleet.simulation.failures]
@@ -225,6 +257,12 @@ class Run:
             digest=simulation.digest(),
             converged_after=self._converged_after,
         )
+
+
+def _may_attempt(core: SentinelCore, name: str) -> bool:
+    """Whether a Sentinel need not wait after an attempt to fail over."""
+    started, now = core.master(name).attempt_started_at, core.state.counted_at
+    return started is None or (now is not None and now - started > 2 * core.master(name).options.failover_timeout)
 
 
 def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> Outcome:

@@ -101,7 +101,7 @@ class ServerChecker:
         fine = left is not None and left <= MAX_PAUSE + ROUNDING
         self._expect(fine, "pauses", f"{pause.ordered_by} has the writes of {name} held for {left} s more")
         over_at = max(over_at, now - (server.host.reactor.seconds() - pause.began_at))
-        fine = now - over_at <= LIMIT + CHECK_INTERVAL or not self._stable_before(over_at)
+        fine = now - over_at <= LIMIT + CHECK_INTERVAL or not self.is_stable(over_at)
         self._expect(fine, "pauses", f"the writes of {name} are held {now - over_at:.2f} s after its FAILOVER")
 
     # Roles
@@ -170,9 +170,9 @@ class ServerChecker:
 
     def _may_check(self, since: float | None) -> bool:
         """Whether there was no fault before ``since`` and after it. Without a time this does not matter."""
-        return since is None or self._stable_before(since)
+        return since is None or self.is_stable(since)
 
-    def _stable_before(self, moment: float) -> bool:
+    def is_stable(self, moment: float) -> bool:
         stable_since = NEVER if self._stable_since is None else self._stable_since
         return self._stable_since is not None and stable_since <= moment - STABLE_SECONDS and not self._disturbed()
 

@@ -8,6 +8,7 @@ Invariants of every byte that a Sentinel sends: the content is durable first, an
 from __future__ import annotations
 
 from txsentinel.core.instances import Master
+from txsentinel.sim.data_checks import DataChecker
 from txsentinel.sim.records import NEVER, Leader, MasterRecord, Records, SentinelRecord
 from txsentinel.sim.values import Failed, Word
 from txsentinel.sim.wiretap import Request
@@ -19,8 +20,9 @@ ORDER_LIFE = 0.5
 class WireChecker:
     """The :class:`~txsentinel.sim.wiretap.WireListener` of the checker."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, data: DataChecker) -> None:
         self._records = records
+        self._data = data
         self._expect = records.expect
 
     def hello_sent(self, who: str, payload: bytes) -> None:
@@ -207,6 +209,7 @@ class WireChecker:
         server = self._records.server_at(ip)
         self._expect(server.setting("replica-priority") != "0", "S14", f"{who} promoted {ip}, whose priority is 0")
         kept.promotions[ip] = self._records.now
+        self._data.promoted(record, master, ip)
         if epoch not in kept.led:
             kept.led.add(epoch)
             self._records.failovers += 1
@@ -234,12 +237,18 @@ class WireChecker:
         self._expect(leader.name == who or unknown_peers, "S3", f"{who} and {leader.name} both lead {name} in {epoch}")
 
     def _old_master_is_lost(self, record: SentinelRecord, master: Master) -> None:
-        """A leader that promotes unasked has had no reply of the old master within the last ping period (S17)."""
+        """
+        A leader that promotes unasked has had no reply of the old master within the last ping period (S17).
+
+        A master that restarted without data that another server holds may answer.
+        """
         if master.crash.confirmed_at is not None:
             # The invariant "crash" is about that.
             return
         old, now = master.address.ip, self._records.now
         if record.saw_replica.get(old, NEVER) > record.saw_master.get(old, NEVER):
+            return
+        if self._data.is_missing_at(old):
             return
         period = min(master.options.down_after, record.sentinel.alive.core.timings.ping_period) / 1000
         silence = now - record.saw_pong.get(old, NEVER)

@@ -100,6 +100,8 @@ class RedisInstance:
         self._settings = dict(settings.DEFAULTS)
         for name, value in options.items():
             self._settings[settings.canonical(name.replace("_", "-"))] = value
+        self.first_priority = self._settings["replica-priority"]
+        """The priority that it was configured with."""
         self._audiences: dict[bytes, list[tuple[RedisClient, bytes | None]]] = {}
         """Channel → subscribers, with the pattern if the subscription is not to the channel itself."""
         self._messages: dict[tuple[bytes, bytes, int], bytes] = {}
@@ -110,6 +112,10 @@ class RedisInstance:
         self._pauses: dict[PauseReason, Pause] = {}
         self.role_changed: Callable[[RedisInstance, RoleChange], None] | None = None
         """Called after a client's order, or a FAILOVER that has ended, changed the role or the master."""
+        self.started: Callable[[RedisInstance, dict[bytes, bytes]], None] | None = None
+        """Called in each new process with the data set that the former process had."""
+        self.data_replaced: Callable[[RedisInstance, dict[bytes, bytes]], None] | None = None
+        """Called with the former data set after a full copy has replaced it."""
         if self.config_file is not None:
             host.files.contents[self.config_file] = settings.render(self.port, self._settings, self.master_address)
         self.replication = replication.Replication(self, None)
@@ -170,6 +176,7 @@ class RedisInstance:
         """Start in a new process, from the durable state."""
         if self.config_file is not None:
             self._settings, self.master_address = settings.parse(host.files.read(self.config_file))
+        before = self.data
         self.data, snapshot = self.storage.load()
         self.run_id = self.new_id()
         self.started_at = host.reactor.seconds()
@@ -187,6 +194,8 @@ class RedisInstance:
         else:
             self.replication.connect_to_master()
         host.reactor.callLater(host.random.random() * BEAT, self._beat)
+        if self.started is not None:
+            self.started(self, before)
 
     def _loaded(self) -> None:
         self.loading = False
@@ -303,6 +312,11 @@ class RedisInstance:
         """Notify the observers of role changes."""
         if self.role_changed is not None:
             self.role_changed(self, RoleChange(was_master, ordered_by, excluded))
+
+    def data_was_replaced(self, before: dict[bytes, bytes]) -> None:
+        """Notify the observers of the data set."""
+        if self.data_replaced is not None:
+            self.data_replaced(self, before)
 
     # Data and messages
 

@@ -88,6 +88,9 @@ class ReplicatedServer(Protocol):
     def unpause_clients(self, reason: PauseReason) -> None:
         """End a pause."""
 
+    def data_was_replaced(self, before: dict[bytes, bytes]) -> None:
+        """Notify the observers of the data set that a full copy has replaced ``before``."""
+
     def role_was_changed(self, was_master: bool, ordered_by: str) -> None:
         """Notify the observers of role changes."""
 
@@ -261,12 +264,14 @@ class Replication:
         reader.feed(copy)
         words = reader.next_reply()
         assert isinstance(words, list)
+        before = dict(self.server.data)
         self.server.data.clear()
         self.server.data.update(zip(words[::2], words[1::2], strict=True))
         self.second_id, self.second_offset = NO_REPLICATION_ID, -1
         self.id, self.offset = self._copy_history, offset
         self._backlog.clear()
         self.server.save()
+        self.server.data_was_replaced(before)
         self._drop_replicas()
         self._link_established()
 

@@ -1,0 +1,82 @@
+"""Tests of masters that restart without their data in simulated fleets."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsentinel.sim.checks import InvariantChecker
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
+from txsentinel.sim.redis.instance import RedisInstance
+from txsentinel.sim.redis.persistence import Persistence
+
+
+class EmptyRestartTests(SynchronousTestCase):
+    """Three Sentinels over a master and two replicas; each restart is watched by the checker."""
+
+    def start(self, **options: object) -> RedisInstance:
+        """Start a fleet, and return its master once it has data."""
+        self.fleet = Fleet(7, Shape(down_after=5_000, **options))  # type: ignore[arg-type]
+        self.checker = InvariantChecker(self.fleet)
+        self.fleet.start()
+        self.assertTrue(self.fleet.converge())
+        self.fleet.run(15)
+        (group,) = self.fleet.masters
+        self.servers = group.servers
+        return self.master()
+
+    def master(self) -> RedisInstance:
+        """Return the server that is a master."""
+        return next(server for server in self.servers if server.is_master)
+
+    def restart(self, server: RedisInstance, seconds: float) -> None:
+        """Kill a server, and start it again after that time."""
+        server.host.kill()
+        self.fleet.run(seconds)
+        server.host.restart()
+        self.fleet.run(3)
+        self.assertTrue(self.fleet.converge())
+
+    def test_restart_delays(self) -> None:
+        """However soon the empty master is back, a replica has replaced it and all data is kept."""
+        for seconds in (0.1, 0.2, 0.5, 1.0, 2.0):
+            master = self.start()
+            keys = set(master.data)
+            self.assertGreater(len(keys), 20)
+            master.storage.erase()
+            self.restart(master, seconds)
+            self.assertIsNot(self.master(), master)
+            for server in self.servers:
+                self.assertLessEqual(keys, server.data.keys(), f"{server} after {seconds} s")
+            self.assertEqual(self.checker.violations, [])
+
+    def test_persistence(self) -> None:
+        """A master that has persisted its data keeps its role, and nothing is lost."""
+        for mode in (Persistence.LOG, Persistence.SNAPSHOT):
+            master = self.start(persistence=mode)
+            keys = set(master.data)
+            if mode is Persistence.SNAPSHOT:
+                master.save()
+            self.restart(master, 0.5)
+            self.assertIs(self.master(), master)
+            self.assertTrue(all(keys <= server.data.keys() for server in self.servers))
+            self.assertFalse([line for line in self.fleet.lines if "+sdown master" in line.text])
+            self.assertEqual(self.checker.violations, [])
+
+    def test_all_replicas_emptied(self) -> None:
+        """If the Sentinels could not act, the data is lost, and every Sentinel says so."""
+        master = self.start()
+        for sentinel in self.fleet.sentinels:
+            sentinel.host.pause()
+        master.storage.erase()
+        master.host.kill()
+        self.fleet.run(0.1)
+        master.host.restart()
+        self.fleet.run(1.6)
+        self.assertFalse([server for server in self.servers if len(server.data) > 25])
+        for sentinel in self.fleet.sentinels:
+            sentinel.host.resume()
+        self.fleet.run(3)
+        reports = [line.who for line in self.fleet.lines if "DATA LOST" in line.text]
+        self.assertEqual(sorted(reports), ["s1", "s2", "s3"])
+        self.assertEqual(self.checker.violations, [])
