@@ -38,7 +38,7 @@ class RestartContract(Contract):
         return master, replica
 
     def data_set(self: Any, server: Server) -> DataSetReport:
-        """Return what INFO says about the data set of a server."""
+        """Return what INFO reports about the data set of a server."""
         report = parse_info(call(self.connect(server), "INFO")).data_set
         assert report is not None
         return report

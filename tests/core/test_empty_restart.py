@@ -75,6 +75,7 @@ class EmptyRestartTests(SynchronousTestCase):
         lines = self.fixture.output()
         self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", lines)
         self.assertEqual(sum("restarted without its data: it has 0 keys" in line for line in lines), 1)
+        self.assertTrue(any("S_DOWN of master" in line and "without data" in line for line in lines))
         self.assertGreater(self.pauses(), 0)
 
     def test_former_master_follows(self) -> None:
@@ -216,6 +217,15 @@ class EmptyRestartTests(SynchronousTestCase):
         hold(self.old_master, 0, NEW, offset=0)
         self.restart()
         self.assertNotIn("+sdown", self.fixture.events())
+
+    def test_history_that_the_master_did_not_report(self) -> None:
+        """A replica without a link holds the data of its master even if the ID of their history was never seen."""
+        for server in self.replicas:
+            hold(server, 1_000, NEWER)
+            server.link_status = "down"
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
 
     def test_late_return(self) -> None:
         """An old data set that appears long after the restart does not replace what was written since."""

@@ -25,6 +25,7 @@ from txsentinel.core import (
     failover_start,
     handover,
     hello_processing,
+    lineage,
     observation,
     questions,
     reconfiguration,
@@ -888,7 +889,7 @@ def empty_restarts_are_ignored() -> list[Patch]:
     return _without(empty_restart.EmptyRestarts, "judge", False)
 
 
-@mutant("S18", kinds=("empty", "set-priority"), seed=1, shape=Shape(replicas=3), seconds=120.0)
-def emptied_replicas_are_fit() -> list[Patch]:
-    """A replica that copied the loss is promoted if it has the better priority."""
-    return [(selection, "has_copied_loss", lambda replica, master: False)]
+@mutant("S18", kinds=("foreign-master", "masters-die"), seed=1, shape=Shape(masters=2, replicas=1), seconds=60.0)
+def foreign_replicas_are_fit() -> list[Patch]:
+    """A replica that copied the data of another group is promoted."""
+    return [(selection, "fit", lambda report, master: lineage.Fit.FITS)]

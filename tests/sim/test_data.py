@@ -64,7 +64,7 @@ class EmptyRestartTests(SynchronousTestCase):
             self.assertEqual(self.checker.violations, [])
 
     def test_all_replicas_emptied(self) -> None:
-        """If the Sentinels could not act, the data is lost, and every Sentinel says so."""
+        """If the Sentinels could not act, the data is lost, and every Sentinel logs that."""
         master = self.start()
         for sentinel in self.fleet.sentinels:
             sentinel.host.pause()

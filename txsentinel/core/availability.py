@@ -97,6 +97,8 @@ class Availability:
             return f"crashed; {instance.link.cause_of_silence(now)}"
         if now > deadlines.silence(instance.link, instance.master.options.down_after):
             return instance.link.cause_of_silence(now)
+        if isinstance(instance, Master) and instance.data_missing_since is not None:
+            return "it restarted without data that a replica holds"
         if isinstance(instance, Master) and not deadlines.reports_wrong_role(instance):
             return f"it restarted and has not answered PING with PONG for {now - (instance.rebooting_since or now)} ms"
         return "it reports to be a replica"

@@ -73,10 +73,11 @@ def holds_lost_data(replica: Replica, master: Master) -> bool:
     restart, ours, found = master.restart, replica.data_set, master.data_set
     if restart is None or ours is None or found is None or not _has_reported(replica, restart):
         return False
-    if replica.role_reported is Role.REPLICA and ours.replid not in restart.histories:
-        # It follows the new history, by a full copy or, with the former ID as its second, by a continuation.
-        return False
-    if not has_history(ours, restart.histories):
+    if replica.role_reported is Role.REPLICA:
+        if ours.replid not in restart.histories and not _waits_for(replica, master):
+            # It follows the new history, by a full copy or, with the former ID as its second, by a continuation.
+            return False
+    elif not has_history(ours, restart.histories):
         return False
     if found.replid2 in restart.histories and ours.offset < found.second_offset:
         # The master continues the history from a snapshot that is not older than what the replica has.
@@ -93,9 +94,18 @@ def has_copied_loss(replica: Replica, master: Master) -> bool:
     restart, ours = master.restart, replica.data_set
     if restart is None or ours is None or not _has_reported(replica, restart):
         return False
-    if has_history(ours, restart.histories):
+    if has_history(ours, restart.histories) or holds_lost_data(replica, master):
         return False
     return any(holds_lost_data(other, master) for other in master.replicas.values() if _is_usable(other))
+
+
+def _waits_for(replica: Replica, master: Master) -> bool:
+    """
+    Whether the replica had a link to ``master`` and waits for it to come back, with the data that it had.
+
+    The ID of its history may be unknown: that of a restarted master changes with its first replica.
+    """
+    return replica.follows(master.address) and not replica.master_link_up and replica.master_link_down_for >= 0
 
 
 def _has_reported(replica: Replica, restart: Restart) -> bool:
@@ -131,7 +141,7 @@ class EmptyRestarts:
         elif before is None:
             return
         else:
-            histories = frozenset(each for each in (before.replid, before.replid2) if each is not None)
+            histories = frozenset((*master.lineage.histories, before.replid, *filter(None, (before.replid2,))))
             former = {}
             for name, replica in master.replicas.items():
                 # It may have reported its copy before the master reported its restart.
@@ -173,7 +183,7 @@ class EmptyRestarts:
         elif holders:
             if since is None:
                 master.data_missing_since = now
-                self._note_missing(master, found, restart, holders)
+                self._note_missing(master, found, holders)
             self._pause(master, restart, now)
         else:
             master.data_missing_since = None
@@ -189,14 +199,15 @@ class EmptyRestarts:
             restart.paused_until = max(now, restart.paused_until) + period
             self._state.emit(PauseClients(master.link, period), probe=True)
 
-    def _note_missing(self, master: Master, found: DataSetReport, restart: Restart, holders: list[Replica]) -> None:
-        histories = ", ".join(sorted(each[:_SHOWN_DIGITS] for each in restart.histories))
-        held = "; ".join(f"{each.name} holds {each.data_set.keys}" for each in holders if each.data_set is not None)
+    def _note_missing(self, master: Master, found: DataSetReport, holders: list[Replica]) -> None:
+        reports = [(each.name, each.data_set) for each in holders if each.data_set is not None]
+        theirs = ", ".join(sorted({report.replid[:_SHOWN_DIGITS] for _, report in reports}))
+        held = "; ".join(f"{name} holds {report.keys}" for name, report in reports)
         self._state.note(
             Level.WARNING,
             f"{master.name} at {master.address.joined()} restarted without its data: it has {found.keys} keys and the "
-            f"replication ID {found.replid[:_SHOWN_DIGITS]} (before: {histories}), but {held}. It counts as crashed, "
-            "so that a replica with the data is promoted",
+            f"replication ID {found.replid[:_SHOWN_DIGITS]} (its replicas: {theirs}), but {held}. "
+            "It counts as crashed, so that a replica with the data is promoted",
         )
 
     def _note_lost(self, master: Master, found: DataSetReport, restart: Restart) -> None:

@@ -18,6 +18,7 @@ from txsentinel.core.confirmation import Confirmations, Waiting
 from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Peer
+from txsentinel.core.lineage import adopted, permits
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
@@ -285,6 +286,8 @@ class HelloProcessing:
             # Wait until the name is resolved; the peer will repeat its hello.
             self._registry.resolve_later(address)
             return False
+        if moved and not permits(state, self._registry, master, address, peer, now):
+            return False
         self._switching.adopt_config_epoch(master, hello.master_config_epoch)
         state.changed(master)
         if not moved:
@@ -295,6 +298,7 @@ class HelloProcessing:
         self._switching.announce_switch(master, address)
         self._switching.run_client_script(master, "observer", address)
         self._switching.switch(master, address, published, now)
+        adopted(master)
         return False
 
     def _dispute(self, hello: Hello, master: Master, now: Millis) -> None:

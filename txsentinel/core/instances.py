@@ -17,6 +17,7 @@ from typing import Final
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.fence_state import Isolation
+from txsentinel.core.lineage_state import LineageState
 from txsentinel.core.link import ConnectionState
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.question import Question
@@ -377,6 +378,8 @@ class Master(Server):
 
     restart: Restart | None = None
     """Its latest restart, while it is judged; written by ``empty_restart``, as ``data_missing_since``."""
+
+    lineage: LineageState = field(default_factory=LineageState)
 
     data_missing_since: Millis | None = None
     """Since when it is known to lack data that a replica holds; it is S_DOWN meanwhile."""

@@ -10,6 +10,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Replica, Server
+from txsentinel.core.lineage import check_announced, learn
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
@@ -82,6 +83,8 @@ class Observation:
         server.info_refreshed_at = now
         self._keep_text(server, raw)
         self._role(server, report, now)
+        check_announced(self._state, server)
+        learn(server)
         if tilt or not isinstance(server, Replica):
             return
         if report.role == Role.MASTER.value:

@@ -7,6 +7,7 @@ from typing import Final
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.effects import Reconfigure, RunScript
 from txsentinel.core.instances import InstanceLink, Master, Peer, Server
+from txsentinel.core.lineage import forget
 from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.questions import Questions
 from txsentinel.core.registry import Registry
@@ -135,6 +136,7 @@ class Switching:
         self._reset_state(master, master.address, now)
         master.switched_at = None
         master.ignored_addresses = {}
+        forget(master)
         master.info_not_before = now + REDISCOVERY_DELAY
         self._registry.relink(master, None, now)
         self._state.changed(master)

@@ -3,8 +3,9 @@ Invariants of the data, checked on the servers themselves.
 
 ======= ==============================================================================================
 data    a replica that could be promoted does not lose acknowledged writes because its master restarted without them,
-        unless it copied the loss before the Sentinels could act
-S18     no replica that copied such a loss is promoted while the leader knows one that holds the data
+        unless it copied the loss before the Sentinels could act; and no replica that copied such a loss is promoted
+        while the leader knows one that holds the data
+S18     no replica with the data of another group is promoted, if it has reported that to a leader that knows its own
 ======= ==============================================================================================
 """
 
@@ -14,16 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from txsentinel.core.instances import Master
+from txsentinel.core.instances import Master, Replica
 from txsentinel.sim.fleet import Fleet
-from txsentinel.sim.records import Records, SentinelRecord
+from txsentinel.sim.records import NEVER, Records, SentinelRecord
 from txsentinel.sim.redis.instance import RedisInstance
 
 GRACE: Final = 1.0
 """Seconds after the restart of an empty master within which the Sentinels must have promoted a replica."""
-
-INFO_AGE: Final = 0.3
-"""Seconds within which a Sentinel has INFO of all replicas while it judges a restart."""
 
 LIFETIME: Final = 10.0
 """Seconds after which a loss is no longer judged."""
@@ -51,9 +49,13 @@ class DataChecker:
         self._fleet: Fleet = records.fleet
         self._records = records
         self._is_stable = is_stable
-        self._losses: dict[str, Loss] = {}
+        self._losses: dict[RedisInstance, Loss] = {}
+        """Server → its latest restart without keys that it had."""
+
         self._emptied: dict[RedisInstance, float] = {}
         """Replica → when it copied a loss."""
+        self._copied: dict[RedisInstance, float] = {}
+        """Replica → when it last got a full copy."""
 
         for server in self._fleet.servers:
             server.started = self._started
@@ -65,14 +67,13 @@ class DataChecker:
         lost = frozenset(before.keys() - server.data.keys())
         if name is not None and server.master_address is None and lost:
             now = self._records.now
-            self._losses[name] = Loss(server, now, lost, self._is_stable(now) and self._able(name, server))
+            self._losses[server] = Loss(server, now, lost, self._is_stable(now) and self._able(name, server))
 
     def _replaced(self, replica: RedisInstance, before: dict[bytes, bytes]) -> None:
         """A replica replaced its data set by a full copy."""
-        name = self._records.master_at(replica.host.ip)
-        loss = None if name is None else self._losses.get(name)
-        now = self._records.now
-        if loss is None or replica.master_address != loss.server.address or now - loss.at > LIFETIME:
+        now = self._copied[replica] = self._records.now
+        loss = next((each for each in self._losses.values() if each.server.address == replica.master_address), None)
+        if loss is None or now - loss.at > LIFETIME:
             return
         gone = (loss.keys & before.keys()) - replica.data.keys()
         if not gone:
@@ -84,28 +85,54 @@ class DataChecker:
             self._records.expect(False, "data", text)
 
     def promoted(self, record: SentinelRecord, master: Master, ip: str) -> None:
-        """A Sentinel orders the server at ``ip`` to become a master (S18)."""
-        loss, now = self._losses.get(master.name), self._records.now
-        emptied_at = self._emptied.get(self._records.server_at(ip))
-        if loss is None or emptied_at is None or not loss.at <= emptied_at < now - INFO_AGE or now - loss.at > LIFETIME:
+        """A Sentinel orders the server at ``ip`` to become a master."""
+        self._check_lineage(record, master, ip)
+        now, server = self._records.now, self._records.server_at(ip)
+        emptied_at = self._emptied.get(server)
+        if emptied_at is None or self._reported_at(record, master, ip) <= emptied_at:
             return
+        for loss in self._losses.values():
+            if self._records.master_at(loss.server.host.ip) != master.name or not loss.at <= emptied_at:
+                continue
+            if now - loss.at > LIFETIME or loss.keys <= server.data.keys():
+                continue
+            for replica in master.replicas.values():
+                self._check_better(record, replica, server, loss)
+
+    def _check_better(self, record: SentinelRecord, replica: Replica, promoted: RedisInstance, loss: Loss) -> None:
+        """Check that ``replica`` was no better choice than a server that copied the loss."""
+        server = self._records.server_at(replica.address.ip)
+        knows = self._reported_at(record, replica.master, replica.address.ip) > loss.at
+        if knows and replica.link.commands_up and not replica.is_down and _may_lead(server):
+            if loss.keys <= server.data.keys() and not replica.promotion_refusal:
+                text = f"{record.sentinel.name} promoted {promoted.host.name}, which copied a loss"
+                self._records.expect(False, "data", f"{text}, and not {server.host.name}")
+
+    def _reported_at(self, record: SentinelRecord, master: Master, ip: str) -> float:
+        """Simulated time at which the last INFO of a replica arrived; before the beginning if none did."""
         for replica in master.replicas.values():
-            server = self._records.server_at(replica.address.ip)
-            reported = replica.info_refreshed_at
-            fresh = reported is not None and record.sentinel.host.now() - reported <= INFO_AGE * 1000
-            if fresh and replica.link.commands_up and not replica.is_down and _may_lead(server):
-                if loss.keys <= server.data.keys() and not replica.promotion_refusal:
-                    text = f"{record.sentinel.name} promoted {ip}, which copied a loss, and not {server.host.name}"
-                    self._records.expect(False, "S18", text)
+            if replica.address.ip == ip and replica.info_refreshed_at is not None:
+                return self._records.now - (record.sentinel.host.now() - replica.info_refreshed_at) / 1000
+        return NEVER
+
+    def _check_lineage(self, record: SentinelRecord, master: Master, ip: str) -> None:
+        server = self._records.server_at(ip)
+        own = master.name.encode() + b":"
+        if master.lineage.histories and self._reported_at(record, master, ip) > self._copied.get(server, 0.0):
+            foreign = any(not key.startswith(own) for key in server.data)
+            self._records.expect(
+                not foreign, "S18", f"{record.sentinel.name} promoted {ip} with the data of another group"
+            )
 
     def is_missing_at(self, ip: str) -> bool:
-        """Whether the server at ``ip`` restarted a moment ago without keys that another server of its group holds."""
-        name = self._records.master_at(ip)
-        loss = None if name is None else self._losses.get(name)
-        if loss is None or loss.server.host.ip != ip or self._records.now - loss.at > LIFETIME:
+        """Whether the server at ``ip`` restarted without keys that another server of its group still holds."""
+        own = self._records.server_at(ip)
+        loss = self._losses.get(own)
+        if loss is None:
             return False
+        name, missing = self._records.master_at(ip), loss.keys - own.data.keys()
         others = (group.servers for group in self._fleet.masters if group.name == name)
-        return any(loss.keys & server.data.keys() for servers in others for server in servers)
+        return any(missing & server.data.keys() for servers in others for server in servers)
 
     def _able(self, name: str, server: RedisInstance) -> bool:
         """Whether every Sentinel is free to fail over, and ours are enough to agree."""

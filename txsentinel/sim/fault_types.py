@@ -399,6 +399,28 @@ def _redirect_replica(fleet: Fleet, random: Random) -> Done:
     return f"point {server.host.name} to {other.host.name}", _nothing
 
 
+def _foreign_master(fleet: Fleet, random: Random) -> Done:
+    """Point a replica to the master of another group; afterwards an operator removes it there."""
+    if len(fleet.masters) < 2:
+        return "find no other group", _nothing
+    own, other = random.sample(fleet.masters, 2)
+    replicas = [server for server in own.servers if server.host.running and not server.is_master]
+    masters = [server for server in other.servers if server.host.running and server.is_master]
+    if not replicas or not masters:
+        return "find no replica for another group", _nothing
+    server = random.choice(replicas)
+    server.replication.follow(masters[0].address)
+
+    def end() -> None:
+        leading = [each for each in own.servers if each.host.running and each.is_master]
+        if leading and server.host.running and not server.is_master:
+            server.replication.follow(leading[0].address)
+        for client in fleet.clients:
+            fleet.simulation.call_later(1.0, client.order, "SENTINEL", "RESET", other.name)
+
+    return f"let {server.host.name} follow {masters[0].host.name}", end
+
+
 FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "kill-server": _kill_server,
     "crash-server": _crash_server,
@@ -439,6 +461,7 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "empty": _empty,
     "supervised-restart": _supervised_restart,
     "set-priority": _set_priority,
+    "foreign-master": _foreign_master,
     "flap": _flap,
     "pause-writes": _pause_writes,
     "masters-die": _masters_die,

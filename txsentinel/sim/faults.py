@@ -22,8 +22,11 @@ RESTARTS: Final = frozenset({"empty", "supervised-restart"})
 SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
 """Fault types drawn separately, so that adding them changes no plan without them."""
 
-ONLY_BY_NAME: Final = frozenset({"reject-pair"})
-"""Fault types that a plan has only if they are named."""
+ONLY_BY_NAME: Final = frozenset({"reject-pair", "foreign-master"})
+"""
+Fault types that a plan has only if they are named. A server that is a replica of two groups may be promoted by either,
+which no Sentinel can resolve.
+"""
 
 DATA_FAULTS: Final = ("supervised-restart", "set-priority")
 """The same for faults that matter for the data."""
@@ -152,9 +155,13 @@ def observe_all(fleet: Fleet) -> None:
                 monitor(fleet, client, group)
                 continue
             place = (master.published_address.ip, master.published_address.port)
+            ips = {server.host.ip for server in group.servers}
+            if any(replica.address.ip not in ips for replica in master.replicas.values()):
+                client.order("SENTINEL", "RESET", group.name)
             known = {master.address.ip, *(replica.address.ip for replica in master.replicas.values())}
             for server in group.servers:
-                if server.host.ip not in known and server.address != place:
+                outside = server.master_address is not None and server.master_address[0] not in ips
+                if (server.host.ip not in known and server.address != place) or outside:
                     server.replication.follow(place)
                     server.rewrite()
 

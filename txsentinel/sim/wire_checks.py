@@ -188,11 +188,17 @@ class WireChecker:
             return
         if words[0] == b"SLAVEOF" and words[1:] != [b"NO", b"ONE"]:
             place = (words[1].decode(), int(words[2]))
-            published = master.published_address
-            self._expect(place == (published.ip, published.port), "S11", f"{who} ordered {ip} to follow {place}")
+            # A server that follows the master of another group is a replica of that group as well.
+            groups = [each for each in core.registry.masters.values() if each is master or _has_replica(each, ip)]
+            published = [(each.published_address.ip, each.published_address.port) for each in groups]
+            self._expect(place in published, "S11", f"{who} ordered {ip} to follow {place}")
             self._expect(place[0] != ip, "S11", f"{who} ordered {ip} to follow itself")
             return
         promoted_ip = words[2].decode() if words[0] == b"FAILOVER" else ip
+        for each in core.registry.masters.values():
+            if each.failover is not None and each.failover.promoted is not None:
+                if each.failover.promoted.address.ip == promoted_ip:
+                    master = each
         self._check_promotion(record, master, promoted_ip)
 
     def _check_promotion(self, record: SentinelRecord, master: Master, ip: str) -> None:
@@ -258,3 +264,7 @@ class WireChecker:
 
 def _text(word: Word) -> str:
     return word.decode() if isinstance(word, bytes) else str(word)
+
+
+def _has_replica(master: Master, ip: str) -> bool:
+    return any(replica.address.ip == ip for replica in master.replicas.values())

@@ -11,7 +11,7 @@ PERIOD: Final = 1.0
 """Seconds between two writes to one group."""
 
 KEYS: Final = 50
-"""Number of keys of each group; they are written in turn."""
+"""Number of keys of each group; they are written in turn. Each begins with the name of the group and a colon."""
 
 FIRST_KEYS: Final = 20
 """How many of them are written with the first write."""
@@ -33,6 +33,6 @@ class DataWriter:
                 # A former master that was not demoted yet is written to as well; such writes are lost.
                 if server.writable and not server.host.reactor.stalled and not server.paused:
                     for number in range(FIRST_KEYS if not self._written else 1):
-                        key = b"key%d" % ((self._written + number) % KEYS)
+                        key = b"%b:%d" % (group.name.encode(), (self._written + number) % KEYS)
                         server.write([b"SET", key, b"%d" % self._written])
         self._written += FIRST_KEYS if not self._written else 1
