@@ -92,7 +92,8 @@ def sample(installation: Installation, failure: MassFailure, timeout: float) -> 
             throttling.enter_context(Throttle(pids, failure.core_share))
         time.sleep(1.0)  # So that the client has asked every Sentinel before.
         before = [cpu_seconds(pid) for pid in pids]
-        began, _ = getattr(fleet, failure.fault)(list(victims.values()))
+        inject = fleet.crash if failure.fault == "die" else fleet.hang
+        began, _ = inject(list(victims.values()))
         deadline = began + timeout
         while time.monotonic() < deadline and min(observer.switched(began).values()) < failure.victims:
             time.sleep(0.2)

@@ -31,6 +31,8 @@ NOT_COMPILED: Final = {
     "tests/sim/test_minimising.py::ReproductionTests::": "uses a mutant",
     "tests/sim/test_mutants.py::": "patches what it tests",
     "tests/sim/test_swarm.py::SwarmTests::test_mass_failures": "patches a method",
+    "tests/wire/test_replies_properties.py::RepliesProperties::test_the_count_bites": "patches a method",
+    "tests/wire/test_requests_properties.py::RequestsProperties::test_forgetting": "patches methods",
     "tests/server/test_bounds.py::EventTests::test_slow_subscriber_is_dropped": "patches a constant",
 }
 """
