@@ -800,7 +800,10 @@ def takes_a_loss_for_a_crash() -> list[Patch]:
 @mutant("crash", kinds=("reject-pair",), shape=Shape(down_after=3_000, crash_failover=True), seed=1)
 def asks_no_replica_about_a_crash() -> list[Patch]:
     """What replicas report about their links to the master does not matter."""
-    return [(crash_detection, "_has_live_link", lambda *arguments: False)]
+    return [
+        (crash_detection, "_has_live_link", lambda *arguments: False),
+        (crash_detection, "_has_lost_master", lambda *arguments: True),
+    ]
 
 
 @mutant("crash", kinds=("kill-server",), shape=Shape(down_after=3_000, crash_failover=True), seed=1)
