@@ -25,11 +25,15 @@ def hold(
     second_offset: int = -1,
     volatile: int = 0,
     loading: int = 0,
+    changes: int = 0,
+    append_only: int = 0,
 ) -> None:
     """Let a server report this data set."""
     server.offset = offset
     server.extra = [
         f"loading:{loading}",
+        f"rdb_changes_since_last_save:{changes}",
+        f"aof_enabled:{append_only}",
         f"master_replid:{replid}",
         f"master_replid2:{replid2}",
         f"master_repl_offset:{offset}",
@@ -142,6 +146,13 @@ class EmptyRestartTests(SynchronousTestCase):
         lines = self.fixture.output()
         self.assertTrue(any(line.startswith("event -sdown master") for line in lines))
         self.assertEqual(sum("DATA LOST" in line for line in lines), 1)
+
+    def test_deletions_after_the_restart(self) -> None:
+        """A master that loaded its append-only file is not down, although clients have deleted some of the keys."""
+        hold(self.old_master, 990, NEW, offset=0, changes=1_010, append_only=1)
+        self.restart()
+        lines = self.fixture.output()
+        self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line or "DATA LOST" in line])
 
     def test_persistent_master(self) -> None:
         """A master that has its keys is not down, whatever its history and offset: it persists its data by itself."""
@@ -274,6 +285,23 @@ class EmptyRestartTests(SynchronousTestCase):
 
 class MissingKeyTests(SynchronousTestCase):
     """The comparison of two data sets."""
+
+    def test_deletions(self) -> None:
+        """As many keys as were changed since the start may have been deleted, but only if the server loaded data."""
+        for keys, changes, append_only, missing in (
+            (999, 1, False, 0),
+            (998, 1, False, 2),
+            (990, 1_010, True, 0),
+            (0, 1_000, True, 0),
+            (0, 0, True, 1_000),
+            (300, 300, True, 700),
+            (300, 300, False, 700),
+            (600, 600, False, 400),
+            (500, 0, False, 500),
+        ):
+            found = DataSetReport(NEW, None, 0, -1, keys, 0, False, changes, append_only)
+            wanted = DataSetReport(OLD, None, 0, -1, 1_000, 0, False)
+            self.assertEqual(missing_keys(wanted, found), missing, found)
 
     def missing(self, wanted: tuple[int | None, int], found: tuple[int | None, int]) -> int:
         """Compare two pairs of a number of keys and of volatile keys."""

@@ -103,6 +103,20 @@ class EmptyRestartTests(SynchronousTestCase):
         self.assertNotIn("+sdown", self.logs(fleet))
         self.assertNotIn("without its data", self.logs(fleet))
 
+    def test_deletions_after_the_restart(self) -> None:
+        """A master that persists its data keeps its role, although clients delete keys before its replicas return."""
+        fleet = self.start("appendonly yes", "appendfsync always")
+        old = fleet.master()
+        before = old.replication()["master_replid"]
+        self.restart(old, "repl-diskless-sync-delay 5")
+        wait_for(lambda: old.replication()["master_replid"] != before, SECONDS, "the restart")
+        old.call("DEL", *(f"key{number}" for number in range(1, 11)))
+        others = [server for server in fleet.servers.values() if server is not old]
+        wait_for(lambda: all(s.replication()["master_link_status"] == "up" for s in others), SECONDS, "the replicas")
+        self.assertEqual({self.keys(server) for server in fleet.servers.values()}, {KEYS - 10})
+        self.assertEqual(fleet.master_port(), old.port)
+        self.assertNotIn("+sdown", self.logs(fleet))
+
     def test_one_replica_emptied(self) -> None:
         """If one replica copied the empty data set before the Sentinels noticed, the other one is promoted."""
         fleet = self.start("repl-diskless-sync-delay 0")

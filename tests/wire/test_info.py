@@ -101,6 +101,13 @@ class InfoTests(SynchronousTestCase):
             lines = "".join(line.format(number, *lag) for number, lag in enumerate(lags))
             self.assertEqual(parse_info(lines.encode()).least_lag, expected, lags)
 
+    def test_changes(self) -> None:
+        """The number of changes and the append-only file belong to the report on the data set."""
+        text = f"aof_enabled:1\r\nrdb_changes_since_last_save:12\r\nmaster_replid:{REPLID}\r\n".encode()
+        report = parse_info(text).data_set
+        assert report is not None
+        self.assertEqual((report.changes, report.append_only), (12, True))
+
     def test_data_set_without_keys(self) -> None:
         """A server without keys has an empty section; if the section is missing, the number is unknown."""
         text = f"master_replid:{REPLID}\r\nmaster_replid2:{'0' * 40}\r\nloading:1\r\n".encode()

@@ -8,7 +8,8 @@ ID changed therefore counts as down at once if all of these hold:
   of different histories cannot be compared, so they do not matter otherwise.
 - It has finished loading, and has fewer keys than a replica that could be promoted and has not copied its data set yet.
   Keys with a time to live count only if it has no keys at all: a master does not load expired keys, whereas replicas
-  keep them until a master deletes them.
+  keep them until a master deletes them. As many keys as clients changed since a master with persistence started do not
+  count either: clients may have deleted them.
 
 The first sign, no keys at all where replicas had some, makes this Sentinel pause the clients of the master for a
 moment. That delays the replicas, which connect like clients do, until the failover has promoted one of them. It needs
@@ -55,12 +56,17 @@ _SHOWN_DIGITS: Final = 8
 
 
 def missing_keys(wanted: DataSetReport, found: DataSetReport) -> int:
-    """Return how many keys of the data set ``wanted`` are certainly missing in ``found``; 0 if that is unknown."""
+    """
+    Return how many keys of the data set ``wanted`` are certainly missing in ``found``; 0 if that is unknown.
+
+    ``found`` is the data set of a server that has just started. Clients may have deleted as many keys as were changed
+    since then, if the server loaded data: it has an append-only file, or more keys than changes.
+    """
     if wanted.keys is None or found.keys is None:
         return 0
-    if not found.keys:
-        return wanted.keys
-    return max(0, (wanted.keys - wanted.volatile_keys) - (found.keys - found.volatile_keys))
+    count = wanted.keys if not found.keys else wanted.keys - wanted.volatile_keys - found.keys + found.volatile_keys
+    has_loaded = found.append_only or found.keys > found.changes
+    return count if count > (found.changes if has_loaded else 0) else 0
 
 
 def has_history(data_set: DataSetReport, histories: frozenset[str]) -> bool:

@@ -14,7 +14,7 @@ _RUN_ID_LENGTH: Final = 40
 _WANTED_LINES: Final = re.compile(
     rb"\n(?:"
     rb"(run_id|redis_version|role|shutdown_in_milliseconds|replica_announced|loading|second_repl_offset|db[0-9]+"
-    rb"|master_(?:host|port|link_status|link_down_since_seconds|last_io_seconds_ago|failover_state|replid2?"
+    rb"|rdb_changes_since_last_save|aof_enabled|master_(?:host|port|link_status|link_down_since_seconds|last_io_seconds_ago|failover_state|replid2?"
     rb"|repl_offset)"
     rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
     rb"|slave[0-9][^:\r\n]*:([^\r\n]*))"
@@ -58,6 +58,15 @@ class DataSetReport:
 
     loading: bool
     """Whether the server is loading its data set, so that ``keys`` is not final."""
+
+    changes: int = 0
+    """
+    ``rdb_changes_since_last_save``: soon after a start, how many keys were written or deleted since then. The commands
+    that were loaded from an append-only file count, too.
+    """
+
+    append_only: bool = False
+    """Whether the server keeps an append-only file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,8 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     master_link_up = announced = failover_running = last_io = None
     replid = replid2 = None
     offset, second_offset, keys, volatile_keys = 0, -1, 0, 0
-    loading = shutting_down = False
+    loading = shutting_down = append_only = False
+    changes = 0
     down_for = 0
     replicas: list[tuple[str, int]] = []
     major_version = least_lag = None
@@ -164,6 +174,10 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
             second_offset = lenient_int(value)
         elif name == b"loading":
             loading = value != b"0"
+        elif name == b"rdb_changes_since_last_save":
+            changes = lenient_int(value)
+        elif name == b"aof_enabled":
+            append_only = value == b"1"
         elif name.startswith(b"db"):
             numbers = _KEYS.match(value)
             if numbers is not None:
@@ -213,6 +227,8 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
             keys if raw.rfind(_KEYSPACE) >= 0 else None,
             volatile_keys,
             loading,
+            changes,
+            append_only,
         ),
     )
 
