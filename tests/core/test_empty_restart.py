@@ -238,6 +238,17 @@ class EmptyRestartTests(SynchronousTestCase):
         self.restart()
         self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
 
+    def test_loss_that_replicas_report_first(self) -> None:
+        """If the replicas report the new history before the master reports its restart, the loss is noticed, too."""
+        for server in self.replicas:
+            hold(server, 0, NEWER, offset=0)
+        self.fixture.wait(1_500, 100)
+        hold(self.old_master, 0, NEWER, offset=0)
+        self.old_master.run_id = "9" * 40
+        self.fixture.reset_connections(MASTER)
+        self.fixture.wait(300)
+        self.assertEqual(sum("DATA LOST" in line for line in self.fixture.output()), 1)
+
     def test_late_return(self) -> None:
         """An old data set that appears long after the restart does not replace what was written since."""
         for server in self.replicas:

@@ -136,8 +136,12 @@ class EmptyRestarts:
         self._state = state
         self._probing = probing
 
-    def restarted(self, master: Master, before: DataSetReport | None, now: Millis) -> None:
-        """Handle that the run ID of ``master`` changed; ``before`` is its data set as of the last INFO before that."""
+    def restarted(self, master: Master, before: DataSetReport | None, after: DataSetReport | None, now: Millis) -> None:
+        """
+        Handle that the run ID of ``master`` changed.
+
+        :param before: its data set as of the last INFO before that; ``after``, as of the first one since then.
+        """
         if not master.options.guards.empty_restart_failover:
             return
         pending = master.restart
@@ -147,7 +151,9 @@ class EmptyRestarts:
         elif before is None:
             return
         else:
-            histories = frozenset((*master.lineage.histories, before.replid, *filter(None, (before.replid2,))))
+            # A replica that has copied the new data set already may have reported its ID first.
+            known = {each for each in master.lineage.histories if after is None or each != after.replid}
+            histories = frozenset((*known, before.replid, *filter(None, (before.replid2,))))
             former = {}
             for name, replica in master.replicas.items():
                 # It may have reported its copy before the master reported its restart.

@@ -103,7 +103,7 @@ class Observation:
             if isinstance(server, Master):
                 if server.options.reboot_down_after:
                     server.rebooting_since = now
-                self._restarts.restarted(server, server.data_set, now)
+                self._restarts.restarted(server, server.data_set, report.data_set, now)
         server.run_id = run_id
 
     def pong(self, link: InstanceLink) -> None:
