@@ -7,7 +7,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture
-from tests.core.test_empty_restart import NEW, OLD, hold
+from tests.core.test_empty_restart import NEW, NEWER, OLD, hold
 from txsentinel.core.lineage import MAX_HISTORIES, Fit, described, fit
 from txsentinel.core.options import Lineage
 from txsentinel.model.address import Address
@@ -124,6 +124,23 @@ class LineageTests(SynchronousTestCase):
         self.fixture.wait(self.fixture.master.down_after, 100)
         self.fixture.hello("x", address, 5)
         self.assertEqual(self.fixture.master.address, address)
+
+    def test_missed_failovers(self) -> None:
+        """A Sentinel that missed two failovers adopts the replica that its own master follows, unless it is strict."""
+        server = self.replicas[0]
+        hold(server, 100, NEWER, replid2=NEW, second_offset=301)
+        server.role, server.follows = "master", None
+        for other in (self.fixture.servers[MASTER], self.replicas[1]):
+            other.role, other.follows = "slave", server.address
+            hold(other, 100, NEWER)
+        self.fixture.wait(1_500, 100)
+        self.strict()
+        self.fixture.hello("x", server.address, 5)
+        self.assertEqual(self.fixture.master.address, MASTER)
+        options = self.fixture.master.options
+        options.guards = replace(options.guards, lineage=Lineage.WARN)
+        self.fixture.hello("x", server.address, 5)
+        self.assertEqual(self.fixture.master.address, server.address)
 
     def test_foreign_replica_if_strict(self) -> None:
         """With ``lineage strict`` it is never adopted."""

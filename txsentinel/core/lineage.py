@@ -17,6 +17,7 @@ from txsentinel.core.options import Lineage
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
+from txsentinel.core.succession import successor
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
@@ -93,7 +94,8 @@ def permits(
 
     An address that is no known replica of the group is adopted unless ``lineage`` is ``strict``. A known replica with
     data of another history is adopted after down-after, or never if ``lineage`` is ``strict``. The peer repeats its
-    hello.
+    hello. Unless ``strict``, a replica that has taken over is adopted at once, as the present master follows it: this
+    Sentinel has missed more than one failover then, of which servers report only the last.
     """
     strict = master.options.guards.lineage is Lineage.STRICT
     found = fit_of_announced(address, master, registry)
@@ -103,9 +105,10 @@ def permits(
     awaited = master.lineage.awaited
     if awaited is None or not awaited[0].same(address):
         master.lineage.awaited = awaited = address, now
-    if not strict and now - awaited[1] >= master.down_after:
-        return True
     replica = registry.replica_at(master, address)
+    has_taken_over = replica is not None and successor(master) is replica
+    if not strict and (has_taken_over or now - awaited[1] >= master.down_after):
+        return True
     report = None if replica is None else replica.data_set
     theirs, ours = described(None if report is None else report.replid), described(*master.lineage.histories)
     state.note_throttled(
