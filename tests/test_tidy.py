@@ -20,6 +20,8 @@ from functools import cache
 from itertools import pairwise
 from types import ModuleType
 
+from twisted.application.service import MultiService
+from twisted.internet.protocol import ProcessProtocol, Protocol, ReconnectingClientFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementedBy
 from zope.interface.interface import InterfaceClass
@@ -27,6 +29,10 @@ from zope.interface.verify import verifyClass
 
 import txsentinel
 from txsentinel import interfaces
+from txsentinel.links.factory import LinkFactory
+from txsentinel.runtime.scripts import ScriptProtocol
+from txsentinel.runtime.service import SentinelService
+from txsentinel.server.protocol import SentinelProtocol
 
 LAYERS = (
     (
@@ -591,6 +597,17 @@ class WordTests(SynchronousTestCase):
         """The words of a name are found in either spelling."""
         parts = {part for part, is_name in words_of("tests/test_tidy.py") if is_name}
         self.assertLessEqual({"banned", "names", "word", "tests", "is", "name"}, parts)
+
+
+class FrameworkTests(SynchronousTestCase):
+    """The parts are those of a Twisted service, which Twisted programmers know and extend."""
+
+    def test_base_classes(self) -> None:
+        """Twisted's factory reconnects each link; its protocols serve clients and run scripts."""
+        self.assertTrue(issubclass(LinkFactory, ReconnectingClientFactory))
+        self.assertTrue(issubclass(SentinelProtocol, Protocol))
+        self.assertTrue(issubclass(ScriptProtocol, ProcessProtocol))
+        self.assertTrue(issubclass(SentinelService, MultiService))
 
 
 class InterfaceTests(SynchronousTestCase):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from twisted.internet.error import NotConnectingError
-from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
-from twisted.internet.protocol import ClientFactory
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ClientFactory, ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -50,16 +48,21 @@ repeated notice earlier that the network works again.
 """
 
 
-class LinkFactory(ClientFactory, Generic[ConnectionType]):
+class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     """
     Maintains one connection of one link, with a constant retry interval.
 
     Attempts begin one ping period apart: earlier if down-after is so short that a server could not be reached again
     before it has passed, later if very many servers are down. A lost connection is made again at once, but not earlier
     than one ping period after it was made, so that a server that accepts and closes at once is not flooded.
+
+    The base class holds the connector, and schedules and abandons attempts. When one is due depends on more than the
+    number of failures, so each is scheduled by a state machine instead of by exponential back-off.
     """
 
     noisy = False
+    factor = 1.0
+    jitter = 0.0
 
     _log = Logger(namespace=__name__)
 
@@ -77,6 +80,7 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         :param build: makes the protocol of an established connection.
         :param gone: called when the last connection is closed after :meth:`retire`.
         """
+        self.clock: Any = context.host.reactor
         self.link = link
         self.kind = kind
         self.connection: ConnectionType | None = None
@@ -89,8 +93,6 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         """The factory of the same link that makes no attempts while this one fails."""
 
         self._leader: LinkFactory[CommandLink] | None = None
-        self._connector: Any = None
-        self._next: IDelayedCall | None = None
         self._untried = True
         """Whether no attempt was begun since the connection was lost, or ever."""
 
@@ -166,11 +168,15 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         lines = self._lines if self.link.instances else self._context.unconfirmed_lines
         return lines.allow(text, self._context.host.now())
 
+    def connect(self) -> None:
+        """Make the scheduled attempt; called by :meth:`retry`, which takes the factory for its connector."""
+        self._machine.due()
+
     # Called by the reactor.
 
     def startedConnecting(self, connector: IConnector) -> None:
         """An attempt begins."""
-        self._connector = connector
+        self.connector: Any = connector
         self._attempted_at = now = self._context.host.now()
         self._untried = False
         if self.kind is LinkKind.COMMANDS and self.link.attempt_waiting:
@@ -212,13 +218,11 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
 
     def begin_next(self) -> None:
         """Make another attempt as soon as the throttle allows it."""
-        self._begin(self._connector.connect)
+        self._begin(self.connector.connect)
 
     def abort_attempt(self) -> None:
         """Cancel the attempt that is under way; :meth:`retire` has removed one that is queued."""
-        if self._connector is not None:
-            with suppress(NotConnectingError):
-                self._connector.stopConnecting()
+        self.stopTrying()  # type: ignore[no-untyped-call]
 
     def schedule_attempt(self, delay: Millis) -> None:
         """Schedule the next attempt, instead of the one that is scheduled."""
@@ -245,9 +249,9 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
 
     def cancel_attempt(self) -> None:
         """Cancel the attempt that is scheduled."""
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        if self._callID is not None:
+            self._callID.cancel()
+            self._callID = None
 
     def adopt(self, connection: ConnectionType) -> None:
         """Use a connection that is established."""
@@ -327,11 +331,8 @@ class LinkFactory(ClientFactory, Generic[ConnectionType]):
         return min(max(2 * self._context.core.timings.ping_period / 1000, MIN_TIMEOUT), MAX_TIMEOUT)
 
     def _retry_in(self, delay: Millis) -> None:
-        self._next = self._context.host.reactor.callLater(delay / 1000, self._due)
-
-    def _due(self) -> None:
-        self._next = None
-        self._machine.due()
+        self.delay = delay / 1000
+        self.retry(self)  # type: ignore[no-untyped-call]
 
     @property
     def _destination(self) -> str:
