@@ -240,6 +240,21 @@ class NoEvidenceTests(CrashTestCase):
         self.fixture.wait(200, 1)
         self.assertNotIn("+sdown", self.fixture.events())
 
+    def test_return_in_tilt(self) -> None:
+        """A verdict from before TILT does not outlive a reply in TILT, so nothing can be decided by it afterwards."""
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.now += CONFIRM
+        self.attempt()
+        self.fixture.now += 5_000
+        self.fixture.sweep()
+        self.assertEqual(self.step(), CrashStep.COMPLETE)
+        self.fixture.revive(MASTER)
+        self.fixture.wait(2_000, 10)
+        self.assertTrue(self.fixture.core.tilt.active)
+        self.assertEqual(self.step(), CrashStep.NO_LOSS)
+
     def test_restart(self) -> None:
         """The process listens again before crash-confirm has passed."""
         self.lose_replication()

@@ -168,7 +168,7 @@ class Availability:
         up_since = link.pubsub_since
         if up_since is not None and now - up_since > timings.min_link_reconnect_period:
             if read_until > deadlines.silent_subscription(link, timings):
-                self._registry.reconnect(link, LinkKind.PUBSUB, "nothing read_until on the subscription")
+                self._registry.reconnect(link, LinkKind.PUBSUB, "nothing received on the subscription")
 
     def _link_due(self, instance: Instance, now: Millis) -> Millis:
         link = instance.link

@@ -128,14 +128,14 @@ class CrashDetection:
         return CrashStep.COMPLETE, None
 
     def advance(self, master: Master, now: Millis) -> None:
-        """Complete the evidence, or request what is missing if that is due."""
+        """Complete the evidence, or request what is missing if that is due; in TILT only discard what is refuted."""
         evidence = master.crash
-        if evidence.lost_at is None or self._tilt.active:
+        if evidence.lost_at is None:
             return
         if master.link.available_at > evidence.lost_at or not master.options.guards.crash_failover:
             evidence.discard()
             return
-        if evidence.confirmed_at is not None:
+        if evidence.confirmed_at is not None or self._tilt.active:
             return
         step, _ = self.assess(master)
         if step is CrashStep.COMPLETE:
