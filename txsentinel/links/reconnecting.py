@@ -14,7 +14,7 @@ State           Meaning
 ``retired``     The link was retired, and has no connection.
 ==============  =====================================================================================
 
-The machine says when an attempt is due; ``ReconnectingClientFactory``, from which the factory of links derives,
+The machine determines when an attempt is due; ``ReconnectingClientFactory``, from which the factory of links derives,
 schedules and abandons it. The machine is built by Automat, like that of ``twisted.application.internet.ClientService``.
 This module is not compiled: mypyc replaces the methods of the class of inputs by descriptors, in which Automat finds no
 inputs. One input takes three to six microseconds, as Automat searches all transitions, and an attempt to connect has
