@@ -179,6 +179,43 @@ class OrdersContract(Contract):
         self.assertEqual([self.a.reply() for _ in range(3)], [b"OK", b"OK", 1])
         self.assertGreaterEqual(self.servers.seconds() - began, 0.4 - CLOCK_GRAIN)
 
+    def test_pause_is_renewed(self: Any) -> None:
+        """Repeated orders of one length keep writes held until the last one ends, also those of several clients."""
+        writer, other = self.client(), self.client()
+        began = self.servers.seconds()
+        call(self.a, "CLIENT PAUSE 400 WRITE")
+        writer.send("INCR n")
+        for connection in (other, self.a, other):
+            until = self.servers.seconds() + 0.2
+            self.eventually(lambda until=until: call(self.a, "PING") and self.servers.seconds() >= until)
+            self.assertTrue(writer.idle())
+            self.assertEqual(call(connection, "CLIENT PAUSE 400 WRITE"), b"OK")
+        self.assertEqual(writer.reply(), 1)
+        self.assertGreaterEqual(self.servers.seconds() - began, 1.0 - CLOCK_GRAIN)
+
+    def test_paused_master_is_demoted(self: Any) -> None:
+        """No write that was held is executed or acknowledged if the server is demoted before the pause ends."""
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        writer = self.blocked_client("SET color red")
+        order = f"SLAVEOF {self.second.host} {self.second.port}"
+        replies = self.transact(self.a, order, *NEW_ROLE)
+        self.assertEqual(replies[0], b"OK")
+        self.assertEqual(call(self.a, "CLIENT UNPAUSE"), b"OK")
+        self.assertTrue(ends(writer))
+        self.eventually(lambda: self.info(self.a).master_link_up)
+        self.assertEqual((call(self.a, "GET color"), call(self.b, "GET color")), (None, None))
+        self.assertEqual(call(self.client(), "PUBLISH news x"), 0)
+
+    def test_acknowledgements_during_a_pause(self: Any) -> None:
+        """INFO has the age of the last acknowledgement, also while writes are paused: it rises for a silent replica."""
+        self.replicate()
+        call(self.a, "CLIENT PAUSE 60000 WRITE")
+        self.eventually(lambda: self.info(self.a).least_lag in (0, 1))
+        self.second.freeze()
+        self.eventually(lambda: (self.info(self.a).least_lag or 0) > 2)
+        self.second.thaw()
+        self.eventually(lambda: self.info(self.a).least_lag in (0, 1))
+
     def test_pause_outlives_a_role_change(self: Any) -> None:
         """On a server that has become a replica PUBLISH is still blocked; new writes are refused at once."""
         call(self.a, "CLIENT PAUSE 60000 WRITE")

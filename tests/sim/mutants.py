@@ -23,6 +23,7 @@ from txsentinel.core import (
     empty_restart,
     failover,
     failover_start,
+    fencing,
     handover,
     hello_processing,
     lineage,
@@ -41,6 +42,7 @@ from txsentinel.core import tilt as tilt_guard
 from txsentinel.core.crash_evidence import CrashStep
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import FailoverState, SyncStep
+from txsentinel.core.fence_state import LeaseEnd
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
@@ -821,6 +823,103 @@ def confirms_no_crash() -> list[Patch]:
             master.options.guards = before
 
     return [(crash_detection.CrashDetection, "assess", assess)]
+
+
+# Pauses of isolated masters
+
+FENCED = Shape(down_after=6_000, replicas=1, fence_isolated=True)
+ISOLATED = ("isolate-with-minority",)
+
+
+@mutant("fence", kinds=("isolate-server",), shape=FENCED, seconds=60.0, seed=1)
+def fences_without_asking_sentinels() -> list[Patch]:
+    """A master whose replicas do not acknowledge counts as isolated, even if all Sentinels answer."""
+    return _without(fencing.Fencing, "_answers", False)
+
+
+@mutant("fence", kinds=("cut-pair",), shape=FENCED, seconds=60.0, seed=1)
+def fences_despite_acknowledgements() -> list[Patch]:
+    """A replica that acknowledges does not matter; whether a majority answers, neither."""
+    return [
+        *_without(fencing.Fencing, "_answers", False),
+        *_without(fencing.Fencing, "_is_acknowledged", False),
+    ]
+
+
+@mutant("fence", kinds=(*ISOLATED, "wall-clock"), shape=FENCED, seconds=60.0, seed=2)
+def fences_in_tilt() -> list[Patch]:
+    """Leases are renewed in TILT."""
+    real = evaluation.Evaluation.evaluate
+
+    def evaluate(self: evaluation.Evaluation, instance: Any, now: int) -> None:
+        if self._tilt.active and not instance.gone:
+            self._fencing.evaluate(instance, now)
+        real(self, instance, now)
+
+    return [(evaluation.Evaluation, "evaluate", evaluate)]
+
+
+@mutant("fence", kinds=(*ISOLATED, "full-disk"), shape=FENCED, seconds=60.0, seed=8)
+def fences_without_a_disk() -> list[Patch]:
+    """A Sentinel that cannot save holds writes all the same."""
+    real = fencing.Fencing._end_reason
+
+    def end_reason(self: fencing.Fencing, *arguments: Any) -> Any:
+        error, self._state.storage_error = self._state.storage_error, None
+        try:
+            return real(self, *arguments)
+        finally:
+            self._state.storage_error = error
+
+    return [(fencing.Fencing, "_end_reason", end_reason)]
+
+
+@mutant("fence", kinds=(*ISOLATED, "manual-failover"), shape=FENCED, seconds=60.0, seed=34)
+def fences_while_failing_over() -> list[Patch]:
+    """Leases are renewed while a failover is in progress that was ordered here."""
+    real = fencing.Fencing._end_reason
+
+    def end_reason(self: fencing.Fencing, master: Master, lease: Any, now: int) -> Any:
+        failover, master.failover = master.failover, None
+        try:
+            return real(self, master, lease, now)
+        finally:
+            master.failover = failover
+
+    return [(fencing.Fencing, "_end_reason", end_reason)]
+
+
+@mutant("fence", kinds=ISOLATED, shape=FENCED, seconds=60.0, seed=1)
+def fences_for_ever() -> list[Patch]:
+    """A lease is renewed whatever the others answer."""
+    real = fencing.Fencing._end_reason
+
+    def end_reason(self: fencing.Fencing, master: Master, lease: Any, now: int) -> Any:
+        return real(self, master, lease, now) if lease is None else None
+
+    return [(fencing.Fencing, "_end_reason", end_reason)]
+
+
+@mutant("fence", kinds=ISOLATED, shape=FENCED, seconds=60.0, seed=1)
+def resumes_an_outdated_master() -> list[Patch]:
+    """Writes are resumed as soon as the new address is known, before the old master is a replica."""
+
+    def evaluate_former(self: fencing.Fencing, server: Any, lease: Any, now: int) -> None:
+        self._end(server, lease, LeaseEnd.MAJORITY_ANSWERS)
+
+    return [(fencing.Fencing, "_evaluate_former", evaluate_former)]
+
+
+@mutant("fence", kinds=ISOLATED, shape=FENCED, seconds=60.0, seed=1)
+def fences_for_another_length() -> list[Patch]:
+    """A pause is longer than the agreed length."""
+    return [(fencing, "LEASE_LENGTH", 2_500)]
+
+
+@mutant("pauses", kinds=ISOLATED, shape=FENCED, seconds=60.0, seed=1)
+def fences_without_a_limit() -> list[Patch]:
+    """A pause hardly ends by itself."""
+    return [(fencing, "LEASE_LENGTH", 600_000)]
 
 
 # Liveness

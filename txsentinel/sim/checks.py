@@ -29,6 +29,7 @@ durable no vote, address, ID, event or confirmation is sent before it is on disk
 slow    no server is held down because a Sentinel reads replies late (see :mod:`~txsentinel.sim.run`)
 bounded queues and connections do not grow without limit
 pauses  and ``clients``, ``files``, ``follows``: the state of servers (:mod:`~txsentinel.sim.server_checks`)
+fence   only an isolated master is paused, for as long as it is (:mod:`~txsentinel.sim.fence_checks`)
 ======= ==============================================================================================
 
 S5 has one gap: forced failovers that proceed without a majority share no epoch with each other, but may share one with
@@ -41,13 +42,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from txsentinel.core.effects import Announce, Effect, Note
+from txsentinel.core.effects import Announce, Effect, Note, PauseWrites, ResumeWrites
 from txsentinel.core.instances import Master
 from txsentinel.core.voting import UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.crash_checks import CrashChecker
 from txsentinel.sim.data_checks import DataChecker
 from txsentinel.sim.durable import read_persisted
+from txsentinel.sim.fence_checks import FenceChecker
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
 from txsentinel.sim.records import NEVER, Records, SentinelRecord, Snapshot, Violation
 from txsentinel.sim.server_checks import ServerChecker
@@ -90,6 +92,7 @@ class InvariantChecker(Observer):
         names = set(self.records.sentinels)
         self._servers = ServerChecker(self.records)
         self.crashes = CrashChecker(self.records)
+        self.fences = FenceChecker(self.records)
         data = DataChecker(self.records, self._servers.is_stable)
         wire = WireChecker(self.records, data)
         fleet.network.joined = WireTapInstaller(
@@ -218,6 +221,8 @@ class InvariantChecker(Observer):
                 self._decided(sentinel, effect.event)
             elif isinstance(effect, Note) and effect.kind == UNCONFIRMED_CANDIDATE:
                 self._check_release(sentinel, effect.text.split()[-1])
+            elif isinstance(effect, PauseWrites | ResumeWrites):
+                self.fences.ordered(sentinel, effect)
 
         return observe
 

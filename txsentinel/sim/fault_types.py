@@ -13,7 +13,7 @@ from txsentinel.sim.clients import SimClient
 from txsentinel.sim.disk_faults import bind_mount, failing_disk, torn_write, unreadable_disk
 from txsentinel.sim.disk_faults import restart as _restart
 from txsentinel.sim.fleet import Fleet, SimSentinel
-from txsentinel.sim.group_faults import Done, Undo, lost_handover, masterless, pause_group
+from txsentinel.sim.group_faults import Done, Undo, isolate_with_minority, lost_handover, masterless, pause_group
 from txsentinel.sim.groups import SimMaster
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.redis.server import SimRedis
@@ -471,6 +471,7 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "reset-master": _reset,
     "monitor-anew": _monitor_anew,
     "reject-pair": _reject_pair,
+    "isolate-with-minority": isolate_with_minority,
 }
 """Fault type → function that injects it. It returns a description, and the function that ends the fault."""
 

@@ -41,6 +41,17 @@ def pause_group(fleet: Fleet, random: Random) -> Done:
     return f"pause the whole group {group.name}, {who} {delay:.3f} s longer", end
 
 
+def isolate_with_minority(fleet: Fleet, random: Random) -> Done:
+    """Cut a master and a minority of the Sentinels off from all others."""
+    master = random.choice([server for server in fleet.servers if server.is_master] or fleet.servers)
+    monitors = [*(each.host for each in fleet.sentinels), *(each.host for each in fleet.c_peers)]
+    random.shuffle(monitors)
+    side = (master.host, *monitors[: random.randint(1, (len(monitors) - 1) // 2)])
+    hosts = [*monitors, *(server.host for server in fleet.servers)]
+    fleet.network.partition([*side], [host for host in hosts if host not in side])
+    return f"partition {sorted(host.name for host in side)} from the others", fleet.network.heal
+
+
 def masterless(fleet: Fleet, random: Random) -> Done:
     """Make a master follow one of its replicas, which continues to follow the master."""
     group = random.choice(fleet.masters)

@@ -33,6 +33,9 @@ class Shape:
     crash_failover: bool = False
     """Whether our Sentinels have ``crash-failover`` on."""
 
+    fence_isolated: bool = False
+    """Whether our Sentinels have ``fence-isolated`` on."""
+
     def __reduce__(self) -> tuple[type[Shape], tuple[object, ...]]:
         """Pickle the constructor arguments: a compiled frozen class cannot be restored attribute by attribute."""
         return Shape, astuple(self)
