@@ -43,10 +43,10 @@ class CredentialTests(SynchronousTestCase):
     def test_users_and_passwords(self) -> None:
         """
         Failovers work with a user of few rights on the servers, given by auth-user and auth-pass, and a password
-        between
-        the Sentinels; without the password a Sentinel answers nothing. A changed password can be set while the
-        Sentinels
-        run.
+        between the Sentinels; without the password a Sentinel answers nothing.
+
+        Servers whose password has changed refuse the old one: they are not considered down, and the log has the
+        reason. The new password can be set while the Sentinels run.
         """
         if missing("txsentinel", "valkey"):
             raise SkipTest(missing("txsentinel", "valkey"))
@@ -77,7 +77,11 @@ class CredentialTests(SynchronousTestCase):
             for server in fleet.servers.values():
                 server.call("ACL", "SETUSER", "sentinel-user", "resetpass", ">another")
                 server.call("CLIENT", "KILL", "USER", "sentinel-user")
-            wait_for(lambda: self.down_everywhere(fleet), SECONDS, "the refusal to show")
+            # It is logged when S_DOWN would have begun.
+            logged = f"master {fleet.name} 127.0.0.1 {fleet.master_port()} is not considered down, as it answers"
+            for sentinel in fleet.sentinels:
+                wait_for(lambda sentinel=sentinel: logged in sentinel.log_text(), SECONDS, f"the line {logged!r}")
+            wait_for(lambda: self.refused_and_up(fleet), SECONDS, "all masters to be up and to refuse the password")
             for sentinel in fleet.sentinels:
                 sentinel.call("SENTINEL", "SET", "mymaster", "AUTH-PASS", "another")
             fleet.wait_quiet(SECONDS)
@@ -85,10 +89,10 @@ class CredentialTests(SynchronousTestCase):
                 self.fail_over_by_command(fleet)
 
     @staticmethod
-    def down_everywhere(fleet: Fleet) -> bool:
-        """Whether all Sentinels have the master down."""
-        flags = [pairs(sentinel.call("SENTINEL", "MASTER", fleet.name))["flags"] for sentinel in fleet.sentinels]
-        return all("s_down" in each for each in flags)
+    def refused_and_up(fleet: Fleet) -> bool:
+        """Whether the master refuses the password of all Sentinels, and none considers it down."""
+        masters = [pairs(sentinel.call("SENTINEL", "MASTER", fleet.name)) for sentinel in fleet.sentinels]
+        return all(each.get("last-failure-class") == "auth" and "s_down" not in each["flags"] for each in masters)
 
     def test_renamed_commands(self) -> None:
         """
