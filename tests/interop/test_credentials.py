@@ -79,8 +79,9 @@ class CredentialTests(SynchronousTestCase):
                 server.call("CLIENT", "KILL", "USER", "sentinel-user")
             # It is logged when S_DOWN would have begun.
             logged = f"master {fleet.name} 127.0.0.1 {fleet.master_port()} is not considered down, as it answers"
-            for sentinel in fleet.sentinels:
-                wait_for(lambda sentinel=sentinel: logged in sentinel.log_text(), SECONDS, f"the line {logged!r}")
+            wait_for(
+                lambda: all(logged in sentinel.log_text() for sentinel in fleet.sentinels), SECONDS, f"line {logged!r}"
+            )
             wait_for(lambda: self.refused_and_up(fleet), SECONDS, "all masters to be up and to refuse the password")
             for sentinel in fleet.sentinels:
                 sentinel.call("SENTINEL", "SET", "mymaster", "AUTH-PASS", "another")
