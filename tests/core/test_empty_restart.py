@@ -154,6 +154,33 @@ class EmptyRestartTests(SynchronousTestCase):
         lines = self.fixture.output()
         self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line or "DATA LOST" in line])
 
+    def lose_links(self) -> None:
+        """Let the replicas lose their links five seconds before the restart, when the master had fewer keys."""
+        for server in self.replicas:
+            server.link_status, server.down_for = "down", 5
+        hold(self.old_master, 900, offset=500)
+        self.fixture.wait(2_000, 100)
+
+    def test_stale_replicas(self) -> None:
+        """A master that persists its data is not replaced by a replica that had no link to it before the restart."""
+        for down_for in (5, -1):
+            with self.subTest(down_for=down_for):
+                self.setUp()
+                self.lose_links()
+                for server in self.replicas:
+                    server.down_for = down_for
+                hold(self.old_master, 900, NEW, offset=0)
+                self.restart()
+                lines = self.fixture.output()
+                self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line])
+
+    def test_stale_replicas_of_an_empty_master(self) -> None:
+        """Stale data is better than none."""
+        self.lose_links()
+        hold(self.old_master, 0, NEW, offset=0)
+        self.restart()
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
+
     def test_persistent_master(self) -> None:
         """A master that has its keys is not down, whatever its history and offset: it persists its data by itself."""
         hold(self.old_master, 1_000, NEW, offset=0)

@@ -9,7 +9,8 @@ ID changed therefore counts as down at once if all of these hold:
 - It has finished loading, and has fewer keys than a replica that could be promoted and has not copied its data set yet.
   Keys with a time to live count only if it has no keys at all: a master does not load expired keys, whereas replicas
   keep them until a master deletes them. As many keys as clients changed since a master with persistence started do not
-  count either: clients may have deleted them.
+  count either: clients may have deleted them. If the master has any keys, nor do those of a replica that had lost its
+  link before the restart.
 
 The first sign, no keys at all where replicas had some, makes this Sentinel pause the clients of the master for a
 moment. That delays the replicas, which connect like clients do, until the failover has promoted one of them. It needs
@@ -47,6 +48,9 @@ PAUSE_PERIOD: Final[Millis] = 100
 How long each further pause is. It is ordered during the one before, and takes effect when that ends. Waiting commands
 are executed in between, so that other Sentinels get their INFO, whereas a replica needs several replies in turn.
 """
+
+LINK_MARGIN: Final[Millis] = 2_000
+"""How long before a sign of the former process a replica may have lost its link; it reports that in whole seconds."""
 
 MAX_PAUSES: Final = 10
 """How often they are paused, as long as a replica holds the data."""
@@ -88,7 +92,21 @@ def holds_lost_data(replica: Replica, master: Master) -> bool:
     if found.replid2 in restart.histories and ours.offset < found.second_offset:
         # The master continues the history from a snapshot that is not older than what the replica has.
         return False
+    if found.keys and _is_outdated(replica, restart):
+        return False
     return missing_keys(ours, found) > 0
+
+
+def _is_outdated(replica: Replica, restart: Restart) -> bool:
+    """
+    Whether ``replica`` had no link to the master for some time before the restart: clients may have deleted its keys.
+
+    Its data is still better than none.
+    """
+    if replica.role_reported is not Role.REPLICA:
+        return False
+    lost_for, reported_at = replica.master_link_down_for, replica.info_refreshed_at
+    return lost_for < 0 or (reported_at or 0) - lost_for < restart.running_at - LINK_MARGIN
 
 
 def has_copied_loss(replica: Replica, master: Master) -> bool:
@@ -147,20 +165,21 @@ class EmptyRestarts:
         pending = master.restart
         if pending is not None and pending.judged_until is None:
             # It restarted again before it had finished loading.
-            histories, former = pending.histories, pending.former
+            histories, former, running_at = pending.histories, pending.former, pending.running_at
         elif before is None:
             return
         else:
             # A replica that has copied the new data set already may have reported its ID first.
             known = {each for each in master.lineage.histories if after is None or each != after.replid}
             histories = frozenset((*known, before.replid, *filter(None, (before.replid2,))))
+            running_at = master.info_refreshed_at or now
             former = {}
             for name, replica in master.replicas.items():
                 # It may have reported its copy before the master reported its restart.
                 for report in (replica.data_set, replica.replaced_data_set):
                     if report is not None and has_history(report, histories) and name not in former:
                         former[name] = report
-        master.restart = Restart(histories, former)
+        master.restart = Restart(histories, former, running_at)
         for replica in master.replicas.values():
             self._probing.request_info(replica, now)
 

@@ -18,6 +18,9 @@ class Restart:
     former: dict[str, DataSetReport]
     """Name of a replica → what it last reported about its data set of these histories before the restart was seen."""
 
+    running_at: Millis
+    """When its last INFO before the restart arrived."""
+
     reported: set[str] = field(default_factory=set)
     """Names of the replicas that have sent INFO since the new run ID was seen."""
 
