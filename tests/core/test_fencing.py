@@ -13,7 +13,8 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.fence_state import LEASE_LENGTH, LEASE_PERIOD
 from txsentinel.core.fencing import TOO_OLD
 from txsentinel.core.link import LinkKind
-from txsentinel.core.options import GuardOptions
+from txsentinel.core.options import GuardOptions, Lineage
+from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
 
 DOWN_AFTER = 8_000
@@ -323,6 +324,18 @@ class LeaseTests(FencingTestCase):
         self.reconnect()
         self.fixture.wait(12_000, 50)
         self.assertEqual(self.resumed(), [MASTER.ip])
+
+    def test_new_address_is_not_adopted_yet(self) -> None:
+        """A hello with a newer configuration confirms nothing, even if its address is not adopted at once."""
+        self.master.options.guards = replace(self.guards, lineage=Lineage.STRICT)
+        self.hold()
+        self.reconnect("a")
+        for _ in range(3):
+            self.fixture.hello("a", Address.literal("10.0.0.9", 6379), 5)
+            self.fixture.wait(1_000, 50)
+        self.assertEqual(self.master.address, MASTER)
+        self.assertEqual(self.resumed(), [])
+        self.assertTrue(self.server.paused)
 
     def test_new_address(self) -> None:
         """If the others have replaced the master, writes are held until it is a replica, and resumed then."""

@@ -198,7 +198,7 @@ class Fencing:
             lease.answering_since = now
         since = lease.answering_since
         # The evaluation that notices the answers may be later than the first hello.
-        confirmed = sum(peer.hello_received_at >= since - ISOLATED_PERIOD for peer in master.peers.values())
+        confirmed = sum(peer.confirmed_at >= since - ISOLATED_PERIOD for peer in master.peers.values())
         limit = CONFIRMATION_PERIODS * self._state.timings.publish_period
         return confirmed + 1 >= master.majority or now - since > limit
 

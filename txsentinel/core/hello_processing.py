@@ -71,7 +71,7 @@ class HelloProcessing:
         """
         peer = self._known.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
-            peer.hello_received_at = now
+            peer.hello_received_at = peer.confirmed_at = now
             if link is None or link is peer.master.link:
                 peer.near_hello_at = now
             return
@@ -117,6 +117,7 @@ class HelloProcessing:
             # Too far ahead to follow at once. The peer will repeat its hello.
             return
         if self._configuration(hello, master, peer, now):
+            peer.confirmed_at = now
             peer.acknowledges = peer.is_txsentinel and hello.master_config_epoch == master.config_epoch
             self._known.pop(peer.hello_seen, None)
             peer.hello_seen = payload

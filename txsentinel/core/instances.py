@@ -247,6 +247,9 @@ class Peer(Instance):
     near_hello_at: Millis = -1
     """When a hello from it last arrived from itself or through the master: both show that it reaches what we reach."""
 
+    confirmed_at: Millis = -1
+    """When its last hello arrived that names no newer configuration than ours."""
+
     reports_master_down: bool = False
     opinion_at: Millis = 0
     """When its last valid reply to ``is-master-down-by-addr`` about the current address arrived."""
