@@ -174,6 +174,16 @@ class EmptyRestartTests(SynchronousTestCase):
                 lines = self.fixture.output()
                 self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line])
 
+    def test_writable_replicas(self) -> None:
+        """Replicas that accept writes may have keys that the master never had."""
+        for server in self.replicas:
+            hold(server, 1_005)
+            server.extra.insert(0, "slave_read_only:0")
+        hold(self.old_master, 1_000, NEW, offset=0)
+        self.restart()
+        lines = self.fixture.output()
+        self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line])
+
     def test_stale_replicas_of_an_empty_master(self) -> None:
         """Stale data is better than none."""
         self.lose_links()

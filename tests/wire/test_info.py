@@ -102,11 +102,11 @@ class InfoTests(SynchronousTestCase):
             self.assertEqual(parse_info(lines.encode()).least_lag, expected, lags)
 
     def test_changes(self) -> None:
-        """The number of changes and the append-only file belong to the report on the data set."""
-        text = f"aof_enabled:1\r\nrdb_changes_since_last_save:12\r\nmaster_replid:{REPLID}\r\n".encode()
-        report = parse_info(text).data_set
+        """The number of changes, the append-only file and writability belong to the report on the data set."""
+        lines = ("slave_read_only:0", "aof_enabled:1", "rdb_changes_since_last_save:12", f"master_replid:{REPLID}", "")
+        report = parse_info("\r\n".join(lines).encode()).data_set
         assert report is not None
-        self.assertEqual((report.changes, report.append_only), (12, True))
+        self.assertEqual((report.changes, report.append_only, report.read_only), (12, True, False))
 
     def test_data_set_without_keys(self) -> None:
         """A server without keys has an empty section; if the section is missing, the number is unknown."""

@@ -9,8 +9,8 @@ ID changed therefore counts as down at once if all of these hold:
 - It has finished loading, and has fewer keys than a replica that could be promoted and has not copied its data set yet.
   Keys with a time to live count only if it has no keys at all: a master does not load expired keys, whereas replicas
   keep them until a master deletes them. As many keys as clients changed since a master with persistence started do not
-  count either: clients may have deleted them. If the master has any keys, nor do those of a replica that had lost its
-  link before the restart.
+  count either: clients may have deleted them. If the master has any keys, nor do those of a replica that accepts
+  writes, or had lost its link before the restart.
 
 The first sign, no keys at all where replicas had some, makes this Sentinel pause the clients of the master for a
 moment. That delays the replicas, which connect like clients do, until the failover has promoted one of them. It needs
@@ -92,7 +92,7 @@ def holds_lost_data(replica: Replica, master: Master) -> bool:
     if found.replid2 in restart.histories and ours.offset < found.second_offset:
         # The master continues the history from a snapshot that is not older than what the replica has.
         return False
-    if found.keys and _is_outdated(replica, restart):
+    if found.keys and (not ours.read_only or _is_outdated(replica, restart)):
         return False
     return missing_keys(ours, found) > 0
 

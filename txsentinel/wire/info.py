@@ -16,7 +16,7 @@ _WANTED_LINES: Final = re.compile(
     rb"(run_id|redis_version|role|shutdown_in_milliseconds|replica_announced|loading|second_repl_offset|db[0-9]+"
     rb"|rdb_changes_since_last_save|aof_enabled|master_(?:host|port|link_status|link_down_since_seconds|last_io_seconds_ago|failover_state|replid2?"
     rb"|repl_offset)"
-    rb"|slave_(?:priority|repl_offset)):([^\r\n]*)"
+    rb"|slave_(?:priority|repl_offset|read_only)):([^\r\n]*)"
     rb"|slave[0-9][^:\r\n]*:([^\r\n]*))"
 )
 """Matches the used lines; each begins with the preceding line end, so that the search skips other text quickly."""
@@ -67,6 +67,9 @@ class DataSetReport:
 
     append_only: bool = False
     """Whether the server keeps an append-only file."""
+
+    read_only: bool = True
+    """Whether it is no replica that accepts writes, and so may have keys that its master never had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     replid = replid2 = None
     offset, second_offset, keys, volatile_keys = 0, -1, 0, 0
     loading = shutting_down = append_only = False
-    changes = 0
+    changes, read_only = 0, True
     down_for = 0
     replicas: list[tuple[str, int]] = []
     major_version = least_lag = None
@@ -176,6 +179,8 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
             loading = value != b"0"
         elif name == b"rdb_changes_since_last_save":
             changes = lenient_int(value)
+        elif name == b"slave_read_only":
+            read_only = value != b"0"
         elif name == b"aof_enabled":
             append_only = value == b"1"
         elif name.startswith(b"db"):
@@ -229,6 +234,7 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
             loading,
             changes,
             append_only,
+            read_only,
         ),
     )
 
