@@ -110,7 +110,9 @@ class EmptyRestartTests(SynchronousTestCase):
         before = old.replication()["master_replid"]
         self.restart(old, "repl-diskless-sync-delay 5")
         wait_for(lambda: old.replication()["master_replid"] != before, SECONDS, "the restart")
-        old.call("DEL", *(f"key{number}" for number in range(1, 11)))
+        deleted = [f"key{number}" for number in range(1, 11)]
+        # It answers LOADING before it has loaded its data.
+        wait_for(lambda: old.call("DEL", *deleted) == len(deleted), SECONDS, "the deletions")
         others = [server for server in fleet.servers.values() if server is not old]
         wait_for(lambda: all(s.replication()["master_link_status"] == "up" for s in others), SECONDS, "the replicas")
         self.assertEqual({self.keys(server) for server in fleet.servers.values()}, {KEYS - 10})
