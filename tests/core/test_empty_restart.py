@@ -275,6 +275,24 @@ class EmptyRestartTests(SynchronousTestCase):
         self.restart()
         self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
 
+    def test_replicas_that_followed_the_new_process(self) -> None:
+        """What replicas received from the new process is not lost if that dies, or if they lose their links to it."""
+        for replid, dies in ((NEW, True), (NEWER, True), (NEW, False)):
+            with self.subTest(replid=replid, dies=dies):
+                self.setUp()
+                hold(self.old_master, 1_000, NEW, offset=0)
+                self.restart()
+                for server in self.replicas:
+                    hold(server, 1_001, replid)
+                    server.link_status = "up" if dies else "down"
+                if dies:
+                    self.fixture.kill(MASTER)
+                    for server in self.replicas:
+                        server.link_status = "down"
+                self.fixture.wait(900, 100)
+                lines = self.fixture.output()
+                self.assertFalse([line for line in lines if "SLAVEOF" in line or "+sdown" in line])
+
     def test_loss_that_replicas_report_first(self) -> None:
         """If the replicas report the new history before the master reports its restart, the loss is noticed, too."""
         for server in self.replicas:

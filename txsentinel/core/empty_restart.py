@@ -84,7 +84,8 @@ def holds_lost_data(replica: Replica, master: Master) -> bool:
     if restart is None or ours is None or found is None or not _has_reported(replica, restart):
         return False
     if replica.role_reported is Role.REPLICA:
-        if ours.replid not in restart.histories and not _waits_for(replica, master):
+        unknown = ours.replid not in restart.histories
+        if ours.replid == found.replid or (unknown and not _waits_for(replica, master)):
             # It follows the new history, by a full copy or, with the former ID as its second, by a continuation.
             return False
     elif not has_history(ours, restart.histories):
@@ -127,8 +128,12 @@ def _waits_for(replica: Replica, master: Master) -> bool:
     """
     Whether the replica had a link to ``master`` and waits for it to come back, with the data that it had.
 
-    The ID of its history may be unknown: that of a restarted master changes with its first replica.
+    The ID of its history may be unknown: that of a restarted master changes with its first replica. It may therefore
+    have followed the new process, and have received more than that has last reported, if the master died again. So a
+    loss is found only while the master is connected.
     """
+    if not master.link.commands_up and master.data_missing_since is None:
+        return False
     return replica.follows(master.address) and not replica.master_link_up and replica.master_link_down_for >= 0
 
 
