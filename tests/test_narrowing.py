@@ -1,4 +1,4 @@
-"""Code that only fails when it is compiled: stale attributes, interpreted subclasses, reversed slices."""
+"""Code that only fails when it is compiled: stale or undefined attributes, interpreted subclasses, reversed slices."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def _slices(tree: ast.AST) -> Iterator[ast.Slice]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Slice) and node.lower is not None and node.upper is not None:
             yield node
+
+
+def _declared_late(node: ast.ClassDef) -> Iterator[str]:
+    """Return the attributes that methods other than the constructor declare, as ``self.name``."""
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name != "__init__":
+            for each in ast.walk(method):
+                if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Attribute):
+                    yield ast.unparse(each.target)
 
 
 def _is_ordered(piece: ast.Slice) -> bool:
@@ -187,3 +196,24 @@ class PackageTests(SynchronousTestCase):
             if any(each.target.partition(".")[0] == "weakref" for each in imports(source.tree))
         ]
         self.assertEqual(found, list(WEAK_REFERENCES))
+
+    def test_attributes_are_initialized(self) -> None:
+        """
+        No method but the constructor declares an attribute of a class with bases.
+
+        Until it is assigned, the compiled attribute hides the default of an interpreted base: a link that was retired
+        while its first attempt was queued raised ``AttributeError``.
+        """
+        found = []
+        for source in _compiled():
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.ClassDef) and node.bases:
+                    found += [f"{source.name}:{node.name}.{each}" for each in _declared_late(node)]
+        self.assertEqual(found, [])
+
+    def test_late_declarations(self) -> None:
+        """Declarations that are found, and others."""
+        for name, declared in (("__init__", []), ("connect", ["self.peer"])):
+            (node,) = ast.parse(f"class C(B):\n    def {name}(self):\n        self.peer: Any = None").body
+            assert isinstance(node, ast.ClassDef)
+            self.assertEqual(list(_declared_late(node)), declared, name)

@@ -81,6 +81,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         :param gone: called when the last connection is closed after :meth:`retire`.
         """
         self.clock: Any = context.host.reactor
+        self.connector: Any = None
         self.link = link
         self.kind = kind
         self.connection: ConnectionType | None = None
@@ -176,7 +177,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
 
     def startedConnecting(self, connector: IConnector) -> None:
         """An attempt begins."""
-        self.connector: Any = connector
+        self.connector = connector
         self._attempted_at = now = self._context.host.now()
         self._untried = False
         if self.kind is LinkKind.COMMANDS and self.link.attempt_waiting:
