@@ -23,6 +23,9 @@ STABLE_SECONDS: Final = 1.5
 CONVERGED_SECONDS: Final = 40.0
 """Deadline for all servers to be synchronized with one master after a restart."""
 
+SETTING: Final = "#: txsentinel empty-restart-failover mymaster on"
+"""A comment for C Sentinels."""
+
 WRITE: Final = "for i = 1, tonumber(ARGV[1]) do redis.call('SET', 'key' .. i, i) end"
 
 
@@ -144,7 +147,7 @@ def measure(
     """
     results: dict[int, dict[str, Results]] = {delay: {kind: Results() for kind in kinds} for delay in delays}
     for kind in kinds:
-        with Contender(kind, server_kind, down_after, replicas) as contender:
+        with Contender(kind, server_kind, down_after, replicas, (SETTING,)) as contender:
             for delay in delays:
                 found = results[delay][kind]
                 for _ in range(rounds):

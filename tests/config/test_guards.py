@@ -22,7 +22,7 @@ CHANGED = GuardOptions(
     crash_failover=True,
     crash_confirm=100,
     failure_classes=FailureClasses.AS_C,
-    empty_restart_failover=False,
+    empty_restart_failover=True,
     data_lost_event=True,
     lineage=Lineage.STRICT,
     fence_isolated=True,
@@ -34,7 +34,7 @@ LINES = """\
 #: txsentinel crash-failover m on
 #: txsentinel crash-confirm m 100
 #: txsentinel failure-classes m as-c
-#: txsentinel empty-restart-failover m off
+#: txsentinel empty-restart-failover m on
 #: txsentinel data-lost-event m on
 #: txsentinel lineage m strict
 #: txsentinel fence-isolated m on
@@ -241,7 +241,7 @@ class SetTests(SynchronousTestCase):
                 "crash-failover": "off",
                 "crash-confirm": "60",
                 "failure-classes": "on",
-                "empty-restart-failover": "on",
+                "empty-restart-failover": "off",
                 "data-lost-event": "off",
                 "lineage": "warn",
                 "fence-isolated": "off",
@@ -249,7 +249,7 @@ class SetTests(SynchronousTestCase):
             },
         )
         self.assertEqual(
-            list(guard_fields(CHANGED, 30_000).values()), ["on", "100", "as-c", "off", "on", "strict", "on", 5000]
+            list(guard_fields(CHANGED, 30_000).values()), ["on", "100", "as-c", "on", "on", "strict", "on", 5000]
         )
 
 

@@ -49,6 +49,7 @@ class EmptyRestartTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Wait until all are known."""
         self.fixture = fixture = Fixture()
+        fixture.master.options.guards = GuardOptions(empty_restart_failover=True)
         self.old_master = fixture.servers[MASTER]
         self.replicas = [fixture.add_replica(2), fixture.add_replica(3)]
         for letter in "xy":
@@ -333,7 +334,7 @@ class EmptyRestartTests(SynchronousTestCase):
 
     def test_switched_off(self) -> None:
         """Without the guard the restart is only an event, as with C Sentinels."""
-        self.fixture.master.options.guards = GuardOptions(empty_restart_failover=False)
+        self.fixture.master.options.guards = GuardOptions()
         hold(self.old_master, 0, NEW, offset=0)
         self.restart()
         self.assertEqual(self.fixture.events(), ["+reboot"])

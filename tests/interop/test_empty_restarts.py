@@ -36,6 +36,8 @@ class EmptyRestartTests(SynchronousTestCase):
         fleet.start()
         for sentinel in fleet.sentinels:
             sentinel.call("SENTINEL", "DEBUG", "INFO-PERIOD", 500)
+            if sentinel.kind == "txsentinel":
+                sentinel.call("SENTINEL", "SET", "mymaster", "empty-restart-failover", "on")
         with Connection(fleet.master().port) as connection:
             connection.call("EVAL", WRITE, 0, KEYS)
         self.wait_keys(fleet)

@@ -11,7 +11,7 @@ SETTINGS = {
     "crash-failover": "on",
     "crash-confirm": "80",
     "failure-classes": "as-c",
-    "empty-restart-failover": "off",
+    "empty-restart-failover": "on",
     "data-lost-event": "on",
     "lineage": "strict",
     "fence-isolated": "on",

@@ -48,11 +48,12 @@ class GuardOptions:
     failure_classes: FailureClasses = FailureClasses.ON
     """``failure-classes``."""
 
-    empty_restart_failover: bool = True
+    empty_restart_failover: bool = False
     """
     ``empty-restart-failover``: whether a master that restarted without data that a replica holds counts as down.
 
-    On by default: it takes effect only if the data would be lost otherwise, and a quorum and a majority must agree.
+    Off by default, as C Sentinels do no such thing: it fails over a master that answers, and pauses the writes of a
+    restarted master while the replicas are asked.
     """
 
     data_lost_event: bool = False

@@ -234,6 +234,8 @@ class Fleet:
             ]
         if shape.crash_failover:
             lines += [f"#: txsentinel crash-failover {master.name} on" for master in self.masters]
+        if shape.empty_restart_failover:
+            lines += [f"#: txsentinel empty-restart-failover {master.name} on" for master in self.masters]
         if shape.fence_isolated:
             lines += [f"#: txsentinel fence-isolated {master.name} on" for master in self.masters]
         return "\n".join(lines) + "\n"

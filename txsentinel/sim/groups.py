@@ -33,6 +33,9 @@ class Shape:
     crash_failover: bool = False
     """Whether our Sentinels have ``crash-failover`` on."""
 
+    empty_restart_failover: bool = True
+    """Whether our Sentinels have ``empty-restart-failover`` on."""
+
     fence_isolated: bool = False
     """Whether our Sentinels have ``fence-isolated`` on."""
 
