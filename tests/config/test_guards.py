@@ -161,6 +161,26 @@ class FileTests(SynchronousTestCase):
         )
         self.assertIn("#: txsentinel pause m 1796089285\n#: txsentinel\n", rewritten(configuration))
 
+    def test_misspelled(self) -> None:
+        """A comment that differs in spaces or case only is kept and warned of; other comments are not."""
+        for line in (
+            "#:txsentinel lineage m strict",
+            "# : txsentinel lineage m strict",
+            "#: TXSENTINEL lineage m strict",
+        ):
+            configuration = read(f"{MONITOR}{line}\n")
+            expected = f"/etc/sentinel.conf, line 2: '{line}' is unknown here. It is kept, without effect."
+            self.assertEqual(configuration.warnings, [expected])
+            self.assertEqual(configuration.masters[0].options.guards.lineage, Lineage.WARN)
+            self.assertIn(line, rewritten(configuration))
+        self.assertEqual(read(f"{MONITOR}# txsentinel lineage m strict\n#:txsentinels rule\n").warnings, [])
+
+    def test_as_a_directive(self) -> None:
+        """The error about a setting that is written as a directive has the comment to write."""
+        error = self.assertRaises(ConfigError, read, f"{MONITOR}sentinel crash-failover m on\n")
+        self.assertTrue(error.message.startswith("Unrecognized sentinel configuration statement."), error.message)
+        self.assertTrue(error.message.endswith(" #: txsentinel crash-failover m on"), error.message)
+
     def test_unbalanced_quotes(self) -> None:
         """A comment whose words cannot be split is unknown."""
         configuration = read(MONITOR + '#: txsentinel lineage m "strict\n')

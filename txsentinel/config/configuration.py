@@ -41,6 +41,9 @@ TORN: Final = (
 
 SAME_FILE: Final = "sentinel state-config-file must differ from the main config file"
 
+_MISSPELLED_NOTE: Final = re.compile(rb"#\s*:\s*txsentinel\s+\S", re.IGNORECASE)
+"""A comment that differs from ``NOTE`` in spaces or case only. It is reported as unknown."""
+
 _MY_ID: Final = re.compile(rb"^[ \t\r]*sentinel[ \t]+[\"']?myid", re.IGNORECASE | re.MULTILINE)
 
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -143,6 +146,8 @@ class _Reader:
             if not line or line.startswith(b"#"):
                 if line.startswith(NOTE.encode()):
                     self._note(line, number)
+                elif _MISSPELLED_NOTE.match(line):
+                    self.notes.append(Note((decoded(line),), number, decoded(line), self._depth > 0, self.file))
                 continue
             words = split_line(line)
             if words is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel.config.directives import ALIASES, BY_WORD, PRE_MONITOR, UNRECOGNIZED, Executable
-from txsentinel.config.elsewhere import REMOVED, UNSET, Elsewhere
+from txsentinel.config.elsewhere import NOTE, REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import ConfigError, DirectiveError
 from txsentinel.config.guards import GUARDS_BY_WORD, check_fence_after
 from txsentinel.config.numbers import PORT, epoch, whole_number
@@ -256,6 +256,14 @@ class _Execution:
         master.sentinels.append((host, port, run_id))
 
 
+def _unrecognized(word: str, values: Sequence[str]) -> str:
+    """Return the error text for a directive that no Sentinel has; settings of txsentinel only are comments."""
+    if word not in GUARDS_BY_WORD:
+        return UNRECOGNIZED
+    comment = f"{NOTE}{word} {' '.join(values)}"
+    return f"{UNRECOGNIZED} It must be a comment, because C Sentinels do not have it: {excerpt(comment)}"
+
+
 def execute(
     statements: Sequence[Statement],
     options: SentinelOptions,
@@ -288,7 +296,7 @@ def execute(
         values = statement.words[1:]
         try:
             if len(values) not in ((3, 4) if word == "known-sentinel" else (_ARGUMENTS.get(word),)):
-                raise DirectiveError(UNRECOGNIZED)
+                raise DirectiveError(_unrecognized(word, values))
             if word in PRE_MONITOR:
                 execution.own(word, values, statement.included)
             elif word == "monitor":
