@@ -163,11 +163,24 @@ class RefusalTests(CommandLinkCase):
         transport = self.connected(link)
         lines = self.refused(
             transport,
-            (Ping(link, LinkKind.COMMANDS), b"-NOAUTH first\r\n"),
-            (RequestInfo(link), b"-NOAUTH first\r\n"),
-            (PublishHello(link, link.first, b"a,b"), b"-NOAUTH first\r\n"),
+            (Ping(link, LinkKind.COMMANDS), b"-NOPERM first\r\n"),
+            (RequestInfo(link), b"-NOPERM first\r\n"),
+            (PublishHello(link, link.first, b"a,b"), b"-NOPERM first\r\n"),
         )
-        self.assertEqual(lines, [f"{self.WHO} answered PING with NOAUTH first: this does not count as a valid reply"])
+        self.assertEqual(lines, [f"{self.WHO} answered PING with NOPERM first: this does not count as a valid reply"])
+
+    def test_password_directive(self) -> None:
+        """The line about ``NOAUTH`` names the directive to check, which differs for servers and Sentinels."""
+        for kinds, setting in ((BOTH, "auth-pass"), (COMMANDS, "sentinel-pass, or requirepass of both,")):
+            before = len(self.log_lines)
+            link = self.fixture.link(kinds)
+            link.link_id += len(kinds)
+            self.fixture.do(Connect(link))
+            transport = self.fixture.reactor.connectors[-len(kinds)].accept()
+            self.fixture.do(Ping(link, LinkKind.COMMANDS))
+            transport.protocol.dataReceived(b"-NOAUTH no\r\n" * 2)
+            consequence = f"this does not count as a valid reply; is {setting} right?"
+            self.assertEqual(self.log_lines[before:], [f"{self.WHO} answered PING with NOAUTH no: {consequence}"])
 
     def test_acceptable(self) -> None:
         """Nothing is logged about a server that loads its data or has lost its master, as it is up."""
@@ -182,7 +195,8 @@ class RefusalTests(CommandLinkCase):
         link = self.fixture.link(COMMANDS)
         ping = Ping(link, LinkKind.COMMANDS)
         lines = self.refused(self.connected(link), (ping, b"-MISCONF disk\r\n"), (ping, b"+PONG\r\n"))
-        self.assertEqual(len(lines), 2)
+        refusal = f"{self.WHO} answered PING with MISCONF disk: this does not count as a valid reply"
+        self.assertEqual(lines, [refusal, f"{self.WHO} accepts PING again", refusal])
 
     def test_login(self) -> None:
         """A wrong password is logged at the first of many connections."""

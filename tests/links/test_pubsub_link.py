@@ -148,7 +148,9 @@ class PubSubLinkTests(SynchronousTestCase):
         self.subscribed().protocol.reconnect("test")
         self.fixture.pass_time(1000)
         self.connector.accept().protocol.dataReceived(b"+OK\r\n-NOPERM no\r\n")
-        self.assertEqual(len(self.log_lines), 2)
+        refusal = "No hellos are received through 10.0.0.9:6379: SUBSCRIBE was answered by NOPERM no"
+        accepted = "master mymaster 10.0.0.9 6379 accepts SUBSCRIBE again"
+        self.assertEqual(self.log_lines, [refusal, accepted, refusal])
 
     def test_confirmation_of_another_channel(self) -> None:
         """A confirmation of another channel closes the connection."""

@@ -153,13 +153,18 @@ class CommandLink(Connection):
         return not self._role_changes
 
     def _login_answered(self, reply: object, now: Millis) -> None:
-        own = "auth-pass" if LinkKind.PUBSUB in self.link.kinds else "sentinel-pass, or requirepass of both,"
-        self._note_refusal("AUTH", reply, f"is {own} right?")
+        self._note_refusal("AUTH", reply, f"is {self._password_directive()} right?")
+
+    def _password_directive(self) -> str:
+        return "auth-pass" if LinkKind.PUBSUB in self.link.kinds else "sentinel-pass, or requirepass of both,"
 
     def _ping_answered(self, reply: object, now: Millis) -> None:
         super()._ping_answered(reply, now)
         refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
-        self._note_refusal("PING", reply if refused else None, "this does not count as a valid reply")
+        consequence = "this does not count as a valid reply"
+        if isinstance(reply, ErrorLine) and reply.startswith(b"NOAUTH"):
+            consequence += f"; is {self._password_directive()} right?"
+        self._note_refusal("PING", reply if refused else None, consequence)
 
     def _kill_answered(self, reply: object, now: Millis) -> None:
         if not self.void and isinstance(reply, Status | ErrorLine):
@@ -191,7 +196,7 @@ class CommandLink(Connection):
         if self.void:
             return
         if not isinstance(reply, ErrorLine):
-            factory.command_refused(command, None)
+            factory.command_accepted(command)
             return
         error = excerpt(text(reply))
         if command != "PING":

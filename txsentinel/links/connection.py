@@ -227,9 +227,8 @@ class Connection(Protocol):
             self._context.core.ping_reply(self.link, self.kind, line, now)
 
     def _instance_text(self) -> str:
-        if self.link.instances:
-            return self.link.first.describe(self._context.core.options.announce_hostnames)
-        return self.link.address.joined()
+        described: str = self.factory.instance_text()
+        return described
 
     def _close_once_idle(self) -> None:
         if not self._dead and self._safe_to_close():

@@ -143,21 +143,32 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         self._context.throttle.end(self)
         self._machine.retire()
 
-    def command_refused(self, command: str, error: str | None, line: str = "") -> None:
+    def command_refused(self, command: str, error: str, line: str) -> None:
         """
         Log ``line`` when the server begins to answer ``command`` with ``error``, not at every attempt.
 
-        :param error: a bounded excerpt of the server's error; ``None`` if it accepts the command.
+        :param error: a bounded excerpt of the server's error.
         """
         before = self._refused.get(command)
-        if error is None:
-            if before is not None:
-                del self._refused[command]
-                self._lines.reset(before[1])
-        elif before is None or before[0] != error:
+        if before is None or before[0] != error:
             self._refused[command] = error, line
             if self.should_log(line):
                 self._log.warn("{line}", line=line)
+
+    def command_accepted(self, command: str) -> None:
+        """Log that ``command`` is accepted after it was refused."""
+        before = self._refused.pop(command, None)
+        if before is not None:
+            self._lines.reset(before[1])
+            line = f"{self.instance_text()} accepts {command} again"
+            if self.should_log(line):
+                self._log.info("{line}", line=line)
+
+    def instance_text(self) -> str:
+        """Return the first instance of the link as the log names it; without one, the address."""
+        if self.link.instances:
+            return self.link.first.describe(self._context.core.options.announce_hostnames)
+        return self.link.address.joined()
 
     def is_refused(self, command: str, code: str) -> bool:
         """Whether ``command`` was last answered by an error that begins with ``code``."""

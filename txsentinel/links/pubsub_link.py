@@ -63,7 +63,7 @@ class PubSubLink(Connection):
     def _subscription_answered(self, reply: object, now: Millis) -> None:
         if isinstance(reply, list) and reply[:2] == [b"subscribe", HELLO_CHANNEL]:
             self._subscribed = True
-            self.factory.command_refused("SUBSCRIBE", None)
+            self.factory.command_accepted("SUBSCRIBE")
         elif isinstance(reply, ErrorLine):
             error = excerpt(text(reply))
             self.factory.command_refused(
