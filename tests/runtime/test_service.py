@@ -22,6 +22,7 @@ from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.runtime.listeners import CannotStart
 from txsentinel.runtime.service import SentinelService
+from txsentinel.server.process_info import version_and_build
 from txsentinel.server.protocol import SentinelProtocol
 
 if TYPE_CHECKING:
@@ -146,8 +147,9 @@ class StartTests(ServiceCase):
         self.service.startService()
         self.assertEqual(order, ["listen", "connect", "connect", "serving"])
         texts = self.texts()
-        self.assertEqual(texts[:2], ["Running mode=sentinel, port=26379.", f"Sentinel ID is {MY_ID}"])
-        self.assertTrue(texts[2].startswith("+monitor master m 10.0.0.1 6379"), texts)
+        self.assertEqual(texts[0], f"{version_and_build()} is starting.")
+        self.assertEqual(texts[1:3], ["Running mode=sentinel, port=26379.", f"Sentinel ID is {MY_ID}"])
+        self.assertTrue(texts[3].startswith("+monitor master m 10.0.0.1 6379"), texts)
         self.assertEqual(self.listener.events, ["+monitor"])
         self.assertEqual(self.seen(), ([PORT], 2, True))
 

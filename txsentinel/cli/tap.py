@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from twisted.plugin import getPlugins
 from twisted.python import usage
 
-from txsentinel import __version__
 from txsentinel.cli.overrides import NotAnOption, override_lines, reads_stdin
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.disk import Disk, read_file
@@ -48,7 +47,7 @@ from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_wri
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
 from txsentinel.server.all_commands import TABLE
-from txsentinel.server.process_info import build_kind
+from txsentinel.server.process_info import version_and_build
 from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> NoReturn:
         """Print the version, and whether the build is compiled or pure, and exit."""
-        sys.stdout.write(f"txsentinel {__version__} ({build_kind()})\n")
+        sys.stdout.write(f"{version_and_build()}\n")
         raise SystemExit(0)
 
     def parseArgs(self, *words: str) -> None:

@@ -27,7 +27,7 @@ from txsentinel.runtime.sweeper import SweepLoop
 from txsentinel.server.access_control import UnusableUsers
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
-from txsentinel.server.process_info import ProcessInfo
+from txsentinel.server.process_info import ProcessInfo, version_and_build
 from txsentinel.tls.activation import TlsSupport
 from txsentinel.tls.errors import BadTls
 
@@ -145,6 +145,7 @@ class SentinelService(MultiService):
         for warning in self.configuration.warnings:
             self._note(Level.WARNING, warning)
         options = self.core.options
+        self._note(Level.NOTICE, f"{version_and_build()} is starting.")
         self._note(Level.NOTICE, f"Running mode=sentinel, port={options.port or options.tls_port}.")
         if id_is_new:
             # An ID that a peer has received must never change, so nothing is sent before it is durable.

@@ -44,6 +44,11 @@ def build_kind() -> str:
     return "pure" if (resp.__file__ or "").endswith((".py", ".pyc")) else "compiled"
 
 
+def version_and_build() -> str:
+    """Return the version and the kind of build, for ``--version`` and the log."""
+    return f"txsentinel {__version__} ({build_kind()})"
+
+
 def _system() -> str:
     names = os.uname()
     return f"{names.sysname} {names.release} {names.machine}"
