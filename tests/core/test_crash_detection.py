@@ -169,6 +169,20 @@ class NoEvidenceTests(CrashTestCase):
         self.attempt()
         self.assert_waits_for_down_after()
 
+    def test_promotion_by_order(self) -> None:
+        """Only our connections are rejected, and a failover by order ends the last link of a replica to the master."""
+        self.replicas[1].link_status = "down"
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 10, 10)
+        self.assertEqual(self.step(), CrashStep.REPLICA_CONNECTED)
+        self.fixture.core.administration.failover("mymaster", self.fixture.now)
+        self.fixture.finish()
+        self.fixture.wait(500, 10)
+        lines = self.fixture.output()
+        self.assertTrue(any("+promoted-slave" in line for line in lines))
+        self.assertFalse([line for line in lines if "has crashed" in line or "+sdown" in line])
+
     def test_no_reachable_replica(self) -> None:
         """There is no replica to ask."""
         self.lose_replication()

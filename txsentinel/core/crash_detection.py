@@ -114,6 +114,9 @@ class CrashDetection:
             return CrashStep.AWAITING_REFUSALS, None
         if evidence.refused_at < evidence.lost_at + master.options.guards.crash_confirm:
             return CrashStep.AWAITING_CONFIRMATION, None
+        if master.failover is not None and master.failover.promotion_sent_at is not None:
+            # This Sentinel itself has ended the links of the replicas.
+            return CrashStep.NO_REPLICA, None
         reachable = [each for each in master.replicas.values() if each.link.commands_up and not each.is_down]
         if not reachable:
             return CrashStep.NO_REPLICA, None

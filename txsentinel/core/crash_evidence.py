@@ -36,7 +36,7 @@ class CrashStep(Enum):
     """No attempt was refused ``crash-confirm`` or later after the loss."""
 
     NO_REPLICA = "no-replica"
-    """No replica can be asked, or none has lost its link to the master at that time."""
+    """No replica can be asked, none has lost its link to the master then, or our own failover has ended those links."""
 
     AWAITING_REPLICAS = "awaiting-replicas"
     """A reachable replica has not answered an INFO that was sent after the loss."""
