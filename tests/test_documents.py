@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,8 @@ from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_tidy import ROOT
+from txsentinel.config.guards import FENCE_AFTER, GUARD_SETTINGS
+from txsentinel.core.options import NEUTRAL_GUARDS
 
 OF_SPHINX: Final = {"docs/api.rst", "docs/index.rst"}
 """Pages that consist of directives of Sphinx."""
@@ -39,6 +42,14 @@ class PageTests(SynchronousTestCase):
             name: problems(path.read_text(encoding="utf-8")) for name, path in names.items() if name not in OF_SPHINX
         }
         self.assertEqual({name: text for name, text in found.items() if text}, {})
+
+    def test_defaults_of_the_settings(self) -> None:
+        """The README has every setting that C Sentinels do not have, with the default that the code has."""
+        readme = Path(ROOT, "README.rst").read_text(encoding="utf-8")
+        found = dict(re.findall(r"^``([a-z-]+)`` +(?:``)?(\w+)(?:``| ms| of) ", readme, re.MULTILINE))
+        defaults = {each.word: each.text(each.value(NEUTRAL_GUARDS)) for each in GUARD_SETTINGS}
+        defaults[FENCE_AFTER] = "half"
+        self.assertEqual({word: found.get(word) for word in defaults}, defaults)
 
     def test_malformed_table(self) -> None:
         """A cell that is wider than its column is reported."""
