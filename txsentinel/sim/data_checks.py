@@ -143,6 +143,8 @@ class DataChecker:
                 return False
             if master.attempt_started_at is not None or master.options.quorum > len(ours):
                 return False
+            if not master.options.guards.empty_restart_failover:
+                return False
             if len(master.replicas) != self._fleet.shape.replicas or len(ours) < master.majority:
                 return False
         return True

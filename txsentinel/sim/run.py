@@ -221,6 +221,8 @@ class Run:
         views = [core.master(group.name) for core in cores]
         if shape.unwilling >= shape.replicas or any(view.options.quorum > len(views) for view in views):
             return  # no replica may be promoted, or ours are too few to agree
+        if not all(view.options.guards.empty_restart_failover for view in views):
+            return  # an operator had the group monitored anew, with the default
         distance = max(2 * view.options.failover_timeout for view in views) / 1000
         fleet.simulation.run_until(lambda: all(_may_attempt(core, group.name) for core in cores), distance + LIMIT)
         server = next(server for server in group.servers if server.is_master)
