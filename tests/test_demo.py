@@ -19,7 +19,7 @@ from tests.servers import DeadlineExpired, available
 from txsentinel.client import MasterAddress
 from txsentinel.demo import __main__ as demo
 from txsentinel.demo.fleet import Fleet
-from txsentinel.demo.show import Acknowledged, Show, Writer
+from txsentinel.demo.show import DemoWriter, Show, WriteBitmap
 
 KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "")
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ class AcknowledgedTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """Each missing bit is counted; additional bits of the server do not compensate."""
-        acknowledged = Acknowledged()
+        acknowledged = WriteBitmap()
         self.assertEqual(acknowledged.missing_in(b""), 0)
         for number in (0, 3, 9, 30):
             acknowledged.add(number)
@@ -46,7 +46,7 @@ class AcknowledgedTests(SynchronousTestCase):
 
     def test_summary(self) -> None:
         """It has the figures for operators, and reports the writes without a master as unknown."""
-        writer = Writer(Clock(), None, lambda text: None)  # type: ignore[arg-type]
+        writer = DemoWriter(Clock(), None, lambda text: None)  # type: ignore[arg-type]
         writer.failovers, writer.max_gap = 2, 1.2346
         writer.acknowledged.add(0)
         self.assertEqual(

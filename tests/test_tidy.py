@@ -143,6 +143,14 @@ TOPS = ("txsentinel", "benchmarks")
 MAX_MODULE_LINES = 500
 """Lines; a longer module has more than one purpose."""
 
+SHARED_CLASS_NAMES = {
+    # Servers and Sentinels that monitor one group: real processes, and their simulation.
+    "Fleet": {"demo.fleet", "sim.fleet"},
+    # The interface of a queued script that the server layer shows, and its implementation in a layer above.
+    "ScriptJob": {"runtime.scripts", "server.services"},
+}
+"""Names of two public classes each, with their modules."""
+
 MAX_SERVICE_LINES = 220
 """Lines of service.py, which only wires."""
 
@@ -532,6 +540,16 @@ class HygieneTests(SynchronousTestCase):
         """No module is listed twice."""
         names = [name for _, names in LAYERS for name in names.split()]
         self.assertEqual([first for first, second in pairwise(sorted(names)) if first == second], [])
+
+    def test_class_names_are_unique(self) -> None:
+        """No two public classes have the same name, except those that mean the same thing."""
+        modules: dict[str, list[str]] = {}
+        for source in sources():
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    modules.setdefault(node.name, []).append(source.name)
+        shared = {name: set(found) for name, found in modules.items() if len(found) > 1}
+        self.assertEqual(shared, SHARED_CLASS_NAMES)
 
 
 def words_of(path: str) -> Iterator[tuple[str, bool]]:

@@ -21,7 +21,7 @@ from tests.log_events import observe_log
 from txsentinel.process.logs import SentinelLog
 from txsentinel.process.supervision import (
     PidFile,
-    SentinelProcess,
+    ProcessService,
     Supervisor,
     Systemd,
     UpstartSupervisor,
@@ -203,7 +203,7 @@ class FakeReactor:
 
 
 class ProcessTests(SynchronousTestCase):
-    """Tests of ``SentinelProcess``."""
+    """Tests of ``ProcessService``."""
 
     def setUp(self) -> None:
         self.calls: list[str] = []
@@ -216,13 +216,13 @@ class ProcessTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         """It provides ``IService``."""
-        verifyObject(IService, SentinelProcess(self.system, self.sentinel))
+        verifyObject(IService, ProcessService(self.system, self.sentinel))
 
     def test_ready_only_when_serving(self) -> None:
         """Readiness is notified when the Sentinel serves, not when it starts."""
         path = os.path.abspath(self.mktemp())
         serving: Deferred[None] = Deferred()
-        process = SentinelProcess(self.system, self.sentinel, pidfile=PidFile(path), serving=serving)
+        process = ProcessService(self.system, self.sentinel, pidfile=PidFile(path), serving=serving)
         process.startService()
         self.assertEqual((os.path.exists(path), self.reactor.waiting), (False, []))
         serving.callback(None)
@@ -236,7 +236,7 @@ class ProcessTests(SynchronousTestCase):
             raise CannotStart("no port")
 
         self.sentinel.startService = refuse  # type: ignore[method-assign]
-        process = SentinelProcess(self.system, self.sentinel, pidfile=PidFile(path))
+        process = ProcessService(self.system, self.sentinel, pidfile=PidFile(path))
         self.assertEqual(self.assertRaises(SystemExit, process.startService).code, 1)
         self.patch(os, "getpid", lambda: 1)
         self.patch(sys, "excepthook", sys.excepthook)
@@ -246,7 +246,7 @@ class ProcessTests(SynchronousTestCase):
     def test_nothing_happens_before_the_start(self) -> None:
         """The constructor has no side effects, because the process is forked afterwards."""
         path = os.path.abspath(self.mktemp())
-        SentinelProcess(self.system, self.sentinel, directory="/", pidfile=PidFile(path))
+        ProcessService(self.system, self.sentinel, directory="/", pidfile=PidFile(path))
         self.assertFalse(os.path.exists(path))
         self.assertNotEqual(os.getcwd(), "/")
         self.assertEqual((self.calls, self.reactor.waiting), ([], []))
@@ -255,16 +255,16 @@ class ProcessTests(SynchronousTestCase):
         """The log observer becomes that of the application, so that twistd makes none of its own."""
         log = SentinelLog()
         application = Application("sentinel")
-        SentinelProcess(self.system, self.sentinel, log=log).setServiceParent(application)
+        ProcessService(self.system, self.sentinel, log=log).setServiceParent(application)
         self.assertIs(application.getComponent(ILogObserver), log)
         other = Application("other")
-        SentinelProcess(self.system, RecordingService("other", [])).setServiceParent(other)
+        ProcessService(self.system, RecordingService("other", [])).setServiceParent(other)
         self.assertIs(other.getComponent(ILogObserver, None), None)
 
     def test_hangup(self) -> None:
         """SIGHUP is ignored without a handler; a handler is called by the reactor, not by the signal."""
         calls: list[str] = []
-        process = SentinelProcess(self.system, self.sentinel, hangup=lambda: calls.append("hangup"))
+        process = ProcessService(self.system, self.sentinel, hangup=lambda: calls.append("hangup"))
         process.privilegedStartService()
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual((calls, len(self.reactor.waiting)), ([], 1))
@@ -276,7 +276,7 @@ class ProcessTests(SynchronousTestCase):
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in handlers.items():
             self.addCleanup(signal.signal, number, handler)
-        process = SentinelProcess(self.system, self.sentinel, termination=TerminationSignals(self.system))
+        process = ProcessService(self.system, self.sentinel, termination=TerminationSignals(self.system))
         self.assertEqual({number: signal.getsignal(number) for number in SIGNALS}, handlers)
         process.privilegedStartService()
         ours = {number: signal.getsignal(number) for number in SIGNALS}
@@ -300,7 +300,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_title(self) -> None:
         """The title is set once, in the process that starts: the one that constructs may not be the one that serves."""
-        process = SentinelProcess(self.system, self.sentinel, set_process_title=lambda: self.calls.append("title"))
+        process = ProcessService(self.system, self.sentinel, set_process_title=lambda: self.calls.append("title"))
         self.assertEqual(self.calls, [])
         process.privilegedStartService()
         process.startService()
@@ -311,7 +311,7 @@ class ProcessTests(SynchronousTestCase):
         directory = os.path.realpath(self.mktemp())
         os.makedirs(directory)
         path = os.path.join(directory, "pid")
-        process = SentinelProcess(self.system, self.sentinel, directory=directory, pidfile=PidFile(path))
+        process = ProcessService(self.system, self.sentinel, directory=directory, pidfile=PidFile(path))
         extension = RecordingService("extension", self.calls)
         extension.setServiceParent(process)
         process.privilegedStartService()

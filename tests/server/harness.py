@@ -24,7 +24,7 @@ from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.runtime.executor import Executor
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
-from txsentinel.server.process_info import ProcessInfo, ProcessorTime
+from txsentinel.server.process_info import CpuUsage, ProcessInfo
 from txsentinel.server.protocol import SentinelProtocol
 from txsentinel.wire.replies import NEED_MORE, ReplyReader
 from txsentinel.wire.resp import pack
@@ -202,7 +202,7 @@ class ServerHarness:
                 "Linux 6.1 x86_64",
                 "12.2.0",
                 64,
-                lambda: ProcessorTime(1.5, 2.25, 0.0, 0.0, 1.0, 2.0),
+                lambda: CpuUsage(1.5, 2.25, 0.0, 0.0, 1.0, 2.0),
             ),
             config_path="/etc/sentinel.conf",
             started_at=self.host.now() - 90_000_000,

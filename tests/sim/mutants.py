@@ -51,7 +51,7 @@ from txsentinel.server import replies
 from txsentinel.sim import files
 from txsentinel.sim.faults import draw_plan
 from txsentinel.sim.groups import Shape
-from txsentinel.sim.run import Outcome, Run
+from txsentinel.sim.run import Run, RunOutcome
 from txsentinel.wire.resp import OK
 
 Patch = tuple[Any, str, Any]
@@ -86,7 +86,7 @@ class Mutant:
                 stack.enter_context(patch.object(owner, attribute, replacement))
             yield
 
-    def run(self, seed: int) -> Outcome:
+    def run(self, seed: int) -> RunOutcome:
         """Return the result of a run with such Sentinels; it ends with the violation."""
         plan = draw_plan(seed, self.seconds, self.kinds)
         with self.applied():
@@ -106,7 +106,7 @@ class Mutant:
             wrong += outcome.wrong
         return False, wrong
 
-    def detected_in(self, outcome: Outcome) -> bool:
+    def detected_in(self, outcome: RunOutcome) -> bool:
         """Whether the result has the violation."""
         return any(what.partition(" ")[0] == self.caught_by for what in outcome.wrong)
 

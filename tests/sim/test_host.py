@@ -26,7 +26,7 @@ from txsentinel.interfaces import IFileStore, IHost
 from txsentinel.sim.files import SimFiles
 from txsentinel.sim.host import EPOCH, SimHost
 from txsentinel.sim.network import SimNetwork
-from txsentinel.sim.processes import Outcome
+from txsentinel.sim.processes import ScriptOutcome
 from txsentinel.sim.simulation import Simulation
 
 
@@ -376,7 +376,7 @@ class Child(ProcessProtocol):
 class ProcessTests(HostCase):
     """Child processes."""
 
-    def spawn(self, outcome: Outcome) -> tuple[Child, IProcessTransport]:
+    def spawn(self, outcome: ScriptOutcome) -> tuple[Child, IProcessTransport]:
         """Start a child of ``alpha``."""
         self.alpha.script = lambda arguments: outcome
         child = Child()
@@ -384,7 +384,7 @@ class ProcessTests(HostCase):
 
     def test_success(self) -> None:
         """A child that succeeds is reported after its duration; its arguments are recorded."""
-        child, process = self.spawn(Outcome(0, 2.0))
+        child, process = self.spawn(ScriptOutcome(0, 2.0))
         verifyObject(IProcessTransport, process)
         self.simulation.run(1.9)
         self.assertEqual(child.ended, [])
@@ -395,14 +395,14 @@ class ProcessTests(HostCase):
 
     def test_exit_status(self) -> None:
         """A child that fails is reported with its status."""
-        child, _ = self.spawn(Outcome(3, 0.1))
+        child, _ = self.spawn(ScriptOutcome(3, 0.1))
         self.simulation.run(1)
         self.assertIsInstance(child.ended[0], ProcessTerminated)
         self.assertEqual((child.ended[0].exitCode, child.ended[0].signal), (3, None))
 
     def test_signal(self) -> None:
         """A child that never ends can be killed, once."""
-        child, process = self.spawn(Outcome(None))
+        child, process = self.spawn(ScriptOutcome(None))
         self.simulation.run(600)
         process.signalProcess("KILL")
         self.simulation.run(1)
@@ -413,7 +413,7 @@ class ProcessTests(HostCase):
     def test_cannot_start(self) -> None:
         """A script that cannot be started raises."""
 
-        def refuse(arguments: object) -> Outcome:
+        def refuse(arguments: object) -> ScriptOutcome:
             raise OSError(8, "Exec format error")
 
         self.alpha.script = refuse

@@ -39,7 +39,7 @@ from txsentinel.process.files import NEW_FILE_MODE, FileInUse, FileLock, remove_
 from txsentinel.process.log_queue import PipeSink, QueuedDestination, is_regular
 from txsentinel.process.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
 from txsentinel.process.resolver import DaemonThreadResolver
-from txsentinel.process.supervision import PidFile, SentinelProcess
+from txsentinel.process.supervision import PidFile, ProcessService
 from txsentinel.process.termination import TerminationSignals, exit_on_signals
 from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
@@ -421,7 +421,7 @@ def makeService(options: Options) -> IService:
     )
     demand = demand_of(options.configuration)
     raise_descriptor_limit(demand.with_reserve)
-    process = SentinelProcess(
+    process = ProcessService(
         reactor,
         sentinel,
         log=options.log(),

@@ -42,7 +42,7 @@ class MasterAddress(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReportedMaster:
     """
     The address of the master according to one Sentinel.
 
@@ -104,7 +104,7 @@ class SentinelQuery(Protocol):
     transport: ITCPTransport
 
     def __init__(
-        self, name: str, access: Access, received: Callable[[Answer], None], failed: Callable[[str], None]
+        self, name: str, access: Access, received: Callable[[ReportedMaster], None], failed: Callable[[str], None]
     ) -> None:
         self._name = name
         self._access = access
@@ -168,7 +168,7 @@ class SentinelQuery(Protocol):
         if self._address is None:
             self._failed(self._error)
         else:
-            self._answer_received(Answer(self._address, parse_epoch(reply)))
+            self._answer_received(ReportedMaster(self._address, parse_epoch(reply)))
 
 
 class SentinelSubscription(SentinelQuery):
@@ -181,7 +181,7 @@ class SentinelSubscription(SentinelQuery):
         self,
         name: str,
         access: Access,
-        received: Callable[[Answer], None],
+        received: Callable[[ReportedMaster], None],
         failed: Callable[[str], None],
         subscribed: Callable[[], None],
     ) -> None:
@@ -213,7 +213,7 @@ class SentinelSubscription(SentinelQuery):
         if isinstance(reply, list) and len(reply) == 3 and reply[:2] == [b"message", SWITCH]:
             address = parse_switch(self._name, reply[2])
             if address is not None:
-                self._answer_received(Answer(address, announced=True))
+                self._answer_received(ReportedMaster(address, announced=True))
         else:
             super().reply_received(reply)
 
@@ -243,15 +243,15 @@ class SentinelQueryFactory(ClientFactory):
     """
     One query to one Sentinel over a connection of its own.
 
-    ``result`` fires with an :class:`Answer` or fails with :class:`NoAnswer`, within twice the timeout of ``access``;
-    ``gone`` fires with ``None`` when the connection is closed.
+    ``result`` fires with a :class:`ReportedMaster` or fails with :class:`NoAnswer`, within twice the timeout of
+    ``access``; ``gone`` fires with ``None`` when the connection is closed.
     """
 
     noisy = False
 
     def __init__(self, name: str, sentinel: MasterAddress, access: Access) -> None:
         self.sentinel = sentinel
-        self.result: Deferred[Answer] = Deferred()
+        self.result: Deferred[ReportedMaster] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self._name = name
         self._access = access
@@ -283,7 +283,7 @@ class SentinelQueryFactory(ClientFactory):
         """Fail the query, unless it was answered and closed by this side."""
         self._end(f"closed the connection: {reason.getErrorMessage()}")
 
-    def _answer_received(self, answer: Answer) -> None:
+    def _answer_received(self, answer: ReportedMaster) -> None:
         if not self._fired:
             self._fired = True
             self.result.callback(answer)
@@ -330,7 +330,7 @@ class SubscriptionFactory(ReconnectingClientFactory):
         name: str,
         sentinel: MasterAddress,
         access: Access,
-        received: Callable[[Answer], None],
+        received: Callable[[ReportedMaster], None],
         on_error: Callable[[str], None],
     ) -> None:
         self.clock = access.reactor
@@ -385,7 +385,7 @@ class SubscriptionFactory(ReconnectingClientFactory):
             gone, self._gone = self._gone, None
             gone.callback(None)
 
-    def _answer_received(self, answer: Answer) -> None:
+    def _answer_received(self, answer: ReportedMaster) -> None:
         if self.continueTrying:
             self._received(answer)
 

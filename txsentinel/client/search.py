@@ -11,7 +11,14 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txsentinel.client.links import Access, Answer, MasterAddress, NoAnswer, SentinelQueryFactory, SubscriptionFactory
+from txsentinel.client.links import (
+    Access,
+    MasterAddress,
+    NoAnswer,
+    ReportedMaster,
+    SentinelQueryFactory,
+    SubscriptionFactory,
+)
 from txsentinel.client.pool import MasterPool, PoolOptions
 
 FIRST_RETRY: Final = 0.05
@@ -71,9 +78,9 @@ class MasterSearch:
         self._former: deque[MasterAddress] = deque(maxlen=16)
         """Former addresses of the master."""
 
-        self._attempt: tuple[Answer, MasterPool] | None = None
+        self._attempt: tuple[ReportedMaster, MasterPool] | None = None
         self._unusable: set[MasterAddress] = set()
-        self._outdated: Answer | None = None
+        self._outdated: ReportedMaster | None = None
         self._retry: IDelayedCall | None = None
         self._failures = 0
 
@@ -144,7 +151,7 @@ class MasterSearch:
 
     # Answers of Sentinels.
 
-    def _received(self, answer: Answer) -> None:
+    def _received(self, answer: ReportedMaster) -> None:
         if self._stopped:
             return
         if not self._serving:
@@ -176,7 +183,7 @@ class MasterSearch:
             self._stop_serving()
             self._search_soon()
 
-    def _answer_while_searching(self, answer: Answer) -> None:
+    def _answer_while_searching(self, answer: ReportedMaster) -> None:
         """Process an answer while there is no verified master."""
         if self._attempt is not None:
             trying = self._attempt[0]
@@ -255,7 +262,7 @@ class MasterSearch:
         else:
             self._search_later()
 
-    def _try(self, answer: Answer) -> None:
+    def _try(self, answer: ReportedMaster) -> None:
         """Verify that this address is a master, by a new pool or, for the present pool, by a new connection."""
         self._cancel_attempt()
         self._cancel_retry()
@@ -268,12 +275,12 @@ class MasterSearch:
             self._attempt = answer, pool
             pool.open()
 
-    def _confirmed(self, proven: None, answer: Answer) -> None:
+    def _confirmed(self, proven: None, answer: ReportedMaster) -> None:
         if self._attempt is not None and self._attempt[0] is answer:
             self._attempt = None
             self._serve(answer.epoch if answer.epoch is not None else self._epoch)
 
-    def _not_confirmed(self, failure: Failure, answer: Answer) -> None:
+    def _not_confirmed(self, failure: Failure, answer: ReportedMaster) -> None:
         if self._attempt is not None and self._attempt[0] is answer:
             self._attempt_failed(failure.getErrorMessage())
 

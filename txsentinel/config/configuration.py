@@ -23,7 +23,7 @@ from txsentinel.config.generic import (
 )
 from txsentinel.config.quoting import decoded, encoded, split_line, written
 from txsentinel.config.recovery import describe, recovered
-from txsentinel.config.statements import MasterRecord, Note, Statement, execute
+from txsentinel.config.statements import CommentStatement, MasterRecord, Statement, execute
 from txsentinel.core.options import SentinelOptions
 
 MAX_INCLUDE_DEPTH: Final = 32
@@ -97,7 +97,7 @@ class _Reader:
         self.generic_elsewhere: set[str] = set()
         """Names of generic directives in included files."""
 
-        self.notes: list[Note] = []
+        self.notes: list[CommentStatement] = []
         """The ``#: txsentinel`` comments of all files."""
 
         self.file = ""
@@ -147,7 +147,9 @@ class _Reader:
                 if line.startswith(NOTE.encode()):
                     self._note(line, number)
                 elif _MISSPELLED_NOTE.match(line):
-                    self.notes.append(Note((decoded(line),), number, decoded(line), self._depth > 0, self.file))
+                    self.notes.append(
+                        CommentStatement((decoded(line),), number, decoded(line), self._depth > 0, self.file)
+                    )
                 continue
             words = split_line(line)
             if words is None:
@@ -165,7 +167,7 @@ class _Reader:
         # With unbalanced quotes, the comment is unknown as a whole.
         words = tuple(decoded(word) for word in (split if split is not None else [text]))
         if words:
-            self.notes.append(Note(words, number, decoded(line), self._depth > 0, self.file))
+            self.notes.append(CommentStatement(words, number, decoded(line), self._depth > 0, self.file))
 
     def _directive(self, words: list[str], number: int, line: str) -> None:
         name, values = words[0].lower(), words[1:]

@@ -52,14 +52,14 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Note(Statement):
+class CommentStatement(Statement):
     """One ``#: txsentinel`` comment: its words after ``txsentinel``, and its position in ``file``."""
 
     file: str = ""
 
 
 @dataclass(slots=True)
-class SentinelState:
+class ParsedState:
     """The result of the statements."""
 
     options: SentinelOptions
@@ -85,7 +85,7 @@ _ARGUMENTS: Final = {
 class _Execution:
     """Executes statements one by one. :func:`execute` adds the line to the errors raised here."""
 
-    def __init__(self, state: SentinelState, executable: Executable) -> None:
+    def __init__(self, state: ParsedState, executable: Executable) -> None:
         self._state = state
         self._executable = executable
         self._included: dict[str, bool] = {}
@@ -198,7 +198,7 @@ class _Execution:
             master.options.renamed_commands[key] = values[2]
             master.options.rename_spellings[key] = values[1]
 
-    def guard(self, note: Note) -> None:
+    def guard(self, note: CommentStatement) -> None:
         """Execute ``<setting> <master> <value>``, a setting that C Sentinels do not have."""
         where = f"{note.file}, line {note.line_number}"
         setting = GUARDS_BY_WORD.get(note.words[0].lower())
@@ -268,9 +268,9 @@ def execute(
     statements: Sequence[Statement],
     options: SentinelOptions,
     executable: Executable,
-    notes: Sequence[Note] = (),
+    notes: Sequence[CommentStatement] = (),
     separate: bool = False,
-) -> SentinelState:
+) -> ParsedState:
     """
     Execute the queued lines in three passes.
 
@@ -281,7 +281,7 @@ def execute(
     :param separate: whether our own file is a state file.
     :raises ConfigError: for the first invalid line, in the order of execution.
     """
-    state = SentinelState(options, elsewhere=Elsewhere(separate))
+    state = ParsedState(options, elsewhere=Elsewhere(separate))
     execution = _Execution(state, executable)
     about_others = [note.words for note in notes if not note.included and note.words[0] in (REMOVED, UNSET)]
     execution.removed = {words[1] for words in about_others if words[0] == REMOVED and len(words) > 1}

@@ -31,7 +31,7 @@ KEY: Final = "demo"
 log = Logger(namespace=__name__)
 
 
-class Acknowledged:
+class WriteBitmap:
     """
     The numbers of the writes that a master has acknowledged, as a bitmap in the layout of ``SETBIT``.
 
@@ -57,7 +57,7 @@ class Acknowledged:
         return (ours & ~theirs).bit_count()
 
 
-class Writer:
+class DemoWriter:
     """
     An application that writes through a :class:`MasterFollower`, one write after the other, and measures the gaps.
     """
@@ -72,7 +72,7 @@ class Writer:
         self._last_success: float | None = None
         self._failures = 0
         self._number = 0
-        self.acknowledged = Acknowledged()
+        self.acknowledged = WriteBitmap()
         self.failovers = 0
         """Number of times that writes continued at another master."""
         self.max_gap = 0.0
@@ -162,7 +162,7 @@ class Show:
         self._follower = MasterFollower(
             reactor, [("127.0.0.1", port) for port in fleet.ports.values()], fleet.name, reply_timeout=2.0
         )
-        self.writer = Writer(reactor, self._follower, self._notify)
+        self.writer = DemoWriter(reactor, self._follower, self._notify)
         self._recorder = EventRecorder(fleet.ports, self._event_received, EVENTS_KEPT)
         self._dead: set[ChildProcess] = set()
         self._loops = [LoopingCall(self._look_for_dead), LoopingCall(self._status)]

@@ -13,16 +13,16 @@ from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import ACCEPTABLE
 from txsentinel.links import encoded_commands
-from txsentinel.links.connection import Answer, Connection, ignore
+from txsentinel.links.connection import Answer, LinkConnection, ignore
 from txsentinel.links.context import LinkContext
-from txsentinel.links.transaction import RoleChange
+from txsentinel.links.transaction import TransactionReplies
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine, Status
 
 
-class CommandLink(Connection):
+class CommandLink(LinkConnection):
     """The command connection to a server or to a peer."""
 
     kind = LinkKind.COMMANDS
@@ -86,14 +86,14 @@ class CommandLink(Connection):
             if refusal is not None and change.promotes and transaction.void and not self.void:
                 self._context.core.promotion_refused(self.link, *refusal, self._context.host.now())
 
-        transaction = RoleChange(commands, done)
+        transaction = TransactionReplies(commands, done)
         self._transact(commands, transaction)
         self.request_info()
 
     def hand_over(self, order: HandOver) -> None:
         """Send the transaction of a coordinated failover; report a refused command and its error to the core."""
         commands = encoded_commands.hand_over(order)
-        self._transact(commands, RoleChange(commands, self._hand_over_done, ("CLIENT", "FAILOVER")))
+        self._transact(commands, TransactionReplies(commands, self._hand_over_done, ("CLIENT", "FAILOVER")))
 
     def finish_hand_over(self) -> None:
         """
@@ -102,7 +102,7 @@ class CommandLink(Connection):
         A refused command aborts the transaction. Then each command is sent on its own.
         """
         commands = encoded_commands.finish_hand_over()
-        self._transact(commands, RoleChange(commands, self._finish_done, ("CLIENT",)))
+        self._transact(commands, TransactionReplies(commands, self._finish_done, ("CLIENT",)))
         self.request_info()
 
     def abort_hand_over(self) -> None:
@@ -125,7 +125,7 @@ class CommandLink(Connection):
     def _handover_ended(self) -> None:
         self.link.handover_end = None
 
-    def _transact(self, commands: Sequence[encoded_commands.Words], transaction: RoleChange) -> None:
+    def _transact(self, commands: Sequence[encoded_commands.Words], transaction: TransactionReplies) -> None:
         self._role_changes += 1
         for position, words in enumerate(commands):
             self._send(encoded_commands.encoded_command(self.link, words), partial(transaction.answered, position))

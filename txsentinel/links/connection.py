@@ -42,7 +42,7 @@ def ignore(reply: object, now: Millis) -> None:
     """Ignore a reply. The consequences of a refused AUTH or CLIENT appear in the replies to PING."""
 
 
-class Connection(Protocol):
+class LinkConnection(Protocol):
     """Base class of both kinds of connection: the queue of callbacks, one write per turn, and closing."""
 
     kind: LinkKind

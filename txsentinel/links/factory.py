@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from txsentinel.core.instances import InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.links.command_link import CommandLink
-from txsentinel.links.connection import Connection
+from txsentinel.links.connection import LinkConnection
 from txsentinel.links.context import LinkContext
 from txsentinel.links.failures import class_of_connection
 from txsentinel.links.pubsub_link import PubSubLink
@@ -38,7 +38,7 @@ replicas copy that as soon as they reconnect, which each tries once a second.
 MAX_RETRY_PERIODS: Final = 5
 """Maximum retry interval in ping periods to a server that is S_DOWN already, while very many servers are down."""
 
-ConnectionType = TypeVar("ConnectionType", bound=Connection)
+ConnectionType = TypeVar("ConnectionType", bound=LinkConnection)
 
 MIN_TIMEOUT: Final = 1.0
 MAX_TIMEOUT: Final = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
 from txsentinel.links import encoded_commands
-from txsentinel.links.connection import Connection
+from txsentinel.links.connection import LinkConnection
 from txsentinel.links.context import LinkContext
 from txsentinel.model.failure import class_of_reply
 from txsentinel.model.log_text import excerpt
@@ -15,7 +15,7 @@ from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine, Status
 
 
-class PubSubLink(Connection):
+class PubSubLink(LinkConnection):
     """The Pub/Sub connection to a server, subscribed to the hello channel."""
 
     kind = LinkKind.PUBSUB

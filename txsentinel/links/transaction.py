@@ -11,7 +11,7 @@ from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine
 
 
-class RoleChange:
+class TransactionReplies:
     """
     Collects the replies to one transaction, and reports the result when EXEC is answered.
 

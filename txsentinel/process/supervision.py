@@ -128,7 +128,7 @@ class PidFile:
                 os.unlink(self.path)
 
 
-class SentinelProcess(MultiService):
+class ProcessService(MultiService):
     """
     The top-level service of a Sentinel process.
 

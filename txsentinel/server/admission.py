@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from txsentinel.server.certificates import names_in
-from txsentinel.server.clients import Client, Connection
+from txsentinel.server.clients import Client, ClientConnection
 
 if TYPE_CHECKING:
     from txsentinel.server.services import AdmissionServices
@@ -68,7 +68,7 @@ def endpoint_name(address: IAddress, socket_path: str) -> str:
     return f"{socket_path}:0"
 
 
-def new_client(services: AdmissionServices, connection: Connection, peer: IAddress, own: IAddress) -> Client:
+def new_client(services: AdmissionServices, connection: ClientConnection, peer: IAddress, own: IAddress) -> Client:
     """
     Register the client of an accepted connection.
 

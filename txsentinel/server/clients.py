@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from txsentinel.server.specification import Command
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """The interface of a client's connection to the rest of the server."""
 
     @property
@@ -128,7 +128,7 @@ class Client:
     """
 
     client_id: int
-    connection: Connection
+    connection: ClientConnection
     address: str
     local_address: str
     connected_at: Millis

@@ -18,7 +18,7 @@ REDIS_VERSION: Final = "7.2.4"
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessorTime:
+class CpuUsage:
     """Processor time in seconds: system and user, of this process, its children and its main thread."""
 
     system: float = 0.0
@@ -29,14 +29,12 @@ class ProcessorTime:
     main_user: float = 0.0
 
 
-def processor_time() -> ProcessorTime:
+def processor_time() -> CpuUsage:
     """Return the processor time used so far."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     thread = resource.getrusage(resource.RUSAGE_THREAD) if hasattr(resource, "RUSAGE_THREAD") else own
-    return ProcessorTime(
-        own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime, thread.ru_stime, thread.ru_utime
-    )
+    return CpuUsage(own.ru_stime, own.ru_utime, children.ru_stime, children.ru_utime, thread.ru_stime, thread.ru_utime)
 
 
 def build_kind() -> str:
@@ -68,5 +66,5 @@ class ProcessInfo:
     system: str = field(default_factory=_system)
     compiler: str = field(default_factory=lambda: platform.python_compiler().split(" ")[-1])
     word_size: int = field(default_factory=lambda: 64 if sys.maxsize > 1 << 32 else 32)
-    processor_time: Callable[[], ProcessorTime] = processor_time
+    processor_time: Callable[[], CpuUsage] = processor_time
     build: str = field(default_factory=build_kind)

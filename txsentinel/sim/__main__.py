@@ -19,7 +19,7 @@ from itertools import count
 from txsentinel.sim.explore.command import main as explore
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
 from txsentinel.sim.minimising import invariant_of, minimise
-from txsentinel.sim.run import Outcome, Run
+from txsentinel.sim.run import Run, RunOutcome
 from txsentinel.sim.whatif.command import main as whatif
 
 COMMANDS = {"whatif": whatif, "explore": explore}
@@ -41,7 +41,7 @@ class SoakTotals:
         self._simulated = self._cpu = 0.0
         self._faults = self._failovers = self._violations = 0
 
-    def add(self, outcome: Outcome, cpu: float) -> None:
+    def add(self, outcome: RunOutcome, cpu: float) -> None:
         """Add one run; ``cpu`` is in seconds of one core."""
         self.seeds += 1
         self.failing += bool(outcome.wrong)
@@ -91,7 +91,7 @@ def main() -> int:
     return min(totals.failing, 100)
 
 
-def report(outcome: Outcome, seconds: float, *, whole: bool = False) -> str:
+def report(outcome: RunOutcome, seconds: float, *, whole: bool = False) -> str:
     """Describe a failing seed: its violations, the minute before, its faults, and the command that repeats it."""
     lines = [f"seed {outcome.seed}: {outcome.shape}"]
     since = 0.0 if whole else max(0.0, outcome.interesting_from - LAST_MINUTE)
@@ -103,7 +103,7 @@ def report(outcome: Outcome, seconds: float, *, whole: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _cause(outcome: Outcome, seconds: float) -> str:
+def _cause(outcome: RunOutcome, seconds: float) -> str:
     plan = minimise(outcome, seconds)
     needed = f"{len(plan)} of its {len(outcome.plan)} faults break {invariant_of(outcome)}"
     return f"  {needed}: {_command(outcome.seed, seconds)} --plan '{print_plan(plan)}' --transcript"
@@ -117,13 +117,13 @@ def _plan(text: str) -> list[Fault]:
     return parse_plan(text)
 
 
-def _run(seed: int, seconds: float, plan: list[Fault] | None = None) -> tuple[Outcome, float]:
+def _run(seed: int, seconds: float, plan: list[Fault] | None = None) -> tuple[RunOutcome, float]:
     began = time.process_time()
     outcome = Run(seed, seconds, plan).all()
     return outcome, time.process_time() - began
 
 
-def _soak_one(seed: int, seconds: float) -> tuple[Outcome, float, str]:
+def _soak_one(seed: int, seconds: float) -> tuple[RunOutcome, float, str]:
     """Run one seed; return the full report if it fails, and an empty text if it does not."""
     outcome, cpu = _run(seed, seconds)
     failure_text = f"{report(outcome, seconds)}\n{_cause(outcome, seconds)}" if outcome.wrong else ""
@@ -138,7 +138,7 @@ def _soak(lasts: float, jobs: int, first: int, seconds: float) -> int:
     _write(f"Soaking for {lasts / 60:g} minutes in {jobs} processes, from seed {first}.")
     seeds: Iterator[int] = count(first)
     with ProcessPoolExecutor(jobs) as pool:
-        running: set[Future[tuple[Outcome, float, str]]] = set()
+        running: set[Future[tuple[RunOutcome, float, str]]] = set()
         while running or time.monotonic() < until:
             while len(running) < jobs and time.monotonic() < until:
                 running.add(pool.submit(_soak_one, next(seeds), seconds))

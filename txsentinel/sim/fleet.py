@@ -57,7 +57,7 @@ class FleetDisk:
 
 
 @dataclass(slots=True)
-class Line:
+class TranscriptLine:
     """One line of the transcript: seconds since the beginning, source, and text."""
 
     at: float
@@ -125,7 +125,7 @@ class Reporter:
     def note(self, level: Level, text: str) -> None:
         """Handle a log line."""
         fleet = self._sentinel.fleet
-        fleet.lines.append(Line(fleet.simulation.seconds(), self._sentinel.name, level, text))
+        fleet.lines.append(TranscriptLine(fleet.simulation.seconds(), self._sentinel.name, level, text))
 
     def event_published(self, event: SentinelEvent) -> None:
         """Handle an event, at the moment at which clients receive it."""
@@ -154,7 +154,7 @@ class Fleet:
         self.shape = shape or Shape()
         self.simulation = Simulation(seed)
         self.network = SimNetwork(self.simulation)
-        self.lines: list[Line] = []
+        self.lines: list[TranscriptLine] = []
         self.observers: list[Observer] = []
         self.masters: list[SimMaster] = []
         for group in range(1, self.shape.masters + 1):

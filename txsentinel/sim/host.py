@@ -13,7 +13,7 @@ from zope.interface import classImplements
 
 from txsentinel.interfaces import IHost
 from txsentinel.sim.files import SimFiles
-from txsentinel.sim.processes import Outcome, Script, SimProcess, Spawned, mapping_copy
+from txsentinel.sim.processes import Script, ScriptOutcome, SimProcess, Spawned, mapping_copy
 from txsentinel.sim.reactor import SimReactor
 from txsentinel.sim.simulation import SECOND, Simulation
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from txsentinel.sim.network import SimNetwork
 
-__all__ = ["Outcome", "SimFiles", "SimHost", "SimProcess"]
+__all__ = ["ScriptOutcome", "SimFiles", "SimHost", "SimProcess"]
 
 EPOCH: Final = 1_700_000_000.0
 """The wall clock at the beginning of a simulation, in seconds since 1970."""
@@ -66,7 +66,7 @@ class SimHost:
         """Seconds that a lookup takes, whether it fails or not."""
         self.resolver_silent = False
         """If set, lookups never end."""
-        self.script: Script = lambda arguments: Outcome()
+        self.script: Script = lambda arguments: ScriptOutcome()
         """How the children of :meth:`spawn` end."""
         self.spawned: list[Spawned] = []
         self.exits: list[int] = []

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from txsentinel.sim.faults import Fault
-from txsentinel.sim.run import Outcome, Run
+from txsentinel.sim.run import Run, RunOutcome
 
 MAX_TRIALS = 120
 """Largest number of runs for one plan."""
 
 
-def invariant_of(outcome: Outcome) -> str:
+def invariant_of(outcome: RunOutcome) -> str:
     """Return the invariant that the first violation names."""
     return outcome.wrong[0].partition(" ")[0]
 
 
-def minimise(outcome: Outcome, seconds: float, trials: int = MAX_TRIALS) -> list[Fault]:
+def minimise(outcome: RunOutcome, seconds: float, trials: int = MAX_TRIALS) -> list[Fault]:
     """
     Find a plan with as few faults as possible that violates the same invariant, in at most ``trials`` runs.
 

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScriptOutcome:
     """How a script ends if it is not killed. With ``status`` ``None`` it never ends."""
 
     status: int | None = 0
     seconds: float = 0.01
 
 
-Script: TypeAlias = Callable[[Sequence[str]], Outcome]
+Script: TypeAlias = Callable[[Sequence[str]], ScriptOutcome]
 """Takes the argv of a child and returns how it ends; may raise ``OSError`` if it cannot start."""
 
 
@@ -49,7 +49,7 @@ class Spawned:
 class SimProcess:
     """A child process; every signal ends it."""
 
-    def __init__(self, reactor: SimReactor, protocol: IProcessProtocol, pid: int, outcome: Outcome) -> None:
+    def __init__(self, reactor: SimReactor, protocol: IProcessProtocol, pid: int, outcome: ScriptOutcome) -> None:
         self._reactor = reactor
         self._protocol = protocol
         self.pid: int | None = pid

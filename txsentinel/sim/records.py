@@ -29,7 +29,7 @@ class Violation:
 
 
 @dataclass(slots=True)
-class MasterRecord:
+class MasterHistory:
     """The records of one master at one Sentinel; times are simulated seconds."""
 
     config_epoch: int = 0
@@ -77,7 +77,7 @@ class MasterRecord:
         self.began = self.began_before = self.voted_for_other = self.voting_since = None
 
 
-class Snapshot:
+class MasterSnapshot:
     """A master of a Sentinel at an earlier time."""
 
     __slots__ = ("address", "config_epoch", "down_since", "leader_epoch", "master")
@@ -105,10 +105,10 @@ class SentinelRecord:
 
     sentinel: SimSentinel
     persisted: PersistedState = field(default_factory=PersistedState)
-    masters: dict[str, MasterRecord] = field(default_factory=dict)
+    masters: dict[str, MasterHistory] = field(default_factory=dict)
     tilt_since: float | None = None
     turned_at: float = 0.0
-    seen: list[Snapshot] | None = None
+    seen: list[MasterSnapshot] | None = None
     """Each master at its last full check; ``None`` if it must be checked in any case."""
     seen_epoch: int = 0
     """The current epoch at that time."""
@@ -133,11 +133,11 @@ class SentinelRecord:
         files = self.sentinel.host.files
         return files.failing or files.max_wait >= HANG_LIMIT
 
-    def master(self, name: str) -> MasterRecord:
+    def master(self, name: str) -> MasterHistory:
         """Return the record of a master, created if necessary."""
         record = self.masters.get(name)
         if record is None:
-            record = self.masters[name] = MasterRecord()
+            record = self.masters[name] = MasterHistory()
         return record
 
 

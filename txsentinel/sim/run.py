@@ -9,7 +9,7 @@ from random import Random
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, observe_all
-from txsentinel.sim.fleet import Fleet, Line
+from txsentinel.sim.fleet import Fleet, TranscriptLine
 from txsentinel.sim.groups import Shape
 from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
@@ -34,7 +34,7 @@ CLIENT_LIMIT = 40.0
 
 
 @dataclass(slots=True)
-class Outcome:
+class RunOutcome:
     """The outcome of a seed; times are in simulated seconds."""
 
     seed: int
@@ -42,7 +42,7 @@ class Outcome:
     plan: list[Fault]
     seconds: float
     faults: list[tuple[float, str]]
-    lines: list[Line]
+    lines: list[TranscriptLine]
     wrong: list[str]
     interesting_from: float
     failovers: int
@@ -104,7 +104,7 @@ class Run:
         self._converged_after: float | None = None
         self._log: list[tuple[float, str]] = []
 
-    def all(self) -> Outcome:
+    def all(self) -> RunOutcome:
         """Run all phases, or stop at the first one that fails."""
         phases: tuple[Callable[[], None], ...] = (
             self.start,
@@ -241,12 +241,12 @@ class Run:
                 lost = f"{len(keys - each.data.keys())} keys as {server.host.name} restarted empty"
                 self.wrong.append(f"data of {each.host.name}: it lost {lost}")
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> RunOutcome:
         wrong = self.wrong + [str(violation) for violation in self.checker.violations]
         wrong += [f"an exception: {failure}" for failure in self.fleet.simulation.failures]
         simulation = self.fleet.simulation
         first = self.checker.violations[0].at if self.checker.violations else simulation.seconds()
-        return Outcome(
+        return RunOutcome(
             seed=self.seed,
             shape=self.shape,
             plan=self.plan,
@@ -267,6 +267,6 @@ def _may_attempt(core: SentinelCore, name: str) -> bool:
     return started is None or (now is not None and now - started > 2 * core.master(name).options.failover_timeout)
 
 
-def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> Outcome:
+def run_seed(seed: int, seconds: float, plan: list[Fault] | None = None) -> RunOutcome:
     """Start a fleet, inject faults for ``seconds``, heal it, and check that it agrees."""
     return Run(seed, seconds, plan).all()

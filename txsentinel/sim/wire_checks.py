@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from txsentinel.core.instances import Master
 from txsentinel.sim.data_checks import DataChecker
-from txsentinel.sim.records import NEVER, Leader, MasterRecord, Records, SentinelRecord
+from txsentinel.sim.records import NEVER, Leader, MasterHistory, Records, SentinelRecord
 from txsentinel.sim.values import Failed, Word
 from txsentinel.sim.wiretap import Request
 
@@ -84,7 +84,7 @@ class WireChecker:
         elif request.name in (b"REMOVE", b"MONITOR"):
             newest = record.master(name).newest_vote
             now = self._records.now
-            record.masters[name] = MasterRecord(newest_vote=newest, may_fall=True, reset_at=now, reset_writes=2)
+            record.masters[name] = MasterHistory(newest_vote=newest, may_fall=True, reset_at=now, reset_writes=2)
             record.seen = None
             record.valid_hellos.clear()
         elif request.name in (b"RESET", b"SET"):

@@ -9,7 +9,7 @@ from txsentinel.sim.explore.group import Group, State
 from txsentinel.sim.explore.images import START_TIME, ImageStore, NotImaged, attribute_names
 from txsentinel.sim.explore.interning import Interner
 from txsentinel.sim.explore.local_states import ATOMS, CONSTANTS, IGNORED, LocalStates
-from txsentinel.sim.explore.process import Process
+from txsentinel.sim.explore.process import SentinelModel
 from txsentinel.sim.explore.scenarios import First, first_states, scenario, stable_state, undisturbed
 from txsentinel.sim.explore.servers import INITIAL, Condition, info
 from txsentinel.sim.explore.steps import step_code
@@ -29,7 +29,7 @@ class ImageTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a process and its store."""
-        self.process = Process(0, SETTINGS)
+        self.process = SentinelModel(0, SETTINGS)
         self.process.begin()
         self.store = ImageStore(self.process, ATOMS, CONSTANTS, IGNORED, lambda: self.process.core.durable_generation)
         self.blank = self.store.capture(START_TIME)

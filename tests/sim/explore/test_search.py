@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.sim.mutants import MUTANTS, Mutant
 from txsentinel.core.instances import Master
 from txsentinel.sim.explore import steps
-from txsentinel.sim.explore.command import Result, explore, main
+from txsentinel.sim.explore.command import ScenarioResult, explore, main
 from txsentinel.sim.explore.group import Faults, Group
 from txsentinel.sim.explore.messages import Claim
 from txsentinel.sim.explore.scenarios import SCENARIOS, First, first_states, scenario, stable_state
@@ -68,7 +68,7 @@ def run(arguments: list[str]) -> tuple[int, str]:
 class SearchTests(SynchronousTestCase):
     """Searches of the unchanged core."""
 
-    def check(self, result: Result) -> None:
+    def check(self, result: ScenarioResult) -> None:
         """Check that no invariant was violated."""
         self.assertEqual(result.outcome.violations, [], result.report)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from txsentinel.sim.explore.group import Group
 from txsentinel.sim.explore.scenarios import SCENARIOS, Scenario, first_states, scenario
-from txsentinel.sim.explore.search import Outcome, Search
+from txsentinel.sim.explore.search import Search, SearchOutcome
 from txsentinel.sim.explore.traces import Trace, format_way, parse_way
 
 PROGRESS_INTERVAL = 60.0
@@ -23,10 +23,10 @@ PROGRESS_INTERVAL = 60.0
 
 
 @dataclass
-class Result:
+class ScenarioResult:
     """The outcome of one scenario; ``report`` has its violations with the ways to them, empty if there are none."""
 
-    outcome: Outcome
+    outcome: SearchOutcome
     firsts: int
     seconds: float
     cpu_seconds: float
@@ -53,19 +53,19 @@ def explore(
     seconds: float = 1e9,
     progress: bool = False,
     max_violations: int = 1,
-) -> Result:
+) -> ScenarioResult:
     """Search one scenario until a limit is reached."""
     began, cpu_began = time.monotonic(), time.process_time()
     news_at = began + PROGRESS_INTERVAL
     group = Group(chosen.settings)
     firsts = first_states(group, chosen)
 
-    def result(outcome: Outcome, report: str) -> Result:
+    def result(outcome: SearchOutcome, report: str) -> ScenarioResult:
         local_states = sum(len(each) for each in group.sentinels)
         took, used = time.monotonic() - began, time.process_time() - cpu_began
-        return Result(outcome, len(firsts), took, used, local_states, report)
+        return ScenarioResult(outcome, len(firsts), took, used, local_states, report)
 
-    def may_continue(outcome: Outcome) -> bool:
+    def may_continue(outcome: SearchOutcome) -> bool:
         nonlocal news_at
         now = time.monotonic()
         if progress and now >= news_at:

@@ -20,7 +20,7 @@ from txsentinel.sim.explore.messages import (
     HelloMessage,
     Order,
     Output,
-    Question,
+    Query,
     Replied,
     Reply,
     Report,
@@ -28,7 +28,7 @@ from txsentinel.sim.explore.messages import (
     Sent,
     Unowned,
 )
-from txsentinel.sim.explore.servers import INITIAL, Condition, Server, Servers, changed, info
+from txsentinel.sim.explore.servers import INITIAL, Condition, ServerModel, Servers, changed, info
 from txsentinel.sim.explore.steps import step_code
 from txsentinel.sim.explore.topology import (
     PEERS,
@@ -54,7 +54,7 @@ MAX_SKEW: Final = 2
 """How many ticks the clock of a Sentinel may be ahead of the slowest one that runs."""
 
 
-class Connection(NamedTuple):
+class ConnectionModel(NamedTuple):
     """A connection of a Sentinel: what is on its way. A lost one is made again by the next tick of the Sentinel."""
 
     lost: bool = False
@@ -110,8 +110,8 @@ class Group:
         self._servers: Interner[Servers] = Interner()
         self._claims: Interner[tuple[Claim, ...]] = Interner()
         self._faults: Interner[Faults] = Interner()
-        self._connections: Interner[Connection] = Interner()
-        self._connections.number(Connection())
+        self._connections: Interner[ConnectionModel] = Interner()
+        self._connections.number(ConnectionModel())
         self.sentinels = [LocalStates(each, settings, self._views) for each in range(SENTINELS)]
         self._inputs = [
             {
@@ -150,7 +150,7 @@ class Group:
         """Return the state of the servers."""
         return self._servers.values[state[SERVERS_AT]]
 
-    def connection(self, state: State, sentinel: int, target: int) -> Connection:
+    def connection(self, state: State, sentinel: int, target: int) -> ConnectionModel:
         """Return the contents of a connection."""
         return self._connections.values[state[_connection_at(sentinel, target)]]
 
@@ -362,7 +362,7 @@ class Group:
             return
         peer = target - SERVERS
         local = self.sentinels[peer]
-        if isinstance(request, Question):
+        if isinstance(request, Query):
             self._run(cells, peer, local.input_number(("ask", sender, request)))
         else:
             self._run(cells, peer, local.input_number(("hello", request)))
@@ -415,7 +415,7 @@ class Group:
             at = _connection_at(sentinel, target)
             requests = self._connections.values[cells[at]].requests
             unowned = tuple(each if isinstance(each, Unowned) else Unowned(each) for each in requests)
-            cells[at] = self._connections.number(Connection(True, unowned))
+            cells[at] = self._connections.number(ConnectionModel(True, unowned))
         for peer in PEERS[sentinel]:
             self._lose(cells, peer, SERVERS + sentinel)
             self._lose_client(cells, peer, sentinel)
@@ -424,7 +424,7 @@ class Group:
         for target in range(TARGETS):
             at = _connection_at(sentinel, target)
             requests = self._connections.values[cells[at]].requests
-            cells[at] = self._connections.number(Connection(False, requests))
+            cells[at] = self._connections.number(ConnectionModel(False, requests))
         self._run(cells, sentinel, self._inputs[sentinel][steps.START])
 
     def _lose(self, cells: list[int], sentinel: int, target: int) -> None:
@@ -432,11 +432,11 @@ class Group:
         at = _connection_at(sentinel, target)
         connection = self._connections.values[cells[at]]
         unowned = tuple(each for each in connection.requests if isinstance(each, Unowned))
-        cells[at] = self._connections.number(Connection(True, unowned, connection.replies))
+        cells[at] = self._connections.number(ConnectionModel(True, unowned, connection.replies))
 
     def _break(self, cells: list[int], sentinel: int, target: int, *, lost: bool) -> None:
         """Break a connection: everything on it is lost."""
-        cells[_connection_at(sentinel, target)] = self._connections.number(Connection(lost))
+        cells[_connection_at(sentinel, target)] = self._connections.number(ConnectionModel(lost))
         if target >= SERVERS:
             self._lose_client(cells, target - SERVERS, sentinel)
 
@@ -453,7 +453,7 @@ class Group:
                 if self._is_up(cells, sentinel):
                     self._lose(cells, sentinel, number)
         elif kind == steps.REVIVE:
-            server = Server(Condition.UP, server.follows, (server.restarts + 1) % 10)
+            server = ServerModel(Condition.UP, server.follows, (server.restarts + 1) % 10)
         else:
             server = server._replace(condition=Condition.HUNG if kind == steps.HANG else Condition.UP)
         cells[SERVERS_AT] = self._servers.number(changed(servers, number, server))

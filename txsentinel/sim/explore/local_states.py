@@ -16,7 +16,7 @@ from txsentinel.model.timings import Limits, Timings
 from txsentinel.sim.explore.images import ImageStore, Key
 from txsentinel.sim.explore.interning import Interner
 from txsentinel.sim.explore.messages import Answer, Output
-from txsentinel.sim.explore.process import Process
+from txsentinel.sim.explore.process import SentinelModel
 from txsentinel.sim.explore.saved_state import Saved
 from txsentinel.sim.explore.servers import Condition
 from txsentinel.sim.explore.topology import STALL, GroupSettings
@@ -57,7 +57,7 @@ class LocalStates:
     """
 
     def __init__(self, sentinel: int, settings: GroupSettings, views: Interner[View]) -> None:
-        self._process = process = Process(sentinel, settings)
+        self._process = process = SentinelModel(sentinel, settings)
         process.begin()
         self._views = views
         self._inputs: Interner[Input] = Interner()

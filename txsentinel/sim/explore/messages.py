@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from txsentinel.sim.explore.topology import SENTINEL_NAMES, SERVER_NAMES, candidate_name
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """``SENTINEL is-master-down-by-addr`` about a server; ``candidate`` is a Sentinel or −1."""
 
     about: int
@@ -28,7 +28,7 @@ class Question(NamedTuple):
 
 class Answer(NamedTuple):
     """
-    The reply to a :class:`Question`; ``leader`` is a Sentinel or −1.
+    The reply to a :class:`Query`; ``leader`` is a Sentinel or −1.
 
     The asker knows from the order of replies which server it is about; here the reply has it, for the checks.
     """
@@ -78,14 +78,14 @@ class Report(NamedTuple):
 class Unowned(NamedTuple):
     """A message of a process that has crashed since; nobody waits for its reply."""
 
-    message: Question | HelloMessage | Order
+    message: Query | HelloMessage | Order
 
     def __str__(self) -> str:
         """Return a clause for traces."""
         return f"{self.message} (sent before the crash)"
 
 
-Request: TypeAlias = Question | HelloMessage | Order | Unowned
+Request: TypeAlias = Query | HelloMessage | Order | Unowned
 Reply: TypeAlias = Answer | Report
 
 

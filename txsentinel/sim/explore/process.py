@@ -38,7 +38,7 @@ from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 from txsentinel.runtime.durability import DurabilityBarrier
 from txsentinel.sim.explore.images import START_GENERATION, START_TIME
-from txsentinel.sim.explore.messages import Answer, Closed, HelloMessage, Order, Output, Question, Replied, Report, Sent
+from txsentinel.sim.explore.messages import Answer, Closed, HelloMessage, Order, Output, Query, Replied, Report, Sent
 from txsentinel.sim.explore.saved_state import Saved, initial_file
 from txsentinel.sim.explore.sentinel_checks import SentinelChecker
 from txsentinel.sim.explore.servers import NO_ONE, Condition
@@ -75,7 +75,7 @@ def _renumber(barrier: DurabilityBarrier) -> None:
 class ReplySlot:
     """The place of one reply among those to a peer; replies leave in order."""
 
-    process: Process
+    process: SentinelModel
     sentinel: int
     about: int
     vote: Vote
@@ -96,7 +96,7 @@ def no_random_number(below: int) -> int:
     return 0
 
 
-class Process:
+class SentinelModel:
     """A Sentinel; the methods are its inputs. After each, :meth:`take_outputs` returns what it has put out."""
 
     def __init__(self, sentinel: int, settings: GroupSettings) -> None:
@@ -198,7 +198,7 @@ class Process:
         self.core.sweep(self.now, self.now)
         self._turn()
 
-    def ask(self, sender: int, question: Question, view: View) -> None:
+    def ask(self, sender: int, question: Query, view: View) -> None:
         """A peer asks about a master, or for a vote."""
         self._view = view
         address = SERVER_ADDRESSES[question.about]
@@ -388,7 +388,7 @@ class Process:
             about = TARGET_OF[effect.master.address]
             candidate = -1 if effect.candidate == NO_CANDIDATE else SENTINEL_IDS.index(effect.candidate)
             self.awaiting[target] += 1
-            self._outputs.append(Sent(target, Question(about, effect.epoch, candidate)))
+            self._outputs.append(Sent(target, Query(about, effect.epoch, candidate)))
         elif isinstance(effect, Reconfigure):
             if self.core.is_outdated(effect):
                 return

@@ -23,7 +23,7 @@ CHECK_INTERVAL = 1_024
 
 
 @dataclass(frozen=True)
-class Violation:
+class Counterexample:
     """A violation, and the way to it: the number of a first state, and the steps from there."""
 
     broken: Broken
@@ -32,7 +32,7 @@ class Violation:
 
 
 @dataclass
-class Outcome:
+class SearchOutcome:
     """What a search has found."""
 
     states: int = 0
@@ -50,7 +50,7 @@ class Outcome:
     by_depth: list[int] = field(default_factory=list)
     """The number of distinct states at each depth."""
 
-    violations: list[Violation] = field(default_factory=list)
+    violations: list[Counterexample] = field(default_factory=list)
 
 
 class Search:
@@ -71,7 +71,7 @@ class Search:
         *,
         max_depth: int,
         max_states: int = 1 << 40,
-        may_continue: Callable[[Outcome], bool] = lambda outcome: True,
+        may_continue: Callable[[SearchOutcome], bool] = lambda outcome: True,
         max_violations: int = 1,
     ) -> None:
         self._group = group
@@ -83,7 +83,7 @@ class Search:
         self._steps = array("H")
         self._known: set[int] = set()
         self._frontier: list[State] = []
-        self.outcome = Outcome()
+        self.outcome = SearchOutcome()
         for number, state in enumerate(firsts):
             if hash(state) not in self._known:
                 self._known.add(hash(state))
@@ -93,7 +93,7 @@ class Search:
         self.outcome.states = len(self._frontier)
         self.outcome.by_depth.append(len(self._frontier))
 
-    def run(self) -> Outcome:
+    def run(self) -> SearchOutcome:
         """Search until a limit is reached."""
         outcome, first = self.outcome, 0
         while self._frontier and outcome.depth < self._max_depth:
@@ -145,4 +145,4 @@ class Search:
         while self._steps[position] != FIRST:
             steps.append(self._steps[position])
             position = self._parents[position]
-        self.outcome.violations.append(Violation(broken, self._parents[position], tuple(reversed(steps))))
+        self.outcome.violations.append(Counterexample(broken, self._parents[position], tuple(reversed(steps))))

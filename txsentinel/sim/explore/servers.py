@@ -1,8 +1,8 @@
 """
 The explored servers: condition, role and the server that each follows, as the simulated Redis has them.
 
-The state of all servers is one tuple of :class:`Server`. Replication is immediate, and a server keeps its role over a
-restart, as every order to change it includes CONFIG REWRITE.
+The state of all servers is one tuple of :class:`ServerModel`. Replication is immediate, and a server keeps its role
+over a restart, as every order to change it includes CONFIG REWRITE.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Condition(IntEnum):
     """Its connections stay open; what is sent to it is executed once it continues."""
 
 
-class Server(NamedTuple):
+class ServerModel(NamedTuple):
     """One server."""
 
     condition: Condition = Condition.UP
@@ -35,12 +35,12 @@ class Server(NamedTuple):
     """Changes its run ID."""
 
 
-Servers = tuple[Server, ...]
+Servers = tuple[ServerModel, ...]
 
-INITIAL: Final[Servers] = (Server(), Server(follows=0), Server(follows=0))
+INITIAL: Final[Servers] = (ServerModel(), ServerModel(follows=0), ServerModel(follows=0))
 
 
-def changed(servers: Servers, number: int, server: Server) -> Servers:
+def changed(servers: Servers, number: int, server: ServerModel) -> Servers:
     """Return ``servers`` with one replaced."""
     return (*servers[:number], server, *servers[number + 1 :])
 

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 
 from txsentinel.model.timings import Limits
-from txsentinel.sim.redis.table import Command
+from txsentinel.sim.redis.table import SimCommand
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, RequestParser
 from txsentinel.wire.resp import ErrorReply, Push, Raw, Simple, Value, encode, text
 
@@ -48,7 +48,7 @@ class Attached:
     """Stream written while the full copy for it was being made."""
 
 
-_Request: TypeAlias = "tuple[Command | None, list[bytes]]"
+_Request: TypeAlias = "tuple[SimCommand | None, list[bytes]]"
 """The command, if it exists, and all words of the request."""
 
 
@@ -56,7 +56,7 @@ class ClientServer(Protocol):
     """What a connection asks of its server."""
 
     @property
-    def commands(self) -> Mapping[str, Command]:
+    def commands(self) -> Mapping[str, SimCommand]:
         """All commands by upper-case name."""
 
     @property
@@ -66,7 +66,7 @@ class ClientServer(Protocol):
     def holds(self, client: RedisClient, changes: bool) -> bool:
         """Whether a pause holds this client's next command; ``changes`` is whether that is a write."""
 
-    def refusal(self, client: RedisClient, command: Command | None, words: list[bytes]) -> str | None:
+    def refusal(self, client: RedisClient, command: SimCommand | None, words: list[bytes]) -> str | None:
         """The error that is replied before the command is executed, if any."""
 
     def forget(self, client: RedisClient) -> None:
@@ -95,7 +95,7 @@ class RedisClient(TwistedProtocol):
         self.authenticated = authenticated
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
-        self.queue: list[tuple[Command, list[bytes]]] | None = None
+        self.queue: list[tuple[SimCommand, list[bytes]]] | None = None
         """Commands since MULTI."""
         self.dirty_exec = False
         """Whether a command since MULTI was refused, so that EXEC fails."""
@@ -235,7 +235,7 @@ class RedisClient(TwistedProtocol):
 
     # Checks
 
-    def _execute(self, command: Command | None, words: list[bytes]) -> bool:
+    def _execute(self, command: SimCommand | None, words: list[bytes]) -> bool:
         """Answer one request; return False if it has to wait, with all requests after it."""
         refusal = self.server.refusal(self, command, words)
         if refusal is not None:
@@ -259,7 +259,7 @@ class RedisClient(TwistedProtocol):
             self.send(value.data if isinstance(value, Raw) else encode(value, self.resp))
         return True
 
-    def _changes(self, command: Command) -> bool:
+    def _changes(self, command: SimCommand) -> bool:
         """Whether a pause of writes holds it."""
         if command.name == "EXEC":
             return self.has_queued("writes", "replicates")

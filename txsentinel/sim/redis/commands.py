@@ -7,11 +7,11 @@ from typing import Final
 from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.instance import RedisInstance
 from txsentinel.sim.redis.persistence import Persistence
-from txsentinel.sim.redis.table import CommandTable
+from txsentinel.sim.redis.table import SimCommandTable
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Raw, Simple, Value, data, encode, pack, text
 
-TABLE: Final = CommandTable()
+TABLE: Final = SimCommandTable()
 command = TABLE.command
 
 NOTHING: Final = Raw(b"")

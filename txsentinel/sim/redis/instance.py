@@ -19,7 +19,7 @@ from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.dataset import apply
 from txsentinel.sim.redis.pauses import Pause, PauseReason
 from txsentinel.sim.redis.persistence import Storage
-from txsentinel.sim.redis.table import Command
+from txsentinel.sim.redis.table import SimCommand
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, ErrorReply, Push, Value, data, encode, pack, text
 
@@ -61,7 +61,7 @@ class RedisInstance:
 
     version = "7.0.15"
 
-    commands: ClassVar[Mapping[str, Command]] = {}
+    commands: ClassVar[Mapping[str, SimCommand]] = {}
     """All commands by upper-case name."""
 
     def __init__(
@@ -225,7 +225,7 @@ class RedisInstance:
         self.clients.pop(client.number, None)
         self.audience_changed()
 
-    def refusal(self, client: RedisClient, command: Command | None, words: list[bytes]) -> str | None:
+    def refusal(self, client: RedisClient, command: SimCommand | None, words: list[bytes]) -> str | None:
         """The error that a server replies before it executes a command, in the server's order of checks."""
         if command is None:
             return _unknown(words)

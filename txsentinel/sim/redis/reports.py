@@ -8,10 +8,10 @@ from typing import Final
 from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.commands import SYNTAX_ERROR, integer, unknown_subcommand, wrong_arity
 from txsentinel.sim.redis.instance import RedisInstance
-from txsentinel.sim.redis.table import CommandTable
+from txsentinel.sim.redis.table import SimCommandTable
 from txsentinel.wire.resp import OK, ErrorReply, Value, Verbatim, text
 
-TABLE: Final = CommandTable()
+TABLE: Final = SimCommandTable()
 command = TABLE.command
 
 

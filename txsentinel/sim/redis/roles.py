@@ -8,10 +8,10 @@ from txsentinel.sim.redis.client import RedisClient
 from txsentinel.sim.redis.commands import NOTHING, SYNTAX_ERROR, integer
 from txsentinel.sim.redis.instance import RedisInstance
 from txsentinel.sim.redis.replication import NO_FAILOVER
-from txsentinel.sim.redis.table import CommandTable
+from txsentinel.sim.redis.table import SimCommandTable
 from txsentinel.wire.resp import OK, ErrorReply, Simple, Value, text
 
-TABLE: Final = CommandTable()
+TABLE: Final = SimCommandTable()
 command = TABLE.command
 
 

@@ -19,7 +19,7 @@ _WHILE_BUSY: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SimCommand:
     """A command, and the states of the server in which it is executed."""
 
     name: str
@@ -45,11 +45,11 @@ class Command:
         return self.name in _WHILE_BUSY or (self.name == "SCRIPT" and words[1].upper() == b"KILL")
 
 
-class CommandTable:
+class SimCommandTable:
     """The commands that one module declares."""
 
     def __init__(self) -> None:
-        self.commands: dict[str, Command] = {}
+        self.commands: dict[str, SimCommand] = {}
         """By upper-case name."""
 
     def command(self, name: str, arity: int, flags: str = "") -> Callable[[_Function], _Function]:
@@ -61,7 +61,7 @@ class CommandTable:
         words = flags.split()
 
         def declare(function: _Function) -> _Function:
-            self.commands[name] = Command(
+            self.commands[name] = SimCommand(
                 name,
                 name.lower(),
                 arity,

@@ -150,7 +150,7 @@ class SentinelLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledged:
+class AcknowledgedWrite:
     """One write that a server acknowledged; ``at`` in simulated seconds."""
 
     number: int
@@ -163,7 +163,7 @@ class Writer:
 
     def __init__(self, app: Application, name: str, credentials: Credentials) -> None:
         self.name = name
-        self.acknowledged: list[Acknowledged] = []
+        self.acknowledged: list[AcknowledgedWrite] = []
         self.refusals: Counter[str] = Counter()
         """First word of an error → the number of writes answered with it."""
         self._app = app
@@ -216,7 +216,7 @@ class Writer:
                 self.refusals[text(reply.partition(b" ")[0])] += 1
                 self._give_up()
             else:
-                self.acknowledged.append(Acknowledged(number, self._app.host.simulation.seconds(), place))
+                self.acknowledged.append(AcknowledgedWrite(number, self._app.host.simulation.seconds(), place))
 
         return on_reply
 

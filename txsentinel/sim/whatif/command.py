@@ -26,9 +26,9 @@ from typing import Any
 from txsentinel.config.errors import ConfigError
 from txsentinel.sim.redis.settings import DEFAULTS
 from txsentinel.sim.whatif.environment import Conditions
-from txsentinel.sim.whatif.faults import FAULT_TYPES, BadFault, Fault, parse_fault
+from txsentinel.sim.whatif.faults import FAULT_TYPES, BadFault, RequestedFault, parse_fault
 from txsentinel.sim.whatif.report import as_json, describe, spread, summary, timeline
-from txsentinel.sim.whatif.run import Result, WhatIf
+from txsentinel.sim.whatif.run import SeedResult, WhatIf
 from txsentinel.sim.whatif.targets import BadTarget, server_names
 from txsentinel.sim.whatif.topology import BadTopology, Topology, read_topology
 
@@ -141,27 +141,27 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if all(result.works for result in results) else 1
 
 
-Job = tuple[Topology, list[Fault], Conditions, int, "float | None", bool]
+Job = tuple[Topology, list[RequestedFault], Conditions, int, "float | None", bool]
 
 
-def _all(jobs: Sequence[Job], processes: int) -> list[Result]:
+def _all(jobs: Sequence[Job], processes: int) -> list[SeedResult]:
     if processes == 1:
         return [_one(job) for job in jobs]
     with ProcessPoolExecutor(processes) as pool:
         return [*pool.map(_one, jobs)]
 
 
-def _one(job: Job) -> Result:
+def _one(job: Job) -> SeedResult:
     topology, faults, conditions, seed, seconds, returns = job
     return WhatIf(topology, faults, conditions, seed, seconds, returns).run()
 
 
-def _text(topology: Topology, results: Sequence[Result], arguments: Sequence[str]) -> list[str]:
+def _text(topology: Topology, results: Sequence[SeedResult], arguments: Sequence[str]) -> list[str]:
     lines = [*describe(topology), ""]
     if len(results) == 1:
         return [*lines, *timeline(results[0].timeline), "", *summary(results[0])]
 
-    def severity(result: Result) -> tuple[bool, float, int]:
+    def severity(result: SeedResult) -> tuple[bool, float, int]:
         return not result.works, sum(m.max_outage for m in result.masters), sum(m.lost for m in result.masters)
 
     worst = max(results, key=severity)

@@ -18,12 +18,12 @@ from txsentinel.model.address import Address
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Limits, Timings
 from txsentinel.runtime.service import SentinelService
-from txsentinel.sim.host import Outcome, SimHost
+from txsentinel.sim.host import ScriptOutcome, SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.simulation import Simulation
 from txsentinel.sim.whatif.client import Application
-from txsentinel.sim.whatif.topology import LOOPBACK, GroupTopology, Place, SentinelTopology, Topology
+from txsentinel.sim.whatif.topology import LOOPBACK, GroupTopology, ListenAddress, SentinelTopology, Topology
 
 CLIENT_IP: Final = "198.18.255.1"
 CLIENT: Final = "client"
@@ -65,7 +65,7 @@ class WhatIfNetwork(SimNetwork):
         return True
 
 
-class Observer(Protocol):
+class RunObserver(Protocol):
     """Callbacks for what happens in a run."""
 
     def event(self, sentinel: Installed, event: SentinelEvent) -> None:
@@ -97,7 +97,7 @@ class Installed:
         self.service: SentinelService | None = None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ListenAddress:
         """The address on which it listens."""
         return self.topology.place
 
@@ -144,10 +144,10 @@ class Installed:
         for observer in self.fixture.observers:
             observer.turned(self)
 
-    def _script(self, arguments: Sequence[str]) -> Outcome:
+    def _script(self, arguments: Sequence[str]) -> ScriptOutcome:
         for observer in self.fixture.observers:
             observer.script(self, arguments)
-        return Outcome()
+        return ScriptOutcome()
 
 
 class LaggingRedis(SimRedis):
@@ -184,11 +184,11 @@ class LaggingRedis(SimRedis):
 
 
 @dataclass(slots=True, eq=False)
-class Server:
+class InstalledServer:
     """One Redis server, with its name in commands and reports."""
 
     name: str
-    place: Place
+    place: ListenAddress
     redis: LaggingRedis
 
     @property
@@ -198,11 +198,11 @@ class Server:
 
 
 @dataclass(slots=True)
-class Group:
+class InstalledGroup:
     """A monitored master with its servers. Its master may change."""
 
     topology: GroupTopology
-    servers: list[Server] = field(default_factory=list)
+    servers: list[InstalledServer] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -211,12 +211,12 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class FaultTarget:
     """A process that a fault can affect."""
 
     name: str
     host: SimHost
-    server: Server | None = None
+    server: InstalledServer | None = None
     sentinel: Installed | None = None
 
 
@@ -228,7 +228,7 @@ class Fixture:
         self.conditions = conditions
         self.simulation = Simulation(seed)
         self.network = WhatIfNetwork(self.simulation, conditions.latency, conditions.latency)
-        self.observers: list[Observer] = []
+        self.observers: list[RunObserver] = []
         self.groups = [self._group(group) for group in topology.groups]
         self.sentinels = [Installed(self, sentinel) for sentinel in topology.sentinels]
         # A loopback address leads each machine to itself.
@@ -247,22 +247,22 @@ class Fixture:
     # Processes
 
     @property
-    def servers(self) -> list[Server]:
+    def servers(self) -> list[InstalledServer]:
         """All servers of all groups."""
         return [server for group in self.groups for server in group.servers]
 
     @property
-    def processes(self) -> list[Process]:
+    def processes(self) -> list[FaultTarget]:
         """All Sentinels and servers, and the application."""
-        processes = [Process(each.name, each.host, sentinel=each) for each in self.sentinels]
-        processes += [Process(each.name, each.host, server=each) for each in self.servers]
-        return [*processes, Process(CLIENT, self.application.host)]
+        processes = [FaultTarget(each.name, each.host, sentinel=each) for each in self.sentinels]
+        processes += [FaultTarget(each.name, each.host, server=each) for each in self.servers]
+        return [*processes, FaultTarget(CLIENT, self.application.host)]
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> InstalledGroup:
         """The group of that name; it must exist."""
         return next(group for group in self.groups if group.name == name)
 
-    def server_at(self, host: str, port: int) -> Server | None:
+    def server_at(self, host: str, port: int) -> InstalledServer | None:
         """The server at an address that a Sentinel or a client knows it by."""
         ip = self.topology.machine(host)
         own = self.sentinels[0].place.ip
@@ -276,7 +276,7 @@ class Fixture:
             None,
         )
 
-    def server_of(self, address: Address) -> Server | None:
+    def server_of(self, address: Address) -> InstalledServer | None:
         """The server that a Sentinel means by ``address``."""
         return self.server_at(address.ip or address.hostname, address.port)
 
@@ -291,7 +291,7 @@ class Fixture:
         """The Sentinels that monitor this master, running or not."""
         return [sentinel for sentinel in self.sentinels if name in sentinel.topology.masters]
 
-    def master_of(self, group: Group) -> Server:
+    def master_of(self, group: InstalledGroup) -> InstalledServer:
         """The server that most Sentinels publish as the master of ``group`` now."""
         views = [sentinel.view(group.name) for sentinel in self.monitors(group.name)]
         places = [self.server_of(view.published_address) for view in views if view is not None]
@@ -334,12 +334,14 @@ class Fixture:
                     found.append(f"{server.name} has no link to {master.name}")
         return found
 
-    def follows(self, server: Server, master: Server) -> bool:
+    def follows(self, server: InstalledServer, master: InstalledServer) -> bool:
         """Whether it is a replica of ``master`` with a link to it."""
         place = server.redis.master_address
         return server.host.running and place is not None and server.redis.link_up and self.server_at(*place) is master
 
-    def _unstable_reasons(self, sentinel: Installed, group: Group, master: Server, peers: int) -> list[str]:
+    def _unstable_reasons(
+        self, sentinel: Installed, group: InstalledGroup, master: InstalledServer, peers: int
+    ) -> list[str]:
         view = sentinel.view(group.name)
         if view is None:
             return [f"{sentinel.name} is not running" if not sentinel.running else f"{sentinel.name} is starting"]
@@ -365,9 +367,9 @@ class Fixture:
 
     # Construction
 
-    def _group(self, topology: GroupTopology) -> Group:
+    def _group(self, topology: GroupTopology) -> InstalledGroup:
         options, conditions = topology.options, self.conditions
-        group = Group(topology)
+        group = InstalledGroup(topology)
         first = topology.servers[0]
         for number, place in enumerate(topology.servers, 1):
             name = f"{topology.name}/{number}"
@@ -384,7 +386,7 @@ class Fixture:
             if options.auth_user not in (None, "default"):
                 redis.users[str(options.auth_user)] = options.auth_pass or ""
             redis.sync_seconds, redis.load_seconds = conditions.sync_seconds, conditions.load_seconds
-            group.servers.append(Server(name, place, redis))
+            group.servers.append(InstalledServer(name, place, redis))
         return group
 
     def _apply(self, conditions: Conditions) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from txsentinel.sim.whatif.environment import Fixture, Process
+from txsentinel.sim.whatif.environment import FaultTarget, Fixture
 from txsentinel.sim.whatif.targets import OTHERS, BadTarget, check_target, machines, resolve
 from txsentinel.sim.whatif.topology import Topology
 
@@ -27,7 +27,7 @@ class BadFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RequestedFault:
     """
     One fault, as given on the command line.
 
@@ -48,7 +48,7 @@ class Done:
     """The outcome of a fault: a description, the processes affected, and how it is ended, if it has an end."""
 
     words: str
-    hit: list[Process]
+    hit: list[FaultTarget]
     undo: Undo | None = None
     over: str = ""
     """The description of the end."""
@@ -61,7 +61,7 @@ class ProcessControl:
         self.fixture = fixture
         self._cuts: Counter[tuple[str, str]] = Counter()
 
-    def pairs(self, ones: Sequence[Process], others: Sequence[Process]) -> list[tuple[str, str]]:
+    def pairs(self, ones: Sequence[FaultTarget], others: Sequence[FaultTarget]) -> list[tuple[str, str]]:
         """Addresses of machines, from each of ``ones`` to each of ``others``."""
         return [*dict.fromkeys((a.host.ip, b.host.ip) for a in ones for b in others if a.host.ip != b.host.ip)]
 
@@ -82,39 +82,39 @@ class ProcessControl:
 
         return undo
 
-    def all_except(self, ones: Sequence[Process]) -> list[Process]:
+    def all_except(self, ones: Sequence[FaultTarget]) -> list[FaultTarget]:
         """All processes on other machines."""
         machines = {each.host.ip for each in ones}
         return [each for each in self.fixture.processes if each.host.ip not in machines]
 
-    def on_machines_of(self, ones: Sequence[Process]) -> list[Process]:
+    def on_machines_of(self, ones: Sequence[FaultTarget]) -> list[FaultTarget]:
         """These processes, and all others on the same machines."""
         machines = {each.host.ip for each in ones}
         return [each for each in self.fixture.processes if each.host.ip in machines]
 
 
-def _names(ones: Sequence[Process]) -> str:
+def _names(ones: Sequence[FaultTarget]) -> str:
     return ", ".join(each.name for each in ones) or "nobody"
 
 
-def _are(ones: Sequence[Process]) -> str:
+def _are(ones: Sequence[FaultTarget]) -> str:
     return f"{_names(ones)} {'is' if len(ones) == 1 else 'are'}"
 
 
-def _start(ones: Sequence[Process]) -> None:
+def _start(ones: Sequence[FaultTarget]) -> None:
     for each in ones:
         if not each.host.running:
             each.host.restart()
 
 
-def _kill(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _kill(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = [each for each in groups[0] if each.host.running]
     for each in hit:
         each.host.kill()
     return Done(f"{_are(hit)} killed", hit, partial(_start, hit), f"{_are(hit)} started again")
 
 
-def _restart(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _restart(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     away = AWAY if fault.lasts is None else fault.lasts
     for each in hit:
@@ -123,7 +123,7 @@ def _restart(control: ProcessControl, fault: Fault, groups: list[list[Process]])
     return Done(f"{_are(hit)} restarted, which takes {away:g} s", hit)
 
 
-def _power_loss(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _power_loss(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = [each for each in control.on_machines_of(groups[0]) if each.host.running]
     machines = [*dict.fromkeys(each.host.ip for each in hit)]
     for each in hit:
@@ -132,7 +132,7 @@ def _power_loss(control: ProcessControl, fault: Fault, groups: list[list[Process
     return Done(words, hit, partial(_start, hit), f"power is back: {_are(hit)} started again")
 
 
-def _freeze(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _freeze(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.pause()
@@ -144,7 +144,7 @@ def _freeze(control: ProcessControl, fault: Fault, groups: list[list[Process]]) 
     return Done(f"{_are(hit)} frozen", hit, undo, f"{_are(hit)} running on")
 
 
-def _partition(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _partition(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     pairs: list[tuple[str, str]] = []
     for ones in groups:
         for others in groups:
@@ -155,20 +155,20 @@ def _partition(control: ProcessControl, fault: Fault, groups: list[list[Process]
     return Done(f"partition: {words}", hit, control.cut(pairs), f"the partition {words} is healed")
 
 
-def _cut(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _cut(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     undo = control.cut(control.pairs(groups[0], groups[1]))
     words = f"from {_names(groups[0])} to {_names(groups[1])}"
     return Done(f"nothing gets through {words}", groups[0] + groups[1], undo, f"the way {words} is open again")
 
 
-def _isolate(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _isolate(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = control.on_machines_of(groups[0])
     others = control.all_except(hit)
     undo = control.cut(control.pairs(hit, others) + control.pairs(others, hit))
     return Done(f"{_are(hit)} cut off from all other machines", hit, undo, f"{_are(hit)} reachable again")
 
 
-def _latency(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _latency(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit, network = control.on_machines_of(groups[0]), control.fixture.network
     pairs = control.pairs(hit, control.all_except(hit))
     for a, b in pairs:
@@ -182,7 +182,7 @@ def _latency(control: ProcessControl, fault: Fault, groups: list[list[Process]])
     return Done(f"{words} takes {fault.value:g} ms", hit, undo, f"{words} is fast again")
 
 
-def _loss(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _loss(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit, network = control.on_machines_of(groups[0]), control.fixture.network
     pairs = control.pairs(hit, control.all_except(hit))
     for a, b in pairs:
@@ -198,7 +198,7 @@ def _loss(control: ProcessControl, fault: Fault, groups: list[list[Process]]) ->
     )
 
 
-def _slow_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _slow_disk(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.files.latency = fault.value
@@ -212,7 +212,7 @@ def _slow_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]
     )
 
 
-def _full_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _full_disk(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.files.fail_with = OSError(errno.ENOSPC, "No space left on device")
@@ -224,7 +224,7 @@ def _full_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]
     return Done(f"the disk of {_names(hit)} is full", hit, undo, f"the disk of {_names(hit)} has space again")
 
 
-def _stuck_disk(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _stuck_disk(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.files.stick()
@@ -236,13 +236,13 @@ def _stuck_disk(control: ProcessControl, fault: Fault, groups: list[list[Process
     return Done(f"the disk of {_names(hit)} hangs", hit, undo, f"the disk of {_names(hit)} works again")
 
 
-def _clock(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _clock(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     for each in groups[0]:
         each.host.step_wall_clock(fault.value)
     return Done(f"the wall clock of {_names(groups[0])} jumps by {fault.value:+g} s", groups[0])
 
 
-def _no_dns(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _no_dns(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     for each in hit:
         each.host.names.clear()
@@ -254,7 +254,7 @@ def _no_dns(control: ProcessControl, fault: Fault, groups: list[list[Process]]) 
     return Done(f"no name can be resolved at {_names(hit)}", hit, undo, f"names can be resolved at {_names(hit)} again")
 
 
-def _busy(control: ProcessControl, fault: Fault, groups: list[list[Process]]) -> Done:
+def _busy(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]]) -> Done:
     hit = groups[0]
     for each in hit:
         if each.server is not None and each.host.running:
@@ -268,14 +268,14 @@ def _busy(control: ProcessControl, fault: Fault, groups: list[list[Process]]) ->
     return Done(f"a script without end keeps {_names(hit)} busy", hit, undo, f"the script at {_names(hit)} is over")
 
 
-def _ordered(control: ProcessControl, fault: Fault, groups: list[list[Process]], *options: str) -> Done:
+def _ordered(control: ProcessControl, fault: RequestedFault, groups: list[list[FaultTarget]], *options: str) -> Done:
     name = fault.groups[0][0].partition("/")[0]
     number = max(1, int(fault.value))
     control.fixture.application.lines[number - 1].ask(lambda reply: None, "SENTINEL", "FAILOVER", name, *options)
     return Done(f"an operator sends s{number}: SENTINEL FAILOVER {' '.join((name, *options))}", groups[0])
 
 
-Action: TypeAlias = Callable[[ProcessControl, Fault, list[list[Process]]], Done]
+Action: TypeAlias = Callable[[ProcessControl, RequestedFault, list[list[FaultTarget]]], Done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +329,7 @@ APART: Final = ("partition", "cut", "isolate", "latency", "loss")
 """Faults between machines."""
 
 
-def parse_fault(kind: str, text: str, topology: Topology) -> Fault:
+def parse_fault(kind: str, text: str, topology: Topology) -> RequestedFault:
     """
     Parse ``TARGETS[=VALUE][@SECONDS[+LASTS]]``; targets are separated by ``,``, groups of them by ``|``.
 
@@ -341,7 +341,7 @@ def parse_fault(kind: str, text: str, topology: Topology) -> Fault:
         raise BadFault(f"--{kind} {text}: {error}") from None
 
 
-def _parse(kind: str, text: str, topology: Topology) -> Fault:
+def _parse(kind: str, text: str, topology: Topology) -> RequestedFault:
     row = FAULT_TYPES[kind]
     rest, at_sign, when = text.rpartition("@")
     at, lasts = 0.0, None
@@ -377,7 +377,7 @@ def _parse(kind: str, text: str, topology: Topology) -> Fault:
         _check_apart(groups, topology)
     if kind in ("failover", "handover") and value > len(topology.sentinels):
         raise ValueError(f"there are the Sentinels 1 to {len(topology.sentinels)}")
-    return Fault(kind, text, at, lasts, groups, value)
+    return RequestedFault(kind, text, at, lasts, groups, value)
 
 
 def _check_apart(groups: Sequence[Sequence[str]], topology: Topology) -> None:
@@ -420,8 +420,8 @@ class Injector:
     """Injects the faults of a what-if; ``report`` is called for every beginning and end."""
 
     fixture: Fixture
-    report: Callable[[str, list[Process]], None]
-    lasting: list[tuple[Fault, Done]] = field(default_factory=list)
+    report: Callable[[str, list[FaultTarget]], None]
+    lasting: list[tuple[RequestedFault, Done]] = field(default_factory=list)
     """Faults in force without an end of their own."""
     pending: int = 0
     """Number of beginnings and ends still to come."""
@@ -432,7 +432,7 @@ class Injector:
     def __post_init__(self) -> None:
         self.control = ProcessControl(self.fixture)
 
-    def plan(self, faults: Sequence[Fault]) -> None:
+    def plan(self, faults: Sequence[RequestedFault]) -> None:
         """Schedule the faults."""
         for fault in faults:
             self.pending += 1
@@ -444,7 +444,7 @@ class Injector:
         for _, done in lasting:
             self._undo(done)
 
-    def _do(self, fault: Fault) -> None:
+    def _do(self, fault: RequestedFault) -> None:
         self.pending -= 1
         self.changed_at = self.fixture.simulation.seconds()
         named = [self._group(group) for group in fault.groups if group != (OTHERS,)]
@@ -477,6 +477,6 @@ class Injector:
         done.undo()
         self.report(done.over, done.hit)
 
-    def _group(self, words: Sequence[str]) -> list[Process]:
+    def _group(self, words: Sequence[str]) -> list[FaultTarget]:
         found = [process for word in words for process in resolve(word, self.fixture)]
         return [*{process.name: process for process in found}.values()]

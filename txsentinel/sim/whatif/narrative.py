@@ -8,7 +8,7 @@ from typing import Final
 
 from txsentinel.core.instances import Failover
 from txsentinel.model.events import Level, SentinelEvent
-from txsentinel.sim.whatif.environment import Fixture, Installed, Process
+from txsentinel.sim.whatif.environment import FaultTarget, Fixture, Installed
 from txsentinel.sim.whatif.event_texts import EventTexts
 from txsentinel.sim.whatif.ranking import Candidate, explain, rank
 
@@ -16,7 +16,7 @@ FAULT_MARK: Final = "***"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TimelineEntry:
     """One line of the timeline; ``at`` in seconds since the first fault."""
 
     at: float
@@ -63,7 +63,7 @@ class Narrative:
     """Observes all processes; times are relative to the first fault once there is one."""
 
     def __init__(self, fixture: Fixture) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[TimelineEntry] = []
         self.changes: dict[str, list[Change]] = {group.name: [] for group in fixture.groups}
         self.scripts: dict[str, int] = {}
         """Path of a script → number of runs since the first fault."""
@@ -80,7 +80,7 @@ class Narrative:
         """Seconds since the first fault."""
         return self._fixture.simulation.seconds() - (self._zero or 0.0)
 
-    def fault(self, words: str, hit: Sequence[Process]) -> None:
+    def fault(self, words: str, hit: Sequence[FaultTarget]) -> None:
         """A fault began or ended."""
         if self._zero is None:
             self._zero = self._fixture.simulation.seconds()
@@ -90,7 +90,7 @@ class Narrative:
     def report(self, who: str, text: str, channel: str = "", details: Sequence[str] = (), about: str = "") -> None:
         """Add a line."""
         if self._zero is not None:
-            self.entries.append(Entry(self.now, who, channel, text, tuple(details), about))
+            self.entries.append(TimelineEntry(self.now, who, channel, text, tuple(details), about))
 
     def stop_waiting(self) -> None:
         """From here on, events follow from the end of the faults."""

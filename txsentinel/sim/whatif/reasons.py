@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from txsentinel.core.instances import Master
-from txsentinel.sim.whatif.environment import Fixture, Group, Installed, Server
+from txsentinel.sim.whatif.environment import Fixture, Installed, InstalledGroup, InstalledServer
 from txsentinel.sim.whatif.ranking import rank
 
 
-def why_not(fixture: Fixture, group: Group, serving: Server | None) -> list[str]:
+def why_not(fixture: Fixture, group: InstalledGroup, serving: InstalledServer | None) -> list[str]:
     """
     List the causes, then each Sentinel's own view; one sentence each. ``serving`` is the server that takes writes.
     """
@@ -31,7 +31,7 @@ def _acting(sentinel: Installed, name: str) -> Master | None:
     return sentinel.view(name)
 
 
-def _causes(fixture: Fixture, group: Group, acting: list[tuple[Installed, Master]]) -> list[str]:
+def _causes(fixture: Fixture, group: InstalledGroup, acting: list[tuple[Installed, Master]]) -> list[str]:
     down = [(each, view) for each, view in acting if view.sdown_since is not None]
     agreed = [(each, view) for each, view in acting if view.odown_since is not None]
     quorum = group.topology.options.quorum
@@ -76,7 +76,7 @@ def _cause(fixture: Fixture, sentinel: Installed, master: Master) -> str:
     return "an attempt is about to begin"
 
 
-def _view(sentinel: Installed, group: Group) -> str:
+def _view(sentinel: Installed, group: InstalledGroup) -> str:
     """The state of the master at one Sentinel."""
     if not sentinel.running:
         return "is not running"

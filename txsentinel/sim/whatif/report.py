@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from statistics import median
 from typing import Final
 
-from txsentinel.sim.whatif.narrative import Change, Entry
+from txsentinel.sim.whatif.narrative import Change, TimelineEntry
 from txsentinel.sim.whatif.ranking import explain
-from txsentinel.sim.whatif.run import MasterResult, Result
+from txsentinel.sim.whatif.run import MasterResult, SeedResult
 from txsentinel.sim.whatif.topology import Topology
 
 ONE_MOMENT: Final = 0.005
@@ -39,9 +39,9 @@ def describe(topology: Topology) -> list[str]:
     return lines
 
 
-def merged(entries: Sequence[Entry]) -> list[Entry]:
+def merged(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
     """Merge like events of one Sentinel at one time into one entry."""
-    groups: list[list[Entry]] = []
+    groups: list[list[TimelineEntry]] = []
     latest: dict[tuple[str, str], int] = {}
     for entry in entries:
         key = (entry.who, entry.channel)
@@ -54,13 +54,13 @@ def merged(entries: Sequence[Entry]) -> list[Entry]:
     return [_as_one(group) for group in groups]
 
 
-def _as_one(entries: Sequence[Entry]) -> Entry:
+def _as_one(entries: Sequence[TimelineEntry]) -> TimelineEntry:
     first = entries[0]
     names = ", ".join(dict.fromkeys(entry.about for entry in entries))
     return replace(first, text=first.text.replace(first.about, names, 1)) if first.about else first
 
 
-def timeline(entries: Sequence[Entry]) -> list[str]:
+def timeline(entries: Sequence[TimelineEntry]) -> list[str]:
     """One line for each entry, and its details below."""
     who = max((len(entry.who) for entry in entries), default=0)
     channel = max((len(entry.channel) for entry in entries), default=0)
@@ -72,7 +72,7 @@ def timeline(entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def summary(result: Result) -> list[str]:
+def summary(result: SeedResult) -> list[str]:
     """Summarise one run."""
     lines = [f"before the first fault: {what}" for what in result.unstable_reasons]
     for master in result.masters:
@@ -161,7 +161,7 @@ FIGURES: tuple[tuple[str, Figure], ...] = (
 )
 
 
-def spread(results: Sequence[Result]) -> list[str]:
+def spread(results: Sequence[SeedResult]) -> list[str]:
     """Median and worst of many seeds, master by master, and the replicas that won."""
     lines = []
     for number, first in enumerate(results[0].masters):
@@ -197,7 +197,7 @@ def _row(name: str, values: Sequence[float], total: int) -> str:
     return f"    {name:<20}{median(values):>10.3f}{max(values):>10.3f}{never}"
 
 
-def as_json(topology: Topology, results: Sequence[Result]) -> dict[str, object]:
+def as_json(topology: Topology, results: Sequence[SeedResult]) -> dict[str, object]:
     """The results as values that JSON can represent."""
     return {
         "file": topology.title,

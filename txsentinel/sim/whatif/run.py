@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from txsentinel.sim.whatif.client import Acknowledged, Writer
-from txsentinel.sim.whatif.environment import CLIENT, Conditions, Fixture, Group, Server
-from txsentinel.sim.whatif.faults import Fault, Injector
-from txsentinel.sim.whatif.narrative import Change, Entry, Narrative
+from txsentinel.sim.whatif.client import AcknowledgedWrite, Writer
+from txsentinel.sim.whatif.environment import CLIENT, Conditions, Fixture, InstalledGroup, InstalledServer
+from txsentinel.sim.whatif.faults import Injector, RequestedFault
+from txsentinel.sim.whatif.narrative import Change, Narrative, TimelineEntry
 from txsentinel.sim.whatif.reasons import why_not
 from txsentinel.sim.whatif.topology import Topology
 
@@ -71,13 +71,13 @@ class MasterResult:
 
 
 @dataclass(slots=True)
-class Result:
+class SeedResult:
     """The outcome of one seed."""
 
     seed: int
     works: bool
     masters: list[MasterResult]
-    timeline: list[Entry]
+    timeline: list[TimelineEntry]
     unstable_reasons: list[str]
     """What was not healthy before the first fault."""
     scripts: dict[str, int]
@@ -96,7 +96,7 @@ class WhatIf:
     def __init__(
         self,
         topology: Topology,
-        faults: Sequence[Fault],
+        faults: Sequence[RequestedFault],
         conditions: Conditions,
         seed: int,
         seconds: float | None = None,
@@ -115,7 +115,7 @@ class WhatIf:
         """When waiting stopped, in seconds since the first fault."""
         self._results: dict[str, MasterResult] = {}
 
-    def run(self) -> Result:
+    def run(self) -> SeedResult:
         """Run all phases, once."""
         fixture = self.fixture
         fixture.start()
@@ -142,7 +142,7 @@ class WhatIf:
             self._evaluate(group, zero)
         timeline = sorted([*self.narrative.entries, *self._client_entries()], key=lambda entry: entry.at)
         masters = [*self._results.values()]
-        return Result(
+        return SeedResult(
             seed=self._seed,
             works=all(master.works for master in masters),
             masters=masters,
@@ -217,7 +217,7 @@ class WhatIf:
         age = self.fixture.simulation.seconds() - self._injector.changed_at
         return started is not None and now - started > age * 1000
 
-    def _serving(self, group: Group) -> Server | None:
+    def _serving(self, group: InstalledGroup) -> InstalledServer | None:
         """The server that took a write just now."""
         writes = self.fixture.application.writers[group.name].acknowledged
         if not writes or self.fixture.simulation.seconds() - writes[-1].at > FRESH:
@@ -269,7 +269,7 @@ class WhatIf:
 
     # Results
 
-    def _evaluate(self, group: Group, zero: float) -> None:
+    def _evaluate(self, group: InstalledGroup, zero: float) -> None:
         result = self._results[group.name]
         writer = self.fixture.application.writers[group.name]
         result.changes = self.narrative.changes[group.name]
@@ -285,7 +285,7 @@ class WhatIf:
                     name = "an unknown server" if server is None else server.name
                     result.lost_of[name] = result.lost_of.get(name, 0) + 1
 
-    def _outages(self, writes: Sequence[Acknowledged], zero: float) -> list[Outage]:
+    def _outages(self, writes: Sequence[AcknowledgedWrite], zero: float) -> list[Outage]:
         """Gaps between writes. A gap in which waiting stopped has no end: the end of the faults closed it."""
         least = max(MIN_OUTAGE, 5 * self.fixture.conditions.write_period)
         times = [write.at - zero for write in writes]
@@ -300,7 +300,7 @@ class WhatIf:
                 found.append(Outage(a, b, b - a))
         return found
 
-    def _client_entries(self) -> list[Entry]:
+    def _client_entries(self) -> list[TimelineEntry]:
         """The application's entries in the timeline."""
         entries = []
         least = max(MIN_OUTAGE, 5 * self.fixture.conditions.write_period)
@@ -312,16 +312,18 @@ class WhatIf:
                     continue
                 stopped = first is None and self.fixture.simulation.seconds() - last.at > least
                 if stopped or (first is not None and first.at - last.at > least):
-                    entries.append(Entry(last.at - zero, CLIENT, "", f"has its last write to {name} acknowledged"))
+                    entries.append(
+                        TimelineEntry(last.at - zero, CLIENT, "", f"has its last write to {name} acknowledged")
+                    )
                 if first is not None and first.at - last.at > least:
                     server = self.fixture.server_at(*first.place)
                     where = "" if server is None else f" by {server.name}"
                     gap = f"{first.at - last.at:.3f} s later"
                     text = f"has a write to {name} acknowledged again{where}, {gap}"
-                    entries.append(Entry(first.at - zero, CLIENT, "", text))
+                    entries.append(TimelineEntry(first.at - zero, CLIENT, "", text))
                 elif first is not None and first.place != last.place:
                     old, new = self.fixture.server_at(*last.place), self.fixture.server_at(*first.place)
                     if old is not None and new is not None:
                         text = f"writes to {name} at {new.name} from here on, after {old.name}"
-                        entries.append(Entry(first.at - zero, CLIENT, "", text))
+                        entries.append(TimelineEntry(first.at - zero, CLIENT, "", text))
         return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.sim.whatif.environment import CLIENT, CLIENT_IP, Fixture, Process
+from txsentinel.sim.whatif.environment import CLIENT, CLIENT_IP, FaultTarget, Fixture
 from txsentinel.sim.whatif.topology import Topology
 
 ALL_MASTERS: Final = "all-masters"
@@ -54,7 +54,7 @@ def check_target(word: str, topology: Topology) -> None:
         )
 
 
-def resolve(word: str, fixture: Fixture) -> list[Process]:
+def resolve(word: str, fixture: Fixture) -> list[FaultTarget]:
     """
     The processes that ``word`` names at this moment: the master of a group is the one published now.
 

@@ -42,7 +42,7 @@ class BadTopology(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListenAddress:
     """Where a process listens: the host as the file writes it, the address of its machine, and the port."""
 
     host: str
@@ -58,7 +58,7 @@ class SentinelTopology:
     """One Sentinel; number 1 is the one whose file this is."""
 
     number: int
-    place: Place
+    place: ListenAddress
     announced: str | None
     """The host that it announces; ``None`` if it announces the address of its connections."""
     run_id: str
@@ -77,7 +77,7 @@ class GroupTopology:
 
     name: str
     options: MasterOptions
-    servers: tuple[Place, ...]
+    servers: tuple[ListenAddress, ...]
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class Topology:
     """How clients log in to the Sentinels."""
 
     @property
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, ListenAddress]:
         """The places of all processes: ``s1``, …, ``mymaster/1``, …"""
         found = {sentinel.name: sentinel.place for sentinel in self.sentinels}
         for group in self.groups:
@@ -246,7 +246,7 @@ class _Inventory:
         topology.password = generic.requirepass or options.sentinel_pass
         topology.user = None if generic.requirepass else options.sentinel_user
         self._own_ip = self._own_machine()
-        own = Place(options.announce_ip or self._this_host or self._own_ip, self._own_ip, options.hello_port)
+        own = ListenAddress(options.announce_ip or self._this_host or self._own_ip, self._own_ip, options.hello_port)
         self._take(own, "this Sentinel")
         for record in configuration.masters:
             self._group(record, replicas)
@@ -286,7 +286,7 @@ class _Inventory:
             places.append(self._new_place(record.port, f"a replica of {record.name}"))
         self._topology.groups.append(GroupTopology(record.name, record.options, tuple(places)))
 
-    def _sentinels(self, own: Place, wanted: int | None) -> None:
+    def _sentinels(self, own: ListenAddress, wanted: int | None) -> None:
         topology, options = self._topology, self._configuration.sentinel
         records = self._configuration.masters
         everything = tuple(record.name for record in records)
@@ -330,12 +330,12 @@ class _Inventory:
 
     # Places
 
-    def _place(self, host: str, port: int, what: str) -> Place:
-        place = Place(host, self._lookup(host), port)
+    def _place(self, host: str, port: int, what: str) -> ListenAddress:
+        place = ListenAddress(host, self._lookup(host), port)
         self._take(place, what)
         return place
 
-    def _take(self, place: Place, what: str) -> None:
+    def _take(self, place: ListenAddress, what: str) -> None:
         holder = self._taken.setdefault((place.ip, place.port), what)
         if holder is not what:
             raise BadTopology(f"{what} and {holder} cannot both be at {place}")
@@ -361,7 +361,7 @@ class _Inventory:
             raise BadTopology(f"more than {MAX_MACHINES} machines of unknown address cannot be simulated")
         return f"{MADE_UP}{self._made_up}"
 
-    def _new_place(self, port: int, what: str) -> Place:
+    def _new_place(self, port: int, what: str) -> ListenAddress:
         """A place for a process that the file does not name; on the one machine, if all are on one."""
         if self._own_ip != LOOPBACK:
             ip = self._new_machine()
@@ -369,6 +369,6 @@ class _Inventory:
             ip = LOOPBACK
             while (ip, port) in self._taken:
                 port += 1
-        place = Place(ip, ip, port)
+        place = ListenAddress(ip, ip, port)
         self._taken[ip, port] = what
         return place
