@@ -865,6 +865,7 @@ def fences_in_tilt() -> list[Patch]:
 @mutant("fence", kinds=(*ISOLATED, "full-disk"), shape=FENCED, seconds=60.0, seed=8)
 def fences_without_a_disk() -> list[Patch]:
     """A Sentinel that cannot save holds writes all the same."""
+    # The rule that this mutant breaks is not visible from outside.
     real = fencing.Fencing._end_reason
 
     def end_reason(self: fencing.Fencing, *arguments: Any) -> Any:
@@ -880,6 +881,7 @@ def fences_without_a_disk() -> list[Patch]:
 @mutant("fence", kinds=(*ISOLATED, "manual-failover"), shape=FENCED, seconds=60.0, seed=34)
 def fences_while_failing_over() -> list[Patch]:
     """Leases are renewed while a failover is in progress that was ordered here."""
+    # The rule that this mutant breaks is not visible from outside.
     real = fencing.Fencing._end_reason
 
     def end_reason(self: fencing.Fencing, master: Master, lease: Any, now: int) -> Any:
@@ -895,6 +897,7 @@ def fences_while_failing_over() -> list[Patch]:
 @mutant("fence", kinds=ISOLATED, shape=FENCED, seconds=60.0, seed=1)
 def fences_for_ever() -> list[Patch]:
     """A lease is renewed whatever the others answer."""
+    # The rule that this mutant breaks is not visible from outside.
     real = fencing.Fencing._end_reason
 
     def end_reason(self: fencing.Fencing, master: Master, lease: Any, now: int) -> Any:
