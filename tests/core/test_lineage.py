@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.fixture import MASTER, Fixture
 from tests.core.test_empty_restart import NEW, NEWER, OLD, hold
 from txsentinel.core.lineage import MAX_HISTORIES, Fit, described, fit
-from txsentinel.core.options import Lineage
+from txsentinel.core.options import GuardOptions, Lineage
+from txsentinel.core.selection import unfit_because
 from txsentinel.model.address import Address
 from txsentinel.wire.info import DataSetReport
 
@@ -54,8 +55,29 @@ class LineageTests(SynchronousTestCase):
         self.assertNotIn("order 10.0.0.2 SLAVEOF NO ONE", lines)
         self.assertIn("foreign_lineage", dict(self.fixture.master.last_refusals)["10.0.0.2:6379"])
 
+    def test_restarted_replica(self) -> None:
+        """A replica that restarted with its data, and never reached its master since then, is promoted."""
+        self.replicas[1].priority = 0
+        for role in ("slave", "master"):
+            server = self.replicas[0]
+            server.role, server.link_status, server.down_for = role, "down", -1
+            hold(server, 100, FOREIGN, offset=0)
+            self.fixture.wait(2_000, 100)
+            self.assertIsNone(self.refusal())
+            self.strict()
+            self.assertIn("foreign_lineage", self.refusal() or "")
+            self.fixture.master.options.guards = GuardOptions()
+        self.fixture.kill(MASTER)
+        self.fixture.wait(2_500, 50)
+        self.assertIn("order 10.0.0.2 SLAVEOF NO ONE", self.fixture.output())
+
+    def refusal(self) -> str | None:
+        """Return why the first replica must not be promoted."""
+        replica = self.fixture.master.replicas["10.0.0.2:6379"]
+        return unfit_because(replica, self.fixture.master, self.fixture.core.timings, self.fixture.now)
+
     def test_replica_that_never_synchronized(self) -> None:
-        """A replica that never had a link to its master has a history of its own, and is not promoted."""
+        """A replica that never had a link to its master, and has no data, is not promoted."""
         self.replicas[0].link_status, self.replicas[0].down_for = "down", -1
         hold(self.replicas[0], 0, FOREIGN, offset=0)
         self.fixture.wait(2_000, 100)

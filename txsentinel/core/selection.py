@@ -7,6 +7,7 @@ from typing import Final
 from txsentinel.core.empty_restart import has_copied_loss
 from txsentinel.core.instances import Master, Replica
 from txsentinel.core.lineage import Fit, described, fit
+from txsentinel.core.options import Lineage
 from txsentinel.core.role import Role
 from txsentinel.core.succession import successor
 from txsentinel.model.timings import Millis, Timings
@@ -22,8 +23,8 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     A replica must be up and connected, have accepted the last PING, have replied within five PING periods, and have
     sent INFO within five PING periods (three INFO periods while its master is up). It must have replied since the
     master went down, have a priority other than 0, not have refused a promotion recently, not have lost its link to the
-    master long before this Sentinel did, have a replication history of the group, and not have copied a data set that
-    its master lost while another replica holds it.
+    master long before this Sentinel did, not have the data of another group, and not have copied a data set that its
+    master lost while another replica holds it.
     """
     if replica.is_down:
         return "it is down"
@@ -53,13 +54,28 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
         limit += now - min(master.sdown_since, master.link.available_at)
     if replica.master_link_down_for > limit:
         return f"it was without its master for {replica.master_link_down_for} ms"
-    if replica.data_set is not None and fit(replica.data_set, master) is Fit.FOREIGN:
+    if replica.data_set is not None and fit(replica.data_set, master) is Fit.FOREIGN and _is_foreign(replica, master):
         ours = described(*master.lineage.histories)
         theirs = described(replica.data_set.replid)
         return f"its replication history {theirs} was never that of its master, {ours} (foreign_lineage)"
     if has_copied_loss(replica, master):
         return "it copied the data set of its master, which restarted without data (empty_after_reboot)"
     return None
+
+
+def _is_foreign(replica: Replica, master: Master) -> bool:
+    """
+    Return whether ``replica`` has the data of another group, or none at all, given that its history is unknown.
+
+    A server that restarted begins a history of its own, which shows nothing about the data that it loaded; it may be the
+    last one with the data of the group. Only a link that it had since then shows where its data come from.
+    """
+    if master.options.guards.lineage is Lineage.STRICT:
+        return True
+    if replica.role_reported is Role.REPLICA and (replica.master_link_up or replica.master_link_down_for >= 0):
+        return True
+    ours, lost = replica.data_set, master.data_set
+    return ours is not None and ours.keys == 0 and lost is not None and bool(lost.keys)
 
 
 def order_of_promotion(replica: Replica) -> tuple[bool, int, int, bool, str]:
