@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS
-from tests.servers import Fleet, Harness, missing, wait_for
+from tests.servers import Fleet, Harness, RedisProcess, missing, wait_for
 
 DOWN_AFTER = 20_000
 """Milliseconds; a failover that waits for it is distinguished from one that does not, whatever the load."""
@@ -51,13 +51,15 @@ class CrashTestCase(SynchronousTestCase):
         began = time.monotonic()
         old.kill()
 
-        def promoted() -> bool:
-            return any(server.replication()["role"] == "master" for server in others)
+        def writable() -> RedisProcess | None:
+            # The Sentinels close the connections of clients while they order the new roles.
+            for server in others:
+                if server.replication()["role"] == "master" and server.call("SET", "written", "1") == "OK":
+                    return server
+            return None
 
-        wait_for(promoted, DOWN_AFTER / 2_000, "a promotion before half of down-after")
+        master = wait_for(writable, DOWN_AFTER / 2_000, "a promotion before half of down-after")
         self.assertLess(time.monotonic() - began, DOWN_AFTER / 1_000)
-        master = next(server for server in others if server.replication()["role"] == "master")
-        self.assertEqual(master.call("SET", "written", "1"), "OK")
         self.assertIn("has crashed: its connection was lost", self.logs(fleet))
         self.assertIn("S_DOWN of master mymaster", self.logs(fleet))
         wait_for(lambda: fleet.master_port() == master.port, SECONDS, "the address at all Sentinels")
