@@ -67,8 +67,8 @@ def _is_foreign(replica: Replica, master: Master) -> bool:
     """
     Return whether ``replica`` has the data of another group, or none at all, given that its history is unknown.
 
-    A server that restarted begins a history of its own, which shows nothing about the data that it loaded; it may be the
-    last one with the data of the group. Only a link that it had since then shows where its data come from.
+    A server that restarted begins a history of its own, which shows nothing about the data that it loaded; it may be
+    the last one with the data of the group. Only a link that it had since then shows where its data come from.
     """
     if master.options.guards.lineage is Lineage.STRICT:
         return True
