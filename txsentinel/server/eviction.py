@@ -7,14 +7,12 @@ There are two limits. ``maxmemory-clients`` is the operator's; clients with ``CL
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.server.clientline import client_line
 
 if TYPE_CHECKING:
     from txsentinel.model.timings import Millis
-    from txsentinel.server.clients import Client
     from txsentinel.server.services import EvictionServices
 
 MAX_LINE: Final = 1_000
@@ -29,27 +27,16 @@ def evict_clients(services: EvictionServices, now: Millis) -> None:
     clients = services.clients
     total = sum(client.memory for client in clients)
     configured, fixed = services.options.clients_memory_limit, services.limits.clients_memory
-    if configured and total > configured:
-        candidates = sorted((each for each in clients if not each.no_evict), key=_memory, reverse=True)
-        total = _evict(services, candidates, total, configured, EVICTED, now)
-    if total > fixed:
-        candidates = sorted(clients, key=lambda client: (client.no_evict, -client.memory))
-        _evict(services, candidates, total, fixed, EVICTED_BY_FIXED_LIMIT, now)
-
-
-def _memory(client: Client) -> int:
-    return client.memory
-
-
-def _evict(
-    services: EvictionServices, candidates: Iterable[Client], total: int, limit: int, line: str, now: Millis
-) -> int:
-    """Disconnect candidates while ``total`` exceeds the limit; return the memory of those that are left."""
-    for client in candidates:
-        if total <= limit:
+    if total <= fixed and not 0 < configured < total:
+        return
+    for client in sorted(clients, key=lambda client: (client.no_evict, -client.memory)):
+        if 0 < configured < total and not client.no_evict:
+            line = EVICTED
+        elif total > fixed:
+            line = EVICTED_BY_FIXED_LIMIT
+        else:
             break
         total -= client.memory
         services.statistics.evicted_clients += 1
         services.log_throttle.warn(now, line, line=client_line(client, now)[:MAX_LINE])
         client.connection.abort()
-    return total
