@@ -292,7 +292,7 @@ class NoEvidenceTests(CrashTestCase):
         self.assertIsNone(self.master.sdown_since)
 
     def test_disabled_meanwhile(self) -> None:
-        """``SENTINEL SET mymaster crash-failover no`` takes effect at once."""
+        """``SENTINEL SET mymaster crash-failover off`` takes effect at once."""
         self.lose_replication()
         self.lose()
         self.attempt()

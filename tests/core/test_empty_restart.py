@@ -340,6 +340,19 @@ class EmptyRestartTests(SynchronousTestCase):
         self.assertEqual(self.fixture.events(), ["+reboot"])
         self.assertEqual(self.pauses(), 0)
 
+    def test_switched_off_later(self) -> None:
+        """A master that is S_DOWN because of the guard is not any more after the guard was switched off."""
+        hold(self.old_master, 0, NEW, offset=0)
+        for server in self.fixture.servers.values():
+            server.reports_down = False
+        self.restart()
+        self.assertIn("+sdown", self.fixture.events())
+        self.assertIsNotNone(self.fixture.master.data_missing_since)
+        self.fixture.master.options.guards = GuardOptions()
+        self.fixture.wait(2_000, 50)
+        self.assertIsNone(self.fixture.master.data_missing_since)
+        self.assertIsNone(self.fixture.master.restart)
+
     def test_tilt(self) -> None:
         """Nothing is judged and nothing is paused in TILT."""
         self.fixture.now += 5_000

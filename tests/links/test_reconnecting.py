@@ -13,6 +13,7 @@ from tests.links.fixture import FakeConnector, FakeTransport, Fixture
 from txsentinel.core.effects import Announce, Connect, Disconnect, Ping, Reconfigure, Reconnect
 from txsentinel.core.instances import InstanceLink, Replica
 from txsentinel.core.link import LinkKind
+from txsentinel.core.options import GuardOptions
 from txsentinel.links.attempts import MAX_UNDER_WAY
 from txsentinel.links.factory import RESTART_PERIOD, RESTART_RETRY_INTERVAL
 from txsentinel.model.address import Address
@@ -206,6 +207,7 @@ class ReconnectingTests(SynchronousTestCase):
 
     def test_first_failure_after_a_loss(self) -> None:
         """Only the first attempt after a loss is made at once."""
+        self.await_restarts()
         self.become_replica()
         connector = self.connector()
         transport = connector.accept()
@@ -216,8 +218,25 @@ class ReconnectingTests(SynchronousTestCase):
         self.fixture.pass_time(999)
         self.assertEqual(connector.attempts, 2)
 
+    def await_restarts(self) -> None:
+        """Set ``empty-restart-failover`` for the master of the link."""
+        (master,) = self.link.instances
+        master.master.options.guards = GuardOptions(empty_restart_failover=True)
+
+    def test_restart_by_default(self) -> None:
+        """Without ``empty-restart-failover`` a refused attempt to connect to a master is repeated as to any server."""
+        connector = self.connector()
+        transport = connector.accept()
+        self.fixture.pass_time(5_000)
+        self.lose(transport)
+        self.fixture.run_turn()
+        connector.refuse()
+        self.fixture.pass_time(900)
+        self.assertEqual(connector.attempts, 2)
+
     def test_restart_of_a_master(self) -> None:
         """After the loss of a master's connection, refused attempts are repeated soon, but only for a while."""
+        self.await_restarts()
         connector = self.connector()
         transport = connector.accept()
         self.fixture.pass_time(5_000)
@@ -235,6 +254,7 @@ class ReconnectingTests(SynchronousTestCase):
 
     def test_unanswered_attempts_to_a_master(self) -> None:
         """Attempts that time out are no sign of a restart."""
+        self.await_restarts()
         connector = self.connector()
         transport = connector.accept()
         self.fixture.pass_time(5_000)
@@ -246,6 +266,7 @@ class ReconnectingTests(SynchronousTestCase):
 
     def test_connection_to_an_ending_process(self) -> None:
         """A connection that the kernel accepted for a master that was about to end is made again soon."""
+        self.await_restarts()
         connector = self.connector()
         transport = connector.accept()
         self.fixture.pass_time(5_000)
@@ -257,6 +278,7 @@ class ReconnectingTests(SynchronousTestCase):
 
     def test_master_that_closes_at_once(self) -> None:
         """A master that accepts and closes at once is not flooded."""
+        self.await_restarts()
         connector = self.connector()
         self.lose(connector.accept())
         self.fixture.pass_time(900)

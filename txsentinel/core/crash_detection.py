@@ -16,7 +16,7 @@ Sentinel that is wrong about a crash is outvoted like one that is wrong about si
 
 A timeout, an unreachable host, an attempt that is refused without a connection before, exhausted descriptors of our own
 and everything in TILT are no evidence. An operator who restarts a master announces it by ``SENTINEL SET <name>
-crash-failover no``; a server that reports a SHUTDOWN in progress by INFO is also exempt.
+crash-failover off``; a server that reports a SHUTDOWN in progress by INFO is also exempt.
 """
 
 from __future__ import annotations

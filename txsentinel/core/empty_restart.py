@@ -198,6 +198,10 @@ class EmptyRestarts:
         restart, found = master.restart, master.data_set
         if restart is None or found is None:
             return False
+        if not master.options.guards.empty_restart_failover:
+            lacked = master.data_missing_since is not None
+            master.restart = master.data_missing_since = None
+            return lacked
         restart.reported.add(server.name)
         if found.loading or found.keys is None:
             return False

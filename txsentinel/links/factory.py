@@ -31,8 +31,8 @@ RESTART_PERIOD: Final[Millis] = 2_000
 
 RESTART_RETRY_INTERVAL: Final[Millis] = 20
 """
-Retry interval meanwhile. A supervisor restarts a dead master within this time, and if it restarts without its data, its
-replicas copy that as soon as they reconnect, which each tries once a second.
+Retry interval meanwhile with ``empty-restart-failover on``. A supervisor restarts a dead master within this time, and if
+it restarts without its data, its replicas copy that as soon as they reconnect, which each tries once a second.
 """
 
 MAX_RETRY_PERIODS: Final = 5
@@ -333,10 +333,11 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         return max(shortest, min(longest, spacing))
 
     def _awaits_restart(self, now: Millis) -> bool:
-        """Whether the link is that of a master whose connection was lost a moment ago, so that it may restart soon."""
+        """Whether the link is that of a master, lost a moment ago, that must be judged as soon as it restarts."""
         if self._lost_at is None or now - self._lost_at > RESTART_PERIOD:
             return False
-        return any(isinstance(each, Master) for each in self.link.instances)
+        masters = (each for each in self.link.instances if isinstance(each, Master))
+        return any(master.options.guards.empty_restart_failover for master in masters)
 
     def _timeout(self) -> float:
         """Seconds until an attempt without an outcome is aborted: two ping periods, within the two limits."""
