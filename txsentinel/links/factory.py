@@ -31,8 +31,8 @@ RESTART_PERIOD: Final[Millis] = 2_000
 
 RESTART_RETRY_INTERVAL: Final[Millis] = 20
 """
-Retry interval meanwhile with ``empty-restart-failover on``. A supervisor restarts a dead master within this time, and if
-it restarts without its data, its replicas copy that as soon as they reconnect, which each tries once a second.
+Retry interval meanwhile with ``empty-restart-failover on``. A supervisor restarts a dead master within this time, and
+if it restarts without its data, its replicas copy that as soon as they reconnect, which each tries once a second.
 """
 
 MAX_RETRY_PERIODS: Final = 5
