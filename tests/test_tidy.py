@@ -37,8 +37,8 @@ from txsentinel.server.protocol import SentinelProtocol
 LAYERS = (
     (
         "model",
-        "model.timings model.address model.events model.time_slice interfaces isentinel model.log_text"
-        " model.log_throttle model.failure",
+        "model.timings model.address model.events model.time_slice model.snapshots model.explanation model.history"
+        " model.plain interfaces isentinel model.log_text model.log_throttle model.failure",
     ),
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (

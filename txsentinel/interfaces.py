@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from txsentinel.model.events import SentinelEvent
+    from txsentinel.model.explanation import Explanation, JournalRecord
+    from txsentinel.model.history import FailoverRecord
+    from txsentinel.model.snapshots import (
+        CommandRefusal,
+        LoadState,
+        MasterChange,
+        MasterSnapshot,
+        Principal,
+        ProbeTimes,
+        SentinelSnapshot,
+        ViewChange,
+    )
 
 
 class IFileStore(Interface):
@@ -144,6 +156,101 @@ class ISentinelListener(Interface):
         """
 
 
+class ISentinelView(Interface):
+    """
+    A read-only view of a Sentinel for extensions. All that it returns is frozen; no object of the core is reachable.
+
+    It must be used in the reactor's thread.
+    """
+
+    def identity() -> SentinelSnapshot:
+        """Return the state of the Sentinel itself."""
+
+    def names() -> tuple[str, ...]:
+        """Return the names of all masters, in the order of ``SENTINEL MASTERS``."""
+
+    def masters() -> tuple[MasterSnapshot, ...]:
+        """Return all masters. A snapshot is made anew only if its master changed, which takes time for all at once."""
+
+    def master(name: str) -> MasterSnapshot:
+        """
+        Return one master.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+
+    def revision() -> int:
+        """Return a number that grows whenever any snapshot changes."""
+
+    def probe_times(name: str) -> Mapping[str, ProbeTimes]:
+        """
+        Return when instances last answered: the master under its name, replicas and peers under theirs.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+
+    def explain(name: str) -> Explanation:
+        """
+        Explain why the master is, or is not, failed over; with its latest journal records.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+
+    def journal(name: str, after: int = 0) -> tuple[JournalRecord, ...]:
+        """
+        Return the records of rare events with a sequence number above ``after``, oldest first.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+
+    def history(name: str | None = None, limit: int = 100) -> tuple[FailoverRecord, ...]:
+        """Return the latest failovers of one master or of all, newest first."""
+
+    def subscribe(callback: Callable[[ViewChange], None]) -> Callable[[], None]:
+        """
+        Call ``callback`` with every event, once it is durable, and with every change of a snapshot.
+
+        It must return quickly. An exception is logged and otherwise ignored.
+
+        :returns: a function that ends the subscription.
+        """
+
+    def load() -> LoadState:
+        """Return how busy the Sentinel is."""
+
+
+class IOperator(Interface):
+    """Executes commands as a client would, with the rights of a user of the ACL."""
+
+    def run(principal: Principal, words: Sequence[bytes]) -> Deferred[object]:
+        """
+        Execute one command.
+
+        It passes the same dispatch, permissions, durability barrier and logs as the command of a client.
+
+        :returns: fires with the reply as plain values (bytes, int, list, dict, ``None``), once it is durable; fails
+            with ``CommandRefused`` if the reply is an error.
+        """
+
+    def allowed(principal: Principal, words: Sequence[bytes]) -> CommandRefusal | None:
+        """Return why the user may not execute the command, ``None`` if it may. Nothing is logged."""
+
+    def authenticate(user: str, password: str, origin: str) -> Principal | None:
+        """
+        Check the password of a user of the ACL, with an entry in ``ACL LOG`` if it is wrong.
+
+        :returns: ``None`` if the user does not exist, is off, or the password is wrong.
+        """
+
+
+class CommandRefused(Exception):
+    """A command was answered by an error; ``refusal`` has its code and text."""
+
+    def __init__(self, refusal: CommandRefusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
 class ISentinelExtension(Interface):
     """A plug-in that adds a service of its own, enabled with ``--extension name:argument``."""
 
@@ -158,3 +265,13 @@ class ISentinelExtension(Interface):
         :param argument: the text after the colon; empty without a colon.
         :raises ValueError: if the argument is invalid; the error text is shown to the operator.
         """
+
+
+class IPublisher(Interface):
+    """A part of an extension that makes the address of masters known elsewhere."""
+
+    def publish(change: MasterChange) -> Deferred[None]:
+        """Make a change known. It fails if that must be tried again; the framework does so, with a delay."""
+
+    def verify(name: str) -> Deferred[bool]:
+        """Return whether what was published about a master is still there."""

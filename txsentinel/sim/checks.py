@@ -51,7 +51,7 @@ from txsentinel.sim.data_checks import DataChecker
 from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fence_checks import FenceChecker
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
-from txsentinel.sim.records import NEVER, MasterSnapshot, Records, SentinelRecord, Violation
+from txsentinel.sim.records import NEVER, RecordedMaster, Records, SentinelRecord, Violation
 from txsentinel.sim.server_checks import ServerChecker
 from txsentinel.sim.simulation import SECOND
 from txsentinel.sim.wire_checks import ORDER_LIFE, WireChecker
@@ -160,7 +160,7 @@ class InvariantChecker(Observer):
     def check_all(self, record: SentinelRecord) -> None:
         """Check every master of one Sentinel and take a snapshot of each."""
         core = record.sentinel.alive.core
-        record.seen = [MasterSnapshot(master) for master in core.registry.masters.values()]
+        record.seen = [RecordedMaster(master) for master in core.registry.masters.values()]
         record.seen_epoch = core.state.current_epoch
         for master in core.registry.masters.values():
             self._check_master(record, master)

@@ -77,7 +77,7 @@ class MasterHistory:
         self.began = self.began_before = self.voted_for_other = self.voting_since = None
 
 
-class MasterSnapshot:
+class RecordedMaster:
     """A master of a Sentinel at an earlier time."""
 
     __slots__ = ("address", "config_epoch", "down_since", "leader_epoch", "master")
@@ -108,7 +108,7 @@ class SentinelRecord:
     masters: dict[str, MasterHistory] = field(default_factory=dict)
     tilt_since: float | None = None
     turned_at: float = 0.0
-    seen: list[MasterSnapshot] | None = None
+    seen: list[RecordedMaster] | None = None
     """Each master at its last full check; ``None`` if it must be checked in any case."""
     seen_epoch: int = 0
     """The current epoch at that time."""
