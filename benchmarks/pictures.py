@@ -67,7 +67,7 @@ def draw(scenarios: Mapping[str, Mapping[str, Any]], directory: Path) -> list[Pa
 def _saved(axes: Axes, path: Path) -> Path:
     from matplotlib import pyplot
 
-    figure = axes.get_figure()
+    figure = axes.get_figure(root=True)
     assert figure is not None
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     pyplot.close("all")

@@ -74,7 +74,7 @@ class SocketLayer:
             target = source
         return self.path(source, target), self.path(target, source)
 
-    def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> SimPort:
+    def listen(self, reactor: SimReactor, port: int, factory: IProtocolFactory, interface: str) -> IListeningPort:
         """
         Return a port that is already listening.
 

@@ -11,7 +11,7 @@ from txsentinel.sim.redis.table import SimCommandTable
 from txsentinel.wire.glob import glob_match
 from txsentinel.wire.resp import OK, PONG, ErrorReply, Raw, Simple, Value, data, encode, pack, text
 
-TABLE: Final = SimCommandTable()
+TABLE: Final[SimCommandTable] = SimCommandTable()
 command = TABLE.command
 
 NOTHING: Final = Raw(b"")

@@ -11,7 +11,7 @@ from txsentinel.sim.redis.instance import RedisInstance
 from txsentinel.sim.redis.table import SimCommandTable
 from txsentinel.wire.resp import OK, ErrorReply, Value, Verbatim, text
 
-TABLE: Final = SimCommandTable()
+TABLE: Final[SimCommandTable] = SimCommandTable()
 command = TABLE.command
 
 

@@ -11,7 +11,7 @@ from txsentinel.sim.redis.replication import NO_FAILOVER
 from txsentinel.sim.redis.table import SimCommandTable
 from txsentinel.wire.resp import OK, ErrorReply, Simple, Value, text
 
-TABLE: Final = SimCommandTable()
+TABLE: Final[SimCommandTable] = SimCommandTable()
 command = TABLE.command
 
 
