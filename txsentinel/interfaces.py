@@ -242,6 +242,16 @@ class IOperator(Interface):
         :returns: ``None`` if the user does not exist, is off, or the password is wrong.
         """
 
+    def anonymous(origin: str) -> Principal | None:
+        """
+        Return the user that a client is before it logs in: ``default``, if it is on and needs no password.
+
+        :returns: ``None`` if clients must log in. Nothing is logged.
+        """
+
+    def has_passwords() -> bool:
+        """Whether a user of the ACL is on and has a password."""
+
 
 class CommandRefused(Exception):
     """A command was answered by an error; ``refusal`` has its code and text."""

@@ -478,8 +478,9 @@ class FakeOperator:
     """
     An operator that executes nothing.
 
-    ``passwords`` has the users of the ACL, ``denied`` the users with commands, in lower case, that they may not
-    execute, and ``replies`` the replies by command; others are answered by ``OK``.
+    ``passwords`` has the users of the ACL; ``default`` needs none unless it has one there. ``denied`` has the users
+    with commands, in lower case, that they may not execute, and ``replies`` the replies by command; others are
+    answered by ``OK``.
     """
 
     def __init__(self) -> None:
@@ -514,6 +515,14 @@ class FakeOperator:
         if self.passwords.get(user) != password:
             return None
         return Principal(user, "password", origin)
+
+    def anonymous(self, origin: str) -> Principal | None:
+        """See ``IOperator``."""
+        return None if "default" in self.passwords else Principal("default", "none", origin)
+
+    def has_passwords(self) -> bool:
+        """See ``IOperator``."""
+        return bool(self.passwords)
 
     def _commands(self, words: Sequence[bytes]) -> tuple[str, ...]:
         """The command with its subcommand, and the command alone."""

@@ -71,3 +71,6 @@ class FakeOperatorTests(SynchronousTestCase):
         )
         self.assertIsNone(operator.authenticate("alice", "wrong", "10.0.0.9"))
         self.assertIsNone(operator.authenticate("bob", "secret", "10.0.0.9"))
+        self.assertEqual(operator.anonymous("10.0.0.9"), Principal("default", "none", "10.0.0.9"))
+        operator.passwords["default"] = "another"
+        self.assertIsNone(operator.anonymous("10.0.0.9"))

@@ -301,7 +301,7 @@ class Principal:
 
     user: str
     method: str
-    """How the user logged in: ``password``, ``token``, ``certificate``, ``local-socket`` or ``internal``."""
+    """How the user logged in: ``none``, ``password``, ``token``, ``certificate``, ``local-socket`` or ``internal``."""
 
     origin: str
     """The address, or the name of the extension; for the log."""
