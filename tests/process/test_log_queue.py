@@ -8,6 +8,7 @@ import pty
 import socket
 import threading
 import time
+from collections.abc import Mapping
 
 from twisted.logger import LogEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,7 @@ from tests.log_events import observe_log
 from txsentinel.model.events import Level
 from txsentinel.process import log_queue as logqueue
 from txsentinel.process.log_queue import LineQueue, PipeSink, QueuedDestination, drain_logs, is_regular
+from txsentinel.process.logs import NO_FIELDS
 
 SECONDS = 30.0
 """Timeout in seconds of operations that should take no time."""
@@ -165,7 +167,7 @@ class LineQueueTests(SynchronousTestCase):
         printed, go = [], threading.Event()
 
         class Hanging:
-            def emit(self, seconds: float, level: Level, text: str) -> None:
+            def emit(self, seconds: float, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
                 go.wait(SECONDS)
                 printed.append((seconds, level, text))
 

@@ -8,6 +8,7 @@ import os
 import re
 import syslog
 import time
+from collections.abc import Mapping
 
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher, globalLogPublisher
 from twisted.python.failure import Failure
@@ -16,8 +17,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.log_events import observe_log
-from txsentinel.model.events import Level
-from txsentinel.process.logs import FileSink, LineWriter, SentinelLog, StreamSink, SystemLog, note
+from txsentinel.model.events import Level, SentinelEvent
+from txsentinel.process.logs import (
+    NO_FIELDS,
+    FileSink,
+    LineWriter,
+    SentinelLog,
+    StreamSink,
+    SystemLog,
+    note,
+    note_event,
+)
 
 MOMENT = 1795232001.0426
 """A moment whose milliseconds have a leading zero; 21 Nov 2026 03:33:21 in UTC."""
@@ -102,6 +112,33 @@ class FormatTests(InUTC):
             },
         )
 
+    def test_fields(self) -> None:
+        """Both formats with fields show the channel and the master of an event, and the origin of other lines."""
+        events: list[LogEvent] = []
+        observe_log(self, events.append)
+        note_event(SentinelEvent("+sdown", 'master x" 127.0.0.1 6379', 'x"'))
+        note(Level.NOTICE, "a line")
+        Logger(namespace="plugin.web").info("listening")
+        for line_format in ("json", "logfmt", "legacy"):
+            stream = io.BytesIO()
+            log = SentinelLog(LineWriter(StreamSink(stream), line_format, "iso8601"))
+            for event in events:
+                log(event)
+            lines = stream.getvalue().decode().splitlines()
+            if line_format == "json":
+                basic = ["pid", "role", "timestamp", "level", "message"]
+                found = [json.loads(line) for line in lines]
+                self.assertEqual(
+                    [list(each) for each in found], [[*basic, "event", "master"], basic, [*basic, "logger"]]
+                )
+                self.assertEqual((found[0]["event"], found[0]["master"]), ("+sdown", 'x"'))
+                self.assertEqual(found[2]["logger"], "plugin.web")
+            elif line_format == "logfmt":
+                self.assertTrue(lines[0].endswith(""" event="+sdown" master="x'\""""), lines[0])
+                self.assertTrue(lines[2].endswith(' message="listening" logger="plugin.web"'), lines[2])
+            else:
+                self.assertTrue(lines[0].endswith('# +sdown master x" 127.0.0.1 6379'), lines[0])
+
     def test_bytes_of_names_survive(self) -> None:
         """A master name that is no UTF-8 appears in the log as the bytes that it is."""
         self.logged(text="+sdown master caf\udce9 10.0.0.1 6379")
@@ -120,7 +157,7 @@ class Recorder:
     def __init__(self) -> None:
         self.printed: list[tuple[Level, str]] = []
 
-    def emit(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """Record it."""
         self.printed.append((level, text))
 

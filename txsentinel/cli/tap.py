@@ -37,7 +37,17 @@ from txsentinel.process.descriptors import (
 )
 from txsentinel.process.files import NEW_FILE_MODE, FileInUse, FileLock, remove_leftovers
 from txsentinel.process.log_queue import PipeSink, QueuedDestination, is_regular
-from txsentinel.process.logs import Destination, FileSink, LineWriter, SentinelLog, Sink, StreamSink, SystemLog, note
+from txsentinel.process.logs import (
+    Destination,
+    FileSink,
+    LineWriter,
+    SentinelLog,
+    Sink,
+    StreamSink,
+    SystemLog,
+    note,
+    note_event,
+)
 from txsentinel.process.resolver import DaemonThreadResolver
 from txsentinel.process.supervision import PidFile, ProcessService
 from txsentinel.process.termination import TerminationSignals, exit_on_signals
@@ -411,6 +421,7 @@ def makeService(options: Options) -> IService:
         host,
         options.configuration,
         note=note,
+        note_event=note_event,
         listeners=EventPlugins(installed_event_plugins()),
         shutdown=reactor.stop,
         change_loglevel=change_loglevel,

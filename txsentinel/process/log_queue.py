@@ -16,12 +16,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from txsentinel.model.events import Level
-from txsentinel.process.logs import Destination, note
+from txsentinel.process.logs import NO_FIELDS, Destination, note
 
 MAX_WAITING_BYTES: Final = 1 << 20
 """Maximum number of queued bytes, some 10,000 lines."""
@@ -160,9 +160,9 @@ class QueuedDestination:
         self._destination = destination
         self._queue = LineQueue()
 
-    def emit(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """See :class:`txsentinel.process.logs.Destination`; this never blocks."""
-        self._queue.put(lambda: self._destination.emit(seconds, level, text), len(text))
+        self._queue.put(lambda: self._destination.emit(seconds, level, text, fields), len(text))
 
 
 def is_regular(path: str) -> bool:

@@ -13,15 +13,16 @@ import os
 import syslog
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from types import MappingProxyType
 from typing import BinaryIO, Final, Protocol
 
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText
 from zope.interface import implementer
 
-from txsentinel.model.events import Level
+from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.log_text import one_line
 
 MARKS: Final = {Level.DEBUG: ".", Level.VERBOSE: "-", Level.NOTICE: "*", Level.WARNING: "#"}
@@ -73,12 +74,20 @@ MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", 
 UNSAFE_IN_LOGFMT: Final = dict.fromkeys((*range(32), 127), " ") | {ord('"'): "'"}
 """Replacements for characters that would end a quoted value or the line."""
 
+NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
+
 _log = Logger(namespace="txsentinel")
 
 
 def note(level: Level, text: str) -> None:
     """Log one line of the Sentinel. ``Level.NOTHING`` is not allowed."""
     _log.emit(TWISTED_LEVELS[level], "{text}", text=text, sentinel_level=level)
+
+
+def note_event(event: SentinelEvent) -> None:
+    """Log an event of the Sentinel; formats with fields show its channel and its master beside the text."""
+    level = event.level
+    _log.emit(TWISTED_LEVELS[level], "{text}", text=str(event), sentinel_level=level, sentinel_event=event)
 
 
 def legacy_timestamp(seconds: float) -> str:
@@ -100,28 +109,30 @@ def milliseconds_timestamp(seconds: float) -> str:
     return str(int(seconds * 1000))
 
 
-def legacy_line(pid: int, timestamp: str, level: Level, text: str) -> str:
+def legacy_line(pid: int, timestamp: str, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> str:
     """Return the default line of all versions; ``X`` stands for the role of a Sentinel."""
     return f"{pid}:X {timestamp} {MARKS[level]} {text}"
 
 
-def logfmt_line(pid: int, timestamp: str, level: Level, text: str) -> str:
-    """Return a line of ``key=value`` pairs; quotes and control characters in the message are replaced."""
-    message = text.translate(UNSAFE_IN_LOGFMT)
-    return f'pid={pid} role=sentinel timestamp="{timestamp}" level={LEVEL_WORDS[level]} message="{message}"'
+def logfmt_line(pid: int, timestamp: str, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> str:
+    """Return a line of ``key=value`` pairs; quotes and control characters in values are replaced."""
+    line = f'pid={pid} role=sentinel timestamp="{timestamp}" level={LEVEL_WORDS[level]}'
+    for name, value in (("message", text), *fields.items()):
+        line += f' {name}="{value.translate(UNSAFE_IN_LOGFMT)}"'
+    return line
 
 
-def json_line(pid: int, timestamp: str, level: Level, text: str) -> str:
+def json_line(pid: int, timestamp: str, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> str:
     """Return a JSON object. Bytes that are no UTF-8 become replacement characters, as JSON is UTF-8."""
-    message = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    fields = {
+    values: dict[str, str | int] = {
         "pid": pid,
         "role": "sentinel",
         "timestamp": timestamp,
         "level": LEVEL_WORDS[level],
-        "message": message,
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    for name, value in (("message", text), *fields.items()):
+        values[name] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 LINE_FORMATS: Final = {"legacy": legacy_line, "logfmt": logfmt_line, "json": json_line}
@@ -206,12 +217,13 @@ class FileSink:
 class Destination(Protocol):
     """Receives each log event."""
 
-    def emit(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """
         Write one event.
 
         :param seconds: the time of the event, in seconds since 1970.
         :param text: the text without a final line end; a traceback has several lines.
+        :param fields: see :func:`fields_of`.
         """
 
 
@@ -248,11 +260,11 @@ class LineWriter:
         self._format = LINE_FORMATS[line_format]
         self._timestamp = TIMESTAMP_FORMATS[timestamp_format]
 
-    def emit(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """Format and write. The pid is read each time, because ``twistd`` forks."""
         pid, timestamp = os.getpid(), self._timestamp(seconds)
         for line in _lines(text) if self._format is legacy_line else [text]:
-            formatted = self._format(pid, timestamp, level, line)
+            formatted = self._format(pid, timestamp, level, line, fields)
             self._sink.write(formatted.encode("utf-8", "surrogateescape") + b"\n")
 
 
@@ -271,11 +283,30 @@ class SystemLog:
             raise ValueError(f"no such syslog facility: {facility}")
         syslog.openlog(ident, syslog.LOG_PID | syslog.LOG_NDELAY, number)
 
-    def emit(self, seconds: float, level: Level, text: str) -> None:
+    def emit(self, seconds: float, level: Level, text: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """Pass the lines to syslog. NUL characters and bytes that are no UTF-8 are replaced."""
         sendable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "?")
         for line in _lines(sendable):
             syslog.syslog(SYSLOG_PRIORITIES[level], line)
+
+
+def fields_of(event: LogEvent) -> Mapping[str, str]:
+    """
+    Return the fields of a log event that the formats ``logfmt`` and ``json`` show after the message.
+
+    ``event`` is the channel and ``master`` the name of the master of a published event; ``logger`` is the namespace of
+    a line that Twisted or a plug-in has logged.
+    """
+    published = event.get("sentinel_event")
+    if isinstance(published, SentinelEvent):
+        fields = {"event": published.channel}
+        if published.master is not None:
+            fields["master"] = published.master
+        return fields
+    if "sentinel_level" in event:
+        return NO_FIELDS
+    namespace = event.get("log_namespace")
+    return {"logger": str(namespace)} if namespace else NO_FIELDS
 
 
 @implementer(ILogObserver)
@@ -308,6 +339,6 @@ class SentinelLog:
         else:
             text = eventAsText(event, includeTimestamp=False, includeSystem=False)
             text = _indented(text) if "log_failure" in event else one_line(text)
-        seconds = event.get("log_time", 0.0)
+        seconds, fields = event.get("log_time", 0.0), fields_of(event)
         for destination in self._destinations:
-            destination.emit(seconds, level, text)
+            destination.emit(seconds, level, text, fields)

@@ -72,6 +72,7 @@ class Executor:
 
     :param scripts: executes the scripts.
     :param path: the path of the file with the state, for log lines.
+    :param note_event: logs an event; ``None`` to log it by ``note``.
     """
 
     _links: ILinks
@@ -86,12 +87,14 @@ class Executor:
         note: Callable[[Level, str], None],
         scripts: IScripts,
         path: str = "",
+        note_event: Callable[[SentinelEvent], None] | None = None,
     ) -> None:
         self._host = host
         self._path = path
         self._core = core
         self._publish = publish
         self._note = note
+        self._note_event = note_event or self._note_as_line
         self._scripts = scripts
         self._draining = False
         self._lookups: dict[str, None] = {}
@@ -102,7 +105,7 @@ class Executor:
         """Limits the log lines that any client or server can cause."""
 
         self._actions: dict[type[Any], Callable[[Any], None]] = {
-            Announce: lambda effect: self._announce(effect.event),
+            Announce: lambda effect: self.announce(effect.event),
             Note: self._write,
             RunScript: self._run_script,
             ResolveAddress: lambda effect: self._resolve(effect.address),
@@ -206,8 +209,12 @@ class Executor:
         self._note(Level.WARNING, effect.reason)
         self._host.exit(CRASH_STATUS)
 
-    def _announce(self, event: SentinelEvent) -> None:
+    def _note_as_line(self, event: SentinelEvent) -> None:
         self._note(event.level, str(event))
+
+    def announce(self, event: SentinelEvent) -> None:
+        """Log and publish an event, and queue the notification script that it names."""
+        self._note_event(event)
         self._publish(event)
         if event.script is not None and event.level is Level.WARNING:
             self._scripts.enqueue(event.script, (event.channel, event.payload))

@@ -42,7 +42,7 @@ class SentinelService(MultiService):
     the ID of the Sentinel if it is new, opens the ports, and begins to monitor.
 
     :param listeners: called with every event.
-    :param note: writes a line to the log.
+    :param note: writes a line to the log; ``note_event`` an event, ``None`` to write it by ``note``.
     :param shutdown: ends the process in an orderly way, for the SHUTDOWN command.
     :param change_loglevel: applies ``SENTINEL CONFIG SET loglevel``.
     :param verify_hostnames: whether a TLS link requires the address it connects to in the certificate.
@@ -56,6 +56,7 @@ class SentinelService(MultiService):
         configuration: Configuration,
         *,
         note: Note,
+        note_event: Callable[[SentinelEvent], None] | None = None,
         listeners: ISentinelListener | None = None,
         shutdown: Callable[[], None],
         change_loglevel: Callable[[str], None] = lambda word: None,
@@ -78,8 +79,10 @@ class SentinelService(MultiService):
         timings, limits = timings or Timings(), limits or Limits()
         self.tls = TlsSupport(host, generic, note, verify_hostnames)
         self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
-        self.scripts = ScriptQueue(host, timings, limits, self._announce, note)
-        self.executor = Executor(host, self.core, self._publish, note, self.scripts, configuration.saved_path)
+        self.scripts = ScriptQueue(host, timings, limits, lambda event: self.executor.announce(event), note)
+        self.executor = Executor(
+            host, self.core, self._publish, note, self.scripts, configuration.saved_path, note_event
+        )
         horizon, plain = Horizon(host.reactor), not self.tls.secures_links
         self.links = LinkPool(
             host,
@@ -212,8 +215,3 @@ class SentinelService(MultiService):
             self.context.hub.publish(event.channel, event.payload)
         if self._listeners is not None:
             self._listeners.event_published(event)
-
-    def _announce(self, event: SentinelEvent) -> None:
-        """Log and publish an event of the script queue, which depends on no state."""
-        self._note(event.level, str(event))
-        self._publish(event)
