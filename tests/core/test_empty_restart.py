@@ -111,7 +111,7 @@ class EmptyRestartTests(SynchronousTestCase):
         self.assertIn("order 10.0.0.3 SLAVEOF NO ONE", lines)
         self.assertNotIn("order 10.0.0.2 SLAVEOF NO ONE", lines)
         reasons = dict(self.fixture.master.last_refusals)
-        self.assertIn("empty_after_reboot", reasons["10.0.0.2:6379"])
+        self.assertIn("empty_after_reboot", reasons["10.0.0.2:6379"].text)
 
     def test_lost_everywhere(self) -> None:
         """If all replicas copied the empty data set, there is nothing to promote, which is logged once."""

@@ -53,7 +53,7 @@ class LineageTests(SynchronousTestCase):
         lines = self.fixture.output()
         self.assertIn("order 10.0.0.3 SLAVEOF NO ONE", lines)
         self.assertNotIn("order 10.0.0.2 SLAVEOF NO ONE", lines)
-        self.assertIn("foreign_lineage", dict(self.fixture.master.last_refusals)["10.0.0.2:6379"])
+        self.assertIn("foreign_lineage", dict(self.fixture.master.last_refusals)["10.0.0.2:6379"].text)
 
     def test_restarted_replica(self) -> None:
         """A replica that restarted with its data, and never reached its master since then, is promoted."""
@@ -74,7 +74,8 @@ class LineageTests(SynchronousTestCase):
     def refusal(self) -> str | None:
         """Return why the first replica must not be promoted."""
         replica = self.fixture.master.replicas["10.0.0.2:6379"]
-        return unfit_because(replica, self.fixture.master, self.fixture.core.timings, self.fixture.now)
+        reason = unfit_because(replica, self.fixture.master, self.fixture.core.timings, self.fixture.now)
+        return None if reason is None else reason.text
 
     def test_replica_that_never_synchronized(self) -> None:
         """A replica that never had a link to its master, and has no data, is not promoted."""
@@ -83,7 +84,7 @@ class LineageTests(SynchronousTestCase):
         self.fixture.wait(2_000, 100)
         self.fixture.kill(MASTER)
         self.fixture.wait(2_500, 50)
-        self.assertIn("foreign_lineage", dict(self.fixture.master.last_refusals)["10.0.0.2:6379"])
+        self.assertIn("foreign_lineage", dict(self.fixture.master.last_refusals)["10.0.0.2:6379"].text)
 
     def test_new_history_of_the_master(self) -> None:
         """A history that came with a link to the master is the group's, also if the master has not reported it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import Fixture
 from txsentinel.core.instances import Replica
 from txsentinel.core.link import LinkKind
-from txsentinel.core.selection import choose, order_of_promotion, unfit_because
+from txsentinel.core.selection import REFUSAL_LIFE, choose, order_of_promotion, unfit_because
+from txsentinel.model.explanation import Unfit, UnfitCode
 
 
 class SelectionTests(SynchronousTestCase):
@@ -22,9 +25,14 @@ class SelectionTests(SynchronousTestCase):
         assert isinstance(replica, Replica)
         self.replica = replica
 
-    def reason(self) -> str | None:
+    def unfit(self) -> Unfit | None:
         """Return why the replica is unfit."""
         return unfit_because(self.replica, self.fixture.master, self.fixture.core.timings, self.fixture.now)
+
+    def reason(self) -> str | None:
+        """Return the clause on why the replica is unfit."""
+        unfit = self.unfit()
+        return None if unfit is None else unfit.text
 
     def test_fit(self) -> None:
         """A healthy replica is fit."""
@@ -106,4 +114,38 @@ class SelectionTests(SynchronousTestCase):
         self.replica.priority = 0
         chosen, refused = choose(self.fixture.master, self.fixture.core.timings, self.fixture.now)
         self.assertIsNone(chosen)
-        self.assertEqual([("10.0.0.2:6379", "its priority is 0")], refused)
+        unfit = Unfit(UnfitCode.PRIORITY_ZERO, "its priority is 0", 0)
+        self.assertEqual([("10.0.0.2:6379", unfit)], refused)
+
+    def test_silent_since_the_failure(self) -> None:
+        """A replica that has not answered since its master went down is unfit."""
+        self.replica.link.available_at = self.fixture.now - 300
+        self.fixture.master.sdown_since = self.fixture.now - 200
+        text = "it has not answered since its master went down"
+        self.assertEqual(Unfit(UnfitCode.SILENT_SINCE_FAILURE, text, 300, 200), self.unfit())
+
+    def test_measured_and_limit(self) -> None:
+        """What exceeds a limit comes with both figures, which follow the settings."""
+        timings, now = self.fixture.core.timings, self.fixture.now
+        self.replica.master_link_down_for = 10_001
+        unfit = self.unfit()
+        assert unfit is not None
+        self.assertEqual((UnfitCode.MASTER_LINK_DOWN_TOO_LONG, 10_001, 10_000), astuple(unfit)[:1] + astuple(unfit)[2:])
+        self.fixture.master.options.down_after *= 2
+        self.assertIsNone(self.unfit())
+        self.replica.info_refreshed_at = now - 30_001
+        unfit = self.unfit()
+        assert unfit is not None
+        self.assertEqual((UnfitCode.STALE_INFO, 30_001, 30_000), astuple(unfit)[:1] + astuple(unfit)[2:])
+        timings.info_period = 10_001
+        self.assertIsNone(self.unfit())
+        self.replica.link.available_at = now - 5_001
+        unfit = self.unfit()
+        assert unfit is not None
+        self.assertEqual((UnfitCode.SILENT, 5_001, 5_000), astuple(unfit)[:1] + astuple(unfit)[2:])
+        timings.ping_period = 1_001
+        self.assertIsNone(self.unfit())
+        self.replica.promotion_refusal, self.replica.promotion_refused_at = "SLAVEOF with NOPERM no", now - 1
+        unfit = self.unfit()
+        text = "it answered SLAVEOF with NOPERM no"
+        self.assertEqual(Unfit(UnfitCode.PROMOTION_REFUSED, text, 1, REFUSAL_LIFE), unfit)

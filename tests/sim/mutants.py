@@ -46,6 +46,7 @@ from txsentinel.core.fence_state import LeaseEnd
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
+from txsentinel.model.explanation import Unfit, UnfitCode
 from txsentinel.runtime import durability as barriers
 from txsentinel.server import replies
 from txsentinel.sim import files
@@ -627,9 +628,9 @@ def ignores_priority_zero() -> list[Patch]:
     """Replicas of priority 0 are preferred."""
     real = selection.unfit_because
 
-    def unfit(replica: Replica, *arguments: Any) -> str | None:
+    def unfit(replica: Replica, *arguments: Any) -> Unfit | None:
         reason = real(replica, *arguments)
-        return None if reason == "its priority is 0" else reason
+        return None if reason is not None and reason.code is UnfitCode.PRIORITY_ZERO else reason
 
     return [(selection, "unfit_because", unfit), (failover, "unfit_because", unfit)]
 

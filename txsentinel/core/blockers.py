@@ -15,6 +15,7 @@ from txsentinel.core.instances import Master, Server
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
+from txsentinel.model.explanation import Unfit
 from txsentinel.model.timings import Millis
 
 MAX_DISCOVERY: Final[Millis] = 10_000
@@ -96,10 +97,10 @@ def _discovering(master: Master, now: Millis) -> bool:
     )
 
 
-def _unfit(refused: list[tuple[str, str]]) -> str:
+def _unfit(refused: list[tuple[str, Unfit]]) -> str:
     if not refused:
         return "No replica is known"
-    named = [f"{name}: {reason}" for name, reason in refused[:MAX_NAMED_REPLICAS]]
+    named = [f"{name}: {reason.text}" for name, reason in refused[:MAX_NAMED_REPLICAS]]
     if len(refused) > MAX_NAMED_REPLICAS:
         named.append(f"{len(refused) - MAX_NAMED_REPLICAS} more")
     return f"No replica can be promoted ({'; '.join(named)})"

@@ -95,7 +95,7 @@ class StartRules:
 
     def note_unfit(self, master: Master, now: Millis) -> None:
         """Log why no replica can be promoted, from the latest selection."""
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in master.last_refusals) or "it has no replica"
+        reasons = "; ".join(f"{name}: {reason.text}" for name, reason in master.last_refusals) or "it has no replica"
         self._note_unable(master, f"no replica can be promoted ({reasons})", now)
 
     def _note_unable(self, master: Master, why: str, now: Millis) -> None:

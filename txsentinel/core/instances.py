@@ -25,6 +25,7 @@ from txsentinel.core.restart_state import Restart
 from txsentinel.core.role import Role
 from txsentinel.core.unconfirmed import UnconfirmedSentinels
 from txsentinel.model.address import Address
+from txsentinel.model.explanation import Unfit
 from txsentinel.model.timings import Millis
 from txsentinel.wire.info import DataSetReport
 
@@ -413,7 +414,7 @@ class Master(Server):
     """When this Sentinel campaigns to fail over a master that is O_DOWN."""
 
     delay_logged_for: Millis | None = None
-    last_refusals: list[tuple[str, str]] = field(default_factory=list)
+    last_refusals: list[tuple[str, Unfit]] = field(default_factory=list)
     """``(name, reason)`` of each replica that was unfit in the latest selection, kept after the failover."""
 
     replicas_omitted: bool = False

@@ -10,15 +10,53 @@ from txsentinel.core.lineage import Fit, described, fit
 from txsentinel.core.options import Lineage
 from txsentinel.core.role import Role
 from txsentinel.core.succession import successor
+from txsentinel.model.explanation import Unfit, UnfitCode
 from txsentinel.model.timings import Millis, Timings
 
 REFUSAL_LIFE: Final[Millis] = 30_000
 """How long a replica that refused its promotion is unfit, unless it is reconnected."""
 
+MAX_SILENT_PERIODS: Final = 5
+"""PING periods for which a replica may give no sign of life."""
 
-def unfit_because(replica: Replica, master: Master, timings: Timings, now: Millis) -> str | None:
+MAX_INFO_PERIODS: Final = 3
+"""INFO periods for which an INFO is fresh while the master is up."""
+
+MAX_INFO_PERIODS_DOWN: Final = 5
+"""PING periods for which an INFO is fresh while the master is down, as INFO is then requested that often."""
+
+LINK_DOWN_FACTOR: Final = 10
+"""How many times down-after a replica may have been without its master, besides the time that the master is down."""
+
+_TEXTS: Final = {
+    UnfitCode.DOWN: "it is down",
+    UnfitCode.DISCONNECTED: "it is not connected",
+    UnfitCode.PING_REFUSED: "it answers PING with {detail}",
+    UnfitCode.SILENT: "it gave no sign of life for {measured} ms",
+    UnfitCode.SILENT_SINCE_FAILURE: "it has not answered since its master went down",
+    UnfitCode.PRIORITY_ZERO: "its priority is 0",
+    UnfitCode.PROMOTION_REFUSED: "it answered {detail}",
+    UnfitCode.NO_INFO: "it has not answered INFO yet",
+    UnfitCode.STALE_INFO: "its INFO is {measured} ms old",
+    UnfitCode.MASTER_LINK_DOWN_TOO_LONG: "it was without its master for {measured} ms",
+    UnfitCode.FOREIGN_LINEAGE: "its replication history {detail} (foreign_lineage)",
+    UnfitCode.EMPTY_AFTER_REBOOT: (
+        "it copied the data set of its master, which restarted without data (empty_after_reboot)"
+    ),
+}
+"""The clause for each code; its subject is the replica."""
+
+
+def unfit(
+    code: UnfitCode, measured: Millis | None = None, limit: Millis | None = None, detail: str | None = None
+) -> Unfit:
+    """Return the reason with its clause for the log and for replies."""
+    return Unfit(code, _TEXTS[code].format(measured=measured, detail=detail), measured, limit)
+
+
+def unfit_because(replica: Replica, master: Master, timings: Timings, now: Millis) -> Unfit | None:
     """
-    Return why ``replica`` must not be promoted, as a clause for the log, or ``None`` if it may be.
+    Return why ``replica`` must not be promoted, or ``None`` if it may be.
 
     A replica must be up and connected, have accepted the last PING, have replied within five PING periods, and have
     sent INFO within five PING periods (three INFO periods while its master is up). It must have replied since the
@@ -27,40 +65,52 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     master lost while another replica holds it.
     """
     if replica.is_down:
-        return "it is down"
+        return unfit(UnfitCode.DOWN)
     link = replica.link
     if not link.commands_up:
-        return "it is not connected"
+        return unfit(UnfitCode.DISCONNECTED)
     if link.ping_refused:
         # It will be S_DOWN soon, too. If the reason is the same as the master's, that was detected a moment later.
-        return f"it answers PING with {link.ping_error}"
-    if now - link.available_at > 5 * timings.ping_period:
-        return f"it gave no sign of life for {now - link.available_at} ms"
+        return unfit(UnfitCode.PING_REFUSED, detail=link.ping_error)
+    silent_for = now - link.available_at
+    limit = MAX_SILENT_PERIODS * timings.ping_period
+    if silent_for > limit:
+        return unfit(UnfitCode.SILENT, silent_for, limit)
     if master.sdown_since is not None and link.available_at < master.sdown_since:
         # It may have been lost together with the master, while its next probe is due later.
-        return "it has not answered since its master went down"
+        return unfit(UnfitCode.SILENT_SINCE_FAILURE, silent_for, now - master.sdown_since)
     if replica.priority == 0:
-        return "its priority is 0"
+        return unfit(UnfitCode.PRIORITY_ZERO, 0)
     if replica.promotion_refusal is not None and now - replica.promotion_refused_at < REFUSAL_LIFE:
-        return f"it answered {replica.promotion_refusal}"
-    freshness = 5 * timings.ping_period if master.sdown_since is not None else 3 * timings.info_period
+        refused_for = now - replica.promotion_refused_at
+        return unfit(UnfitCode.PROMOTION_REFUSED, refused_for, REFUSAL_LIFE, replica.promotion_refusal)
     if replica.info_refreshed_at is None:
-        return "it has not answered INFO yet"
-    if now - replica.info_refreshed_at > freshness:
-        return f"its INFO is {now - replica.info_refreshed_at} ms old"
-    limit = 10 * master.options.down_after
+        return unfit(UnfitCode.NO_INFO)
+    info_age = now - replica.info_refreshed_at
+    limit = MAX_INFO_PERIODS * timings.info_period
     if master.sdown_since is not None:
-        # Counted from the last sign of life if that is earlier than S_DOWN, which TILT may delay.
-        limit += now - min(master.sdown_since, master.link.available_at)
+        limit = MAX_INFO_PERIODS_DOWN * timings.ping_period
+    if info_age > limit:
+        return unfit(UnfitCode.STALE_INFO, info_age, limit)
+    limit = max_master_link_down(master, now)
     if replica.master_link_down_for > limit:
-        return f"it was without its master for {replica.master_link_down_for} ms"
+        return unfit(UnfitCode.MASTER_LINK_DOWN_TOO_LONG, replica.master_link_down_for, limit)
     if replica.data_set is not None and fit(replica.data_set, master) is Fit.FOREIGN and _is_foreign(replica, master):
         ours = described(*master.lineage.histories)
         theirs = described(replica.data_set.replid)
-        return f"its replication history {theirs} was never that of its master, {ours} (foreign_lineage)"
+        return unfit(UnfitCode.FOREIGN_LINEAGE, detail=f"{theirs} was never that of its master, {ours}")
     if has_copied_loss(replica, master):
-        return "it copied the data set of its master, which restarted without data (empty_after_reboot)"
+        return unfit(UnfitCode.EMPTY_AFTER_REBOOT)
     return None
+
+
+def max_master_link_down(master: Master, now: Millis) -> Millis:
+    """Return for how long a replica may have been without its master: ten times down-after, plus its outage."""
+    limit = LINK_DOWN_FACTOR * master.options.down_after
+    if master.sdown_since is not None:
+        # Counted from the last sign of life if that is earlier than S_DOWN, which TILT may delay.
+        limit += now - min(master.sdown_since, master.link.available_at)
+    return limit
 
 
 def _is_foreign(replica: Replica, master: Master) -> bool:
@@ -99,13 +149,13 @@ def select(master: Master, timings: Timings, now: Millis) -> Replica | None:
     return chosen
 
 
-def choose(master: Master, timings: Timings, now: Millis) -> tuple[Replica | None, list[tuple[str, str]]]:
+def choose(master: Master, timings: Timings, now: Millis) -> tuple[Replica | None, list[tuple[str, Unfit]]]:
     """
     Select the replica to promote.
 
     :returns: the replica, or ``None`` if none is fit, and ``(name, reason)`` of each unfit one.
     """
-    refused: list[tuple[str, str]] = []
+    refused: list[tuple[str, Unfit]] = []
     fit: list[Replica] = []
     for replica in master.replicas.values():
         reason = unfit_because(replica, master, timings, now)

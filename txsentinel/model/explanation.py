@@ -68,6 +68,7 @@ class UnfitCode(Enum):
     DISCONNECTED = "disconnected"
     PING_REFUSED = "ping_refused"
     SILENT = "silent"
+    SILENT_SINCE_FAILURE = "silent_since_failure"
     PRIORITY_ZERO = "priority_zero"
     PROMOTION_REFUSED = "promotion_refused"
     NO_INFO = "no_info"

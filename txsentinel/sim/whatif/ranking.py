@@ -32,7 +32,9 @@ def rank(sentinel: Installed, master: Master) -> list[Candidate]:
     reasons = [(replica, unfit_because(replica, master, timings, now)) for replica in master.replicas.values()]
     fit = sorted((replica for replica, reason in reasons if reason is None), key=order_of_promotion)
     found = [_candidate(sentinel, replica, None, _behind(fit[0], replica)) for replica in fit]
-    return found + [_candidate(sentinel, replica, reason, None) for replica, reason in reasons if reason is not None]
+    return found + [
+        _candidate(sentinel, replica, reason.text, None) for replica, reason in reasons if reason is not None
+    ]
 
 
 def _candidate(sentinel: Installed, replica: Replica, excluded: str | None, behind: str | None) -> Candidate:
