@@ -37,9 +37,9 @@ from txsentinel.server.protocol import SentinelProtocol
 LAYERS = (
     (
         "model",
-        "model.timings model.address model.events model.time_slice model.snapshots model.explanation model.history"
-        " model.plain interfaces isentinel model.log_text model.log_throttle model.failure"
-        " model.drawing",
+        "model.timings model.address model.events model.time_slice model.measurements model.snapshots"
+        " model.explanation model.history model.plain interfaces isentinel model.log_text model.log_throttle"
+        " model.failure model.drawing",
     ),
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from txsentinel.model.events import SentinelEvent
     from txsentinel.model.explanation import Explanation, JournalRecord
     from txsentinel.model.history import FailoverRecord
+    from txsentinel.model.measurements import MeasurementsState
     from txsentinel.model.snapshots import (
         CommandRefusal,
         LoadState,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         SentinelSnapshot,
         ViewChange,
     )
+    from txsentinel.model.timings import Millis
 
 
 class IFileStore(Interface):
@@ -217,6 +219,12 @@ class ISentinelView(Interface):
 
     def load() -> LoadState:
         """Return how busy the Sentinel is."""
+
+    def reply_ages() -> Sequence[Millis]:
+        """Return how long ago each master last gave an acceptable reply, in the order of :meth:`names`."""
+
+    def measurements() -> MeasurementsState:
+        """Return counters and histograms since the start of the process."""
 
 
 class IOperator(Interface):

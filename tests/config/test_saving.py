@@ -20,6 +20,7 @@ from txsentinel.config.document import ConfigDocument
 from txsentinel.config.saving import HANG_LIMIT, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
 from txsentinel.config.store import ConfigStore
 from txsentinel.interfaces import IHost
+from txsentinel.model.measurements import Measurements
 
 FULL, STUCK, READ_ONLY = 28, 110, 30
 
@@ -61,10 +62,17 @@ class Situation:
         self.stops: list[Deferred[None]] = []
         self.finished_probes = 0
         self.generation = 0
+        self.measurements = Measurements()
         self.on_failure: Callable[[], None] = lambda: None
         self.on_durable: Callable[[], None] = lambda: None
         self.store = ConfigStore(
-            cast(IHost, self.host), "/s.conf", ConfigDocument(b"", classify), self.core, self._durable, self._failed
+            cast(IHost, self.host),
+            "/s.conf",
+            ConfigDocument(b"", classify),
+            self.core,
+            self._durable,
+            self._failed,
+            measurements=self.measurements,
         )
         self.change()
         self.turn()
@@ -583,6 +591,22 @@ class BugTests(SynchronousTestCase):
             situation.files.probes[0].errback(ZeroDivisionError())
             ((failure, what),) = situation.host.stopped
             self.assertEqual((failure.type, what), (ZeroDivisionError, "probing the configuration file"), state)
+
+
+class MeasurementTests(SynchronousTestCase):
+    """Durations of writes, and failures."""
+
+    def test_writes(self) -> None:
+        """A write is measured from its beginning until it is durable; a failed one is counted."""
+        situation = Situation()
+        before = situation.measurements.commits.state()
+        run(situation, "change turn")
+        situation.host.reactor.advance(0.25)
+        situation.done()
+        run(situation, "change turn fail")
+        after = situation.measurements.commits.state()
+        self.assertEqual((after.count - before.count, after.sum_ms - before.sum_ms), (1, 250))
+        self.assertEqual(situation.measurements.commit_failures, 1)
 
 
 class SlicedTests(SynchronousTestCase):

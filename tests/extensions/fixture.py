@@ -47,6 +47,7 @@ from txsentinel.model.history import (
     VoterRecord,
     failover_group,
 )
+from txsentinel.model.measurements import Measurements, MeasurementsState
 from txsentinel.model.snapshots import (
     CommandRefusal,
     Endpoint,
@@ -65,6 +66,7 @@ from txsentinel.model.snapshots import (
     TiltState,
     ViewChange,
 )
+from txsentinel.model.timings import Millis
 
 START_MS = 1_800_000_000_000
 """The start of the Sentinel on the wall clock: 2027-01-15T08:00:00Z."""
@@ -378,11 +380,12 @@ def explanation(master: MasterSnapshot) -> Explanation:
 
 @implementer(ISentinelView)
 class FakeView:
-    """A view whose state the test sets: ``sentinel``, ``load_now``, ``records``, and masters by :meth:`put`."""
+    """A view whose state the test sets: the attributes ``sentinel`` to ``journals``, and masters by :meth:`put`."""
 
     def __init__(self, *masters: MasterSnapshot) -> None:
         self.sentinel = sentinel_snapshot()
         self.load_now = load_state()
+        self.measured = Measurements()
         self.records: list[FailoverRecord] = [failover_record(epoch=7), failover_record(epoch=5)]
         self.journals: dict[str, tuple[JournalRecord, ...]] = {}
         self.explained: list[str] = []
@@ -466,6 +469,14 @@ class FakeView:
     def load(self) -> LoadState:
         """See ``ISentinelView``."""
         return self.load_now
+
+    def reply_ages(self) -> Sequence[Millis]:
+        """See ``ISentinelView``: of a minute after the start."""
+        return [1_000 if each.connected else 20_000 for each in self._masters.values()]
+
+    def measurements(self) -> MeasurementsState:
+        """See ``ISentinelView``."""
+        return self.measured.state()
 
 
 def three_masters() -> FakeView:

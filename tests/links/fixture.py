@@ -25,6 +25,7 @@ from txsentinel.links.context import Secure
 from txsentinel.links.pool import LinkPool
 from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass
+from txsentinel.model.measurements import Measurements
 from txsentinel.model.timings import Limits, Millis, Timings
 
 MY_ID = "0123456789abcdef0123456789abcdef01234567"
@@ -241,6 +242,7 @@ class Fixture:
         self.settings = FakeOptions()
         self.reaction: Callable[[], None] | None = None
         self.turns = 0
+        self.measurements = Measurements()
         self._others = 0
         self.pool = LinkPool(
             self.host,  # type: ignore[arg-type]
@@ -251,6 +253,7 @@ class Fixture:
             connect_server=connect_server,
             connect_peer=connect_peer,
             secure=secure,
+            measurements=self.measurements,
         )
 
     @property

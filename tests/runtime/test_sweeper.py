@@ -75,6 +75,22 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual((report.cause, report.processor), (TiltCause.LOOP_LATE, ProcessorTime(2_400, 100)))
         self.assertIn("2400 of them at work and 100 waiting for a processor", str(report))
 
+    def test_measurements(self) -> None:
+        """Delays of periodic sweeps are measured; TILT is counted by cause, and its duration when it has ended."""
+        measured = self.sentinel.alive.executor.measurements
+        before = measured.sweep_delays.state()
+        self.sentinel.host.pause_for(3.0)
+        self.fleet.run(4.0)
+        state = measured.sweep_delays.state()
+        self.assertGreater(state.count, before.count)
+        self.assertEqual(state.counts[-1], 1)  # above 2.5 s
+        cause = TiltCause.PROCESS_STOPPED.value if measured.tilts[TiltCause.PROCESS_STOPPED.value] else "loop-late"
+        self.assertEqual((dict(measured.tilts), dict(measured.tilt_ms)), ({cause: 1}, {}))
+        self.fleet.run(self.core.timings.tilt_period / 1000)
+        self.assertFalse(self.core.tilt.active)
+        self.assertGreaterEqual(measured.events["-tilt"], 1)
+        self.assertLessEqual(abs(measured.tilt_ms[cause] - self.core.timings.tilt_period), 200)
+
     def test_ends_with_the_service(self) -> None:
         """After the stop there are no sweeps, also if a deadline changes."""
         self.sentinel.alive.sweeping.stop()

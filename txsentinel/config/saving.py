@@ -32,6 +32,7 @@ from twisted.python.failure import Failure
 
 from txsentinel.config.errors import WriteStuck
 from txsentinel.interfaces import IHost
+from txsentinel.model.measurements import Measurements
 
 FIRST_RETRY: Final = 0.1
 """Delay in seconds after a failed write; doubled on each further failure."""
@@ -98,6 +99,7 @@ class Attempts:
         on_durable: Callable[[int], None],
         on_failure: Callable[[int, OSError], None],
         on_overwritten: Callable[[str], None],
+        measurements: Measurements | None = None,
     ) -> None:
         self.source = source
         self.durable = 0
@@ -114,6 +116,8 @@ class Attempts:
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._on_overwritten = on_overwritten
+        self._measurements = measurements or Measurements()
+        self._began_at = 0.0
         self._overwritten_for = ""
         self._size = USUAL_SIZE
         self._failed_at = 0.0
@@ -156,6 +160,7 @@ class Attempts:
 
     def begin(self, saving: Saving) -> None:
         """Render what is out of date, and write."""
+        self._began_at = self._host.reactor.seconds()
         self._render(saving, self.source.begin())
 
     def _render(self, saving: Saving, generation: int) -> None:
@@ -217,6 +222,7 @@ class Attempts:
     def report_saved(self, generation: int, contents: bytes, reason: str) -> None:
         """Report that a write is durable; ``reason`` is why the file was not replaced, if it was not."""
         self._report_overwritten(reason)
+        self._measurements.commits.observe(int((self._host.reactor.seconds() - self._began_at) * 1000))
         self.failing, self._retry_after = False, FIRST_RETRY
         self._saved = contents
         self.durable = generation
@@ -224,6 +230,7 @@ class Attempts:
 
     def note_failure(self) -> float:
         """Record a failed write; return the delay in seconds until the next one."""
+        self._measurements.commit_failed()
         self.note_doubt()
         delay, self._retry_after = self._retry_after, min(self._retry_after * 2, LAST_RETRY)
         return delay

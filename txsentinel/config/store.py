@@ -28,6 +28,7 @@ from txsentinel.config.saving import Attempts, saving_machine
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
+from txsentinel.model.measurements import Measurements
 from txsentinel.model.time_slice import TimeSlice
 
 TIME_SLICE_SECONDS: Final = 0.004
@@ -68,6 +69,7 @@ class ConfigStore:
         100 ms to 5 s, as long as anything is unsaved. A write that hangs is reported, too; it may still succeed, and no
         other one begins meanwhile.
     :param on_overwritten: called with the reason when it turns out that the file cannot be replaced.
+    :param measurements: counts writes and measures how long they take.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ConfigStore:
         on_durable: Callable[[int], None],
         on_failure: Callable[[int, OSError], None],
         on_overwritten: Callable[[str], None] = lambda reason: None,
+        measurements: Measurements | None = None,
     ) -> None:
         self.unsaved = False
         """Whether changes were recorded that no write has begun to save."""
@@ -100,7 +103,7 @@ class ConfigStore:
         self._own = False
         """Whether the Sentinel's own lines, which include the current epoch, are to be rendered for the next write."""
 
-        self._attempts = Attempts(host, path, self, on_durable, on_failure, on_overwritten)
+        self._attempts = Attempts(host, path, self, on_durable, on_failure, on_overwritten, measurements)
         self._saving = saving_machine(self._attempts)
 
     @property

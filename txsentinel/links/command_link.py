@@ -14,7 +14,7 @@ from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import ACCEPTABLE
 from txsentinel.links import encoded_commands
 from txsentinel.links.connection import Answer, LinkConnection, ignore
-from txsentinel.links.context import LinkContext
+from txsentinel.links.context import LinkContext, instance_kind
 from txsentinel.links.transaction import TransactionReplies
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
@@ -29,6 +29,9 @@ class CommandLink(LinkConnection):
 
     def __init__(self, context: LinkContext, link: InstanceLink) -> None:
         super().__init__(context, link)
+        self._ping_sent_at: Millis | None = None
+        """When the PING was sent whose round trip is measured; ``None`` if none is unanswered."""
+
         self._role_changes = 0
         """The number of transactions whose EXEC is not answered yet."""
 
@@ -36,6 +39,12 @@ class CommandLink(LinkConnection):
         """Reset the number of pending commands."""
         super().connectionLost(reason)
         self.link.pending_commands = 0
+
+    def ping(self) -> None:
+        """Send PING. Its round trip is measured unless another one is unanswered."""
+        if self._ping_sent_at is None:
+            self._ping_sent_at = self.link.ping_sent_at
+        super().ping()
 
     def request_info(self) -> None:
         """Send INFO."""
@@ -55,7 +64,11 @@ class CommandLink(LinkConnection):
 
     def ask_master_down(self, question: AskMasterDown) -> None:
         """Ask a peer for its opinion or for its vote."""
-        self._send(encoded_commands.ask_master_down(self.link, question), partial(self._opinion_given, question.master))
+        context, master = self._context, question.master
+        answer: Answer = partial(self._opinion_given, master)
+        if question.candidate == context.core.options.my_id:
+            answer = partial(self._vote_given, master, context.host.now())
+        self._send(encoded_commands.ask_master_down(self.link, question), answer)
 
     def kill_script(self) -> None:
         """Send SCRIPT KILL. Its effect appears in the replies to PING."""
@@ -159,6 +172,10 @@ class CommandLink(LinkConnection):
         return "auth-pass" if LinkKind.PUBSUB in self.link.kinds else "sentinel-pass, or requirepass of both,"
 
     def _ping_answered(self, reply: object, now: Millis) -> None:
+        if self._ping_sent_at is not None:
+            round_trips = self._context.measurements.ping_round_trips[instance_kind(self.link)]
+            round_trips.observe(now - self._ping_sent_at)
+            self._ping_sent_at = None
         super()._ping_answered(reply, now)
         refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
         consequence = "this does not count as a valid reply"
@@ -226,6 +243,10 @@ class CommandLink(LinkConnection):
         if not self.void:
             self._note_refusal("PUBLISH", reply, "other Sentinels cannot discover this one through it")
             self._context.core.publish_reply(self.link, instance, not isinstance(reply, ErrorLine), now)
+
+    def _vote_given(self, master: Master, asked_at: Millis, reply: object, now: Millis) -> None:
+        self._context.measurements.vote_round_trips.observe(now - asked_at)
+        self._opinion_given(master, reply, now)
 
     def _opinion_given(self, master: Master, reply: object, now: Millis) -> None:
         if not self.void:

@@ -16,6 +16,7 @@ from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass
 from txsentinel.model.log_throttle import DistinctLineThrottle
+from txsentinel.model.measurements import Measurements
 from txsentinel.model.timings import Limits, Millis, Timings
 
 MIN_UNFINISHED: Final = 16 * 1024
@@ -106,6 +107,13 @@ seconds. The factory sees a failed handshake as a failed attempt to connect.
 """
 
 
+def instance_kind(link: InstanceLink) -> str:
+    """Return what the link leads to, a word of ``INSTANCE_KINDS``."""
+    if LinkKind.PUBSUB not in link.kinds:
+        return "peer"
+    return "master" if isinstance(next(iter(link.instances), None), Master) else "replica"
+
+
 class Flushable(Protocol):
     """A connection with bytes that have not been handed to its transport."""
 
@@ -170,6 +178,9 @@ class LinkContext:
     throttle: ConnectThrottle
     """Limits the concurrent attempts to connect to servers."""
 
+    measurements: Measurements
+    """Counts failures, and measures round trips."""
+
     secure: Secure | None = None
     """Adds TLS to connections; ``None`` for plain TCP."""
 
@@ -188,6 +199,10 @@ class LinkContext:
     def __post_init__(self) -> None:
         """Create what depends on the limits."""
         self.unfinished = UnfinishedReplies(self.limits.unfinished_replies)
+
+    def count_failure(self, link: InstanceLink, failure: FailureClass) -> None:
+        """Count a failed connection, a failed attempt to connect, or the beginning of refusals."""
+        self.measurements.link_failures[instance_kind(link), failure.value] += 1
 
     def finish_turn(self) -> None:
         """Execute the decisions of the core, then flush the connections. Call this after each input to the core."""

@@ -18,7 +18,7 @@ from txsentinel.links.context import LinkContext
 from txsentinel.links.failures import class_of_connection
 from txsentinel.links.pubsub_link import PubSubLink
 from txsentinel.links.reconnecting import link_machine
-from txsentinel.model.failure import FailureClass
+from txsentinel.model.failure import FailureClass, class_of_reply
 from txsentinel.model.log_throttle import DistinctLineThrottle
 from txsentinel.model.timings import Millis
 
@@ -152,6 +152,8 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         before = self._refused.get(command)
         if before is None or before[0] != error:
             self._refused[command] = error, line
+            if command != "SUBSCRIBE":  # its connection is closed then, which counts
+                self._context.count_failure(self.link, class_of_reply(error))
             if self.should_log(line):
                 self._log.warn("{line}", line=line)
 
@@ -288,6 +290,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def report_down(self, reason: str, now: Millis) -> None:
         """Report to the core that there is no connection, and execute its decisions."""
         if not self.link.closed:
+            # With the command connection the subscription is usually lost, too, which counts as one failure.
+            if self._failure is not None and (self._leader is None or self._leader.connection is not None):
+                self._context.count_failure(self.link, self._failure)
             self._context.core.link_down(self.link, self.kind, reason, now, self._failure)
             self._context.finish_turn()
 

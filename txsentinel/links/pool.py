@@ -35,6 +35,7 @@ from txsentinel.links.command_link import CommandLink
 from txsentinel.links.context import ConnectOptions, CoreInputs, LinkContext, Secure
 from txsentinel.links.factory import AnyLinkFactory, LinkFactory, command_factory, pubsub_factory
 from txsentinel.links.pubsub_link import PubSubLink
+from txsentinel.model.measurements import Measurements
 from txsentinel.model.timings import Limits, Millis
 
 DEFAULT_LIMITS: Final = Limits()
@@ -60,6 +61,7 @@ class LinkPool:
         connect_peer: Callable[..., object] | None = None,
         received_until: Callable[[Millis], Millis] = lambda now: now,
         secure: Secure | None = None,
+        measurements: Measurements | None = None,
     ) -> None:
         """
         Build an empty pool.
@@ -69,6 +71,7 @@ class LinkPool:
         :param connect_peer: the same for peers.
         :param received_until: takes the present time, returns the time until which all input has been read.
         :param secure: adds TLS to every link; ``None`` for plain TCP.
+        :param measurements: counts failures, and measures round trips.
         """
         self._context = LinkContext(
             host,
@@ -79,6 +82,7 @@ class LinkPool:
             connect_server or host.reactor.connectTCP,
             connect_peer or host.reactor.connectTCP,
             ConnectThrottle(host, received_until),
+            measurements or Measurements(),
             secure,
         )
         self._commands: dict[int, LinkFactory[CommandLink]] = {}
@@ -150,6 +154,10 @@ class LinkPool:
             factory.start()
 
     def _reconnect(self, effect: Reconnect) -> None:
+        failure = effect.link.failure
+        if failure is not None and failure.error == effect.reason:
+            # The core gives the connection up because of it, which is no failure that the transport reports.
+            self._context.count_failure(effect.link, failure.failure_class)
         for factory in self._factories(effect.link, effect.kind):
             factory.reconnect(effect.reason)
 

@@ -18,6 +18,7 @@ from txsentinel.model.address import Address
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.log_throttle import DistinctLineThrottle, LogThrottle
+from txsentinel.model.measurements import Measurements
 from txsentinel.runtime.durability import DurabilityBarrier
 
 CRASH_STATUS = 99
@@ -96,6 +97,9 @@ class Executor:
         self._note = note
         self._note_event = note_event or self._note_as_line
         self._scripts = scripts
+        self.measurements = Measurements()
+        """What the parts of this Sentinel measure; the executor counts the events."""
+
         self._draining = False
         self._lookups: dict[str, None] = {}
         """The names that are being resolved."""
@@ -214,6 +218,7 @@ class Executor:
 
     def announce(self, event: SentinelEvent) -> None:
         """Log and publish an event, and queue the notification script that it names."""
+        self.measurements.events[event.channel] += 1
         self._note_event(event)
         self._publish(event)
         if event.script is not None and event.level is Level.WARNING:

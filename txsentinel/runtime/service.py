@@ -46,8 +46,7 @@ class SentinelService(MultiService):
     :param shutdown: ends the process in an orderly way, for the SHUTDOWN command.
     :param change_loglevel: applies ``SENTINEL CONFIG SET loglevel``.
     :param verify_hostnames: whether a TLS link requires the address it connects to in the certificate.
-    :param available_descriptors: takes the number of links, returns for how many clients there are file descriptors
-        beside them.
+    :param available_descriptors: takes the number of links, returns for how many clients there are descriptors.
     """
 
     def __init__(
@@ -83,6 +82,7 @@ class SentinelService(MultiService):
         self.executor = Executor(
             host, self.core, self._publish, note, self.scripts, configuration.saved_path, note_event
         )
+        measured = self.executor.measurements
         horizon, plain = Horizon(host.reactor), not self.tls.secures_links
         self.links = LinkPool(
             host,
@@ -94,6 +94,7 @@ class SentinelService(MultiService):
             connect_peer=connector(host.reactor, plain, "peers", horizon=horizon),
             received_until=horizon.received_until,
             secure=None if plain else self.tls.connecting,
+            measurements=measured,
         )
         self.store = ConfigStore(
             host,
@@ -103,8 +104,9 @@ class SentinelService(MultiService):
             self.executor.committed,
             self.executor.commit_failed,
             self.executor.overwritten,
+            measured,
         )
-        self.sweeping = SweepLoop(host, self.core, self.executor.drain, horizon.received_until)
+        self.sweeping = SweepLoop(host, self.core, self.executor.drain, horizon.received_until, measured)
         self.executor.connect(self.links, self.store, self.sweeping.adjust)
         self.context = ServerContext(
             core=self.core,

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.tilt import ProcessorTime
 from txsentinel.interfaces import IHost
+from txsentinel.model.measurements import Measurements
 from txsentinel.model.timings import Millis
 
 MIN_INTERVAL: Millis = 2
@@ -28,10 +29,16 @@ class SweepLoop:
 
     :param turn: executes the decisions of the core.
     :param received_until: takes the present time, returns the time until which all input has been read.
+    :param measurements: counts delays, and TILT.
     """
 
     def __init__(
-        self, host: IHost, core: SentinelCore, turn: Callable[[], None], received_until: Callable[[Millis], Millis]
+        self,
+        host: IHost,
+        core: SentinelCore,
+        turn: Callable[[], None],
+        received_until: Callable[[Millis], Millis],
+        measurements: Measurements | None = None,
     ) -> None:
         self._host = host
         self._core = core
@@ -47,6 +54,9 @@ class SweepLoop:
 
         self._sweeping = False
         self._received_until = received_until
+        self._measurements = measurements or Measurements()
+        self._tilts = core.tilt.total
+        self._tilt_since: Millis | None = None
 
     def start(self) -> None:
         """Start: sweep now and periodically."""
@@ -78,6 +88,8 @@ class SweepLoop:
         if recently:
             # The skipped sweep must not delay the next one.
             gap -= MIN_INTERVAL
+        if self._next_periodic:
+            self._measurements.sweep_delays.observe(max(0, now - self._next_periodic))
         self._next_periodic = now + gap
         self._loop.interval = gap / 1000
         self._loop.starttime = self._host.reactor.seconds()
@@ -97,6 +109,8 @@ class SweepLoop:
         self._core.state.read_until = self._received_until(now)
         try:
             self._core.sweep(now, int(self._host.wall_clock() * 1000), processor)
+            if self._core.tilt.total != self._tilts or self._tilt_since is not None:
+                self._measure_tilt(now)
             self._turn()
         except Exception:
             self.stop()
@@ -105,6 +119,19 @@ class SweepLoop:
             self._sweeping = False
         if self._loop.running:
             self._plan(self._host.now())
+
+    def _measure_tilt(self, now: Millis) -> None:
+        """Count TILT when it is entered or extended, and its duration when it is left."""
+        tilt = self._core.tilt
+        cause = "" if tilt.report is None else tilt.report.cause.value
+        if tilt.total != self._tilts:
+            self._measurements.tilts[cause] += tilt.total - self._tilts
+            self._tilts = tilt.total
+        if self._tilt_since is None:
+            self._tilt_since = tilt.since
+        elif not tilt.active:
+            self._measurements.tilt_ms[cause] += now - self._tilt_since
+            self._tilt_since = None
 
     def _processor_time(self) -> ProcessorTime | None:
         """Return the processor times of the thread since the last periodic sweep, ``None`` if they are unknown."""
