@@ -13,6 +13,7 @@ from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
+from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 
 MAX_NAMED_PEERS: Final = 5
@@ -84,12 +85,29 @@ class Availability:
             instance.enter_sdown(now)
             self._state.announce("+sdown", instance)
             described = instance.describe(self._state.options.announce_hostnames)
-            self._state.note(Level.NOTICE, f"S_DOWN of {described}: {self._cause(instance, now)}")
+            cause = self._cause(instance, now)
+            self._state.note(Level.NOTICE, f"S_DOWN of {described}: {cause}")
+            self._record_sdown(instance, cause, now)
             if isinstance(instance, Master):
                 self._note_missing(instance, now)
         elif not down and instance.sdown_since is not None:
             instance.leave_sdown()
             self._state.announce("-sdown", instance)
+            master = instance.master
+            subject = None if instance is master else instance.name
+            self._state.journal.write(JournalKind.SDOWN_ENDED, master.name, now, subject=subject)
+
+    def _record_sdown(self, instance: Instance, cause: str, now: Millis) -> None:
+        master, failure = instance.master, instance.link.failure
+        current = failure is not None and failure.at >= instance.link.available_at
+        self._state.journal.write(
+            JournalKind.SDOWN,
+            master.name,
+            now,
+            subject=None if instance is master else instance.name,
+            code=failure.failure_class.value if failure is not None and current else None,
+            data=(("cause", cause), ("last_ok_ping_ms", now - instance.link.available_at)),
+        )
 
     def _cause(self, instance: Instance, now: Millis) -> str:
         """Return a clause with the reason why ``instance`` is S_DOWN."""
@@ -131,9 +149,12 @@ class Availability:
             master.odown_since = master.down_started_at = now
             self._state.went_odown(now)
             self._state.announce("+odown", master, f"#quorum {agreeing}/{quorum}")
+            data = (("agreeing", agreeing), ("quorum", quorum))
+            self._state.journal.write(JournalKind.ODOWN, master.name, now, data=data)
         elif not down and master.odown_since is not None:
             master.odown_since = None
             self._state.announce("-odown", master)
+            self._state.journal.write(JournalKind.ODOWN_ENDED, master.name, now)
 
     def next_due(self, instance: Instance, now: Millis) -> Millis:
         """Return when a state may change by the passing of time."""

@@ -10,6 +10,7 @@ from txsentinel.core.questions import Questions
 from txsentinel.core.state import SentinelState
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Voting
+from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 
 FORCED_ELECTION_TIMEOUT: Final[Millis] = 500
@@ -45,6 +46,7 @@ class Elections:
         if not failover.republish:
             self._voting.begin_attempt(master, failover)
             state.announce("+try-failover", master)
+        self._record_campaign(master, failover, now)
         self._request_votes(master, failover, now)
 
     def void(self, master: Master, failover: Failover) -> None:
@@ -83,6 +85,11 @@ class Elections:
             failover.campaign_again_at = now + wait + state.rng(backoff)
         return ElectionStatus.OPEN
 
+    def votes(self, master: Master) -> tuple[int, int]:
+        """Return how many votes this Sentinel has and how many it needs."""
+        count = self._votes.count(master)
+        return count.granted, count.needed
+
     def next_due(self, master: Master, failover: Failover) -> Millis:
         """Return when :meth:`assess` must be called even if nothing else happens."""
         due = self._end(master, failover) + 1
@@ -119,7 +126,14 @@ class Elections:
         failover.candidacies += 1
         failover.epoch = epoch
         self._state.announce_text("+new-epoch", str(epoch), master)
+        self._record_campaign(master, failover, now)
         self._request_votes(master, failover, now)
+
+    def _record_campaign(self, master: Master, failover: Failover, now: Millis) -> None:
+        kinds = ((failover.forced, "forced"), (failover.coordinated, "coordinated"), (failover.republish, "republish"))
+        code = next((word for applies, word in kinds if applies), "automatic")
+        data = (("candidacies", failover.candidacies),)
+        self._state.journal.write(JournalKind.CAMPAIGN, master.name, now, epoch=failover.epoch, code=code, data=data)
 
     def _request_votes(self, master: Master, failover: Failover, now: Millis) -> None:
         failover.answers = {}

@@ -7,14 +7,17 @@ commit, a connection, an INFO. Timers only end steps that take too long.
 
 from __future__ import annotations
 
+from typing import Final
+
 from txsentinel.core import deadlines
 from txsentinel.core.effects import Crash
 from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover_start import StartRules
-from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState
+from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
+from txsentinel.core.journal import SwitchedServers
 from txsentinel.core.justification import (
     Abort,
     abort_reason,
@@ -25,12 +28,23 @@ from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.role import Role
 from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
+from txsentinel.core.switched_servers import selection_servers, switched_servers
 from txsentinel.core.switching import Switching
 from txsentinel.model.events import Level
+from txsentinel.model.history import JournalKind, Outcome
 from txsentinel.model.timings import Millis
 
 SELECT_TIMEOUT: Millis = 10_000
 """How long an elected leader waits for a fit replica, as connections may be lost for a moment in a mass failure."""
+
+OUTCOMES: Final = {
+    "-failover-abort-not-elected": Outcome.NOT_ELECTED,
+    "-failover-abort-no-good-slave": Outcome.NO_GOOD_REPLICA,
+    "-failover-abort-slave-timeout": Outcome.REPLICA_TIMEOUT,
+    "-failover-abort-master-timeout": Outcome.MASTER_TIMEOUT,
+    "-failover-abort-master-is-back": Outcome.CANCELLED,
+}
+"""The event of an abort → how the failover ended."""
 
 
 class Failovers:
@@ -65,14 +79,14 @@ class Failovers:
         if failover.state in PROMOTION_NOT_ORDERED or failover.state is FailoverState.WAIT_PROMOTION:
             abort = abort_reason(self._state, master, failover)
             if abort is not None and (not abort.if_not_promoted or is_known_unpromoted(failover)):
-                self._give_up(master, failover, abort)
+                self._give_up(master, failover, abort, now)
                 return
         if failover.state is FailoverState.WAIT_START:
             status = self._elections.assess(master, failover, now)
             if status is ElectionStatus.WON:
                 self._elected(master, failover, now)
             elif status is ElectionStatus.GIVEN_UP:
-                self.abort(master, "-failover-abort-not-elected")
+                self.abort(master, "-failover-abort-not-elected", "no majority voted for this Sentinel in time", now)
         elif failover.state is FailoverState.SELECT_REPLICA:
             self._select(master, failover, now)
         elif failover.state is FailoverState.SEND_SLAVEOF_NOONE:
@@ -102,12 +116,15 @@ class Failovers:
     def force(self, master: Master, now: Millis, *, coordinated: bool) -> None:
         """Start a failover now, whether or not the master is down (``SENTINEL FAILOVER``)."""
         self._state.note(Level.NOTICE, f"Executing user requested FAILOVER of '{master.name}'")
+        code = "FAILOVER COORDINATED" if coordinated else "FAILOVER"
+        self._state.journal.write(JournalKind.OPERATOR, master.name, now, code=code)
         self._start(master, now, forced=not coordinated, coordinated=coordinated)
 
-    def handover_refused(self, master: Master, command: str, error: str) -> None:
+    def handover_refused(self, master: Master, command: str, error: str, now: Millis) -> None:
         """Handle that the old master of a coordinated failover refused ``command``: abort the failover."""
         if self.handovers.refused(master, command, error):
-            self.abort(master, "-failover-abort-master-timeout")
+            self._record_refused_order(master, None, command, error, now)
+            self.abort(master, "-failover-abort-master-timeout", f"the master answered {command} with {error}", now)
 
     def promotion_refused(self, replica: Replica, command: str, error: str, now: Millis) -> None:
         """
@@ -120,6 +137,7 @@ class Failovers:
         failover = master.failover
         if failover is None or failover.promoted is not replica or failover.state is not FailoverState.WAIT_PROMOTION:
             return
+        self._record_refused_order(master, replica.name, command, error, now)
         self._deselect(failover, now)
         self._select(master, failover, now)
 
@@ -135,34 +153,43 @@ class Failovers:
             return
         self._campaign(master, Failover(0, now, now, republish=True), now)
 
-    def superseded(self, master: Master) -> None:
+    def superseded(self, master: Master, now: Millis) -> None:
         """Abort if a configuration at least as new as that of the failover is published, and its own is not yet."""
         failover = master.failover
         if failover is not None and failover.epoch <= master.config_epoch and failover.state not in PROMOTION_SEEN:
-            self.abort(master, "-failover-abort-not-elected")
+            self.abort(master, "-failover-abort-not-elected", "a newer configuration was published", now)
 
-    def concede(self, master: Master) -> None:
+    def concede(self, master: Master, now: Millis) -> None:
         """End the campaign, as this Sentinel voted for another candidate."""
         failover = master.failover
         if failover is not None and failover.state is FailoverState.WAIT_START:
-            self.abort(master, "-failover-abort-not-elected")
+            self.abort(master, "-failover-abort-not-elected", "this Sentinel voted for another candidate", now)
 
-    def abort(self, master: Master, channel: str) -> None:
+    def abort(self, master: Master, channel: str, reason: str, now: Millis) -> None:
         """Abort the failover and publish ``channel``; nothing is undone at the replica."""
         failover = master.failover
         assert failover is not None
         if not failover.republish:
             self._state.announce(channel, master)
+            journal, code = self._state.journal, OUTCOMES[channel].value
+            servers = None
+            if failover.state is not FailoverState.WAIT_START:
+                servers = self._servers(master, failover.promoted)
+            data = (("reason", reason),)
+            ended = journal.write(
+                JournalKind.ABORTED, master.name, now, epoch=failover.epoch, code=code, data=data, servers=servers
+            )
+            journal.ended(master.name, ended)
         self.handovers.abort(master, failover)
         master.failover = None
         self._start_rules.forget(master)
 
-    def _give_up(self, master: Master, failover: Failover, abort: Abort) -> None:
+    def _give_up(self, master: Master, failover: Failover, abort: Abort, now: Millis) -> None:
         """Abort a failover that is no longer justified, and log why."""
         self._state.note(Level.WARNING, f"Failover of {master.name} given up: {abort.reason}")
         if abort.void:
             self._elections.void(master, failover)
-        self.abort(master, abort.channel)
+        self.abort(master, abort.channel, abort.reason, now)
 
     def discard(self, master: Master) -> None:
         """Discard the failover: the caller is about to remove, reset or switch the master."""
@@ -191,13 +218,16 @@ class Failovers:
         state = self._state
         if failover.epoch <= master.config_epoch:
             # A newer configuration was published meanwhile; no peer would adopt ours.
-            self.abort(master, "-failover-abort-slave-timeout")
+            reason = "a newer configuration was published before the promotion was seen"
+            self.abort(master, "-failover-abort-slave-timeout", reason, now)
             return True
         durable = master.published_address
         self._switching.adopt_config_epoch(master, failover.epoch)
         self._enter(failover, FailoverState.RECONF_REPLICAS, now)
         state.moved(master, durable, state.changed(master))
         state.announce("+promoted-slave", replica)
+        state.journal.write(JournalKind.PROMOTED, master.name, now, epoch=failover.epoch, subject=replica.name)
+        state.journal.announcing(master.name, now)
         if "crash-after-promotion" in state.simulated_crashes:
             self._crash()
             return True
@@ -231,6 +261,9 @@ class Failovers:
             self._switching.broadcast_hello(master, now)
             return
         state.announce("+elected-leader", master)
+        votes, needed = self._elections.votes(master)
+        data = (("votes", votes), ("needed", needed))
+        state.journal.write(JournalKind.ELECTED, master.name, now, epoch=failover.epoch, data=data)
         if "crash-after-election" in state.simulated_crashes:
             self._crash()
             return
@@ -246,9 +279,13 @@ class Failovers:
             hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
             if now - failover.entered_at >= timeout or hopeless:
                 self._start_rules.note_unfit(master, now)
-                self.abort(master, "-failover-abort-no-good-slave")
+                self.abort(master, "-failover-abort-no-good-slave", "no replica can be promoted", now)
             return
         failover.promoted = chosen
+        servers = self._servers(master, chosen)
+        self._state.journal.write(
+            JournalKind.SELECTED, master.name, now, epoch=failover.epoch, subject=chosen.name, servers=servers
+        )
         self._state.announce("+selected-slave", chosen)
         self._enter(failover, FailoverState.SEND_SLAVEOF_NOONE, now)
         self._state.announce("+failover-state-send-slaveof-noone", chosen)
@@ -263,7 +300,7 @@ class Failovers:
         promoted = failover.promoted
         assert promoted is not None
         if failover.coordinated and not self.handovers.time_left(master, failover, now):
-            self.abort(master, "-failover-abort-master-timeout")
+            self.abort(master, "-failover-abort-master-timeout", "too little time is left for a hand-over", now)
             return
         if self._timed_out(master, failover, now):
             return
@@ -281,6 +318,10 @@ class Failovers:
         failover.promotion_sent_at = now
         self._enter(failover, FailoverState.WAIT_PROMOTION, now)
         self._state.announce("+failover-state-wait-promotion", promoted)
+        code = "handover" if failover.coordinated else "promotion"
+        self._state.journal.write(
+            JournalKind.PROMOTION_ORDERED, master.name, now, epoch=failover.epoch, subject=promoted.name, code=code
+        )
 
     def _crash(self) -> None:
         """Have the process crash once the effects so far are executed; until then no failover is advanced."""
@@ -296,7 +337,7 @@ class Failovers:
             self.promotion_seen(promoted, now)
             return
         if failover.coordinated and self.handovers.has_failed(master, failover):
-            self.abort(master, "-failover-abort-master-timeout")
+            self.abort(master, "-failover-abort-master-timeout", "the master did not hand over", now)
             return
         # Before the order is repeated: nothing would follow up a promotion after the failover was aborted.
         if self._timed_out(master, failover, now):
@@ -311,12 +352,18 @@ class Failovers:
         """Abort the failover if its state has lasted longer than ``failover-timeout``; return whether it has."""
         late = now > deadlines.failover_state(master, failover)
         if late:
-            self.abort(master, "-failover-abort-slave-timeout")
+            limit = master.options.failover_timeout
+            reason = f"state {failover.state.value} lasted longer than {limit} ms"
+            self.abort(master, "-failover-abort-slave-timeout", reason, now)
         return late
 
     def _reconfigure_replicas(self, master: Master, failover: Failover, now: Millis) -> None:
         """Advance the reconfiguration of the other replicas; finish when it is done."""
         if self._reconfiguration.advance(master, failover, now):
+            others = [replica for replica in master.replicas.values() if replica is not failover.promoted]
+            done = sum(1 for replica in others if replica.sync is SyncStep.DONE and not replica.is_down)
+            data = (("done", done), ("replicas", len(others)))
+            self._state.journal.write(JournalKind.REPLICAS_DONE, master.name, now, epoch=failover.epoch, data=data)
             self._finish(master, failover, now)
 
     def _finish(self, master: Master, failover: Failover, now: Millis) -> None:
@@ -324,8 +371,18 @@ class Failovers:
         self._state.announce("+failover-end", master)
         self._enter(failover, FailoverState.UPDATE_CONFIG, now)
         address = failover.promoted.address
+        by_hostname = self._state.options.announce_hostnames
+        servers = switched_servers(master, address, failover.promoted, by_hostname=by_hostname)
         self._switching.announce_switch(master, address)
+        self._switching.record_switch(JournalKind.SWITCHED, master, failover.epoch, None, servers, now)
         self._switching.switch(master, address, address, now)
+
+    def _servers(self, master: Master, promoted: Replica | None) -> SwitchedServers:
+        return selection_servers(master, promoted, by_hostname=self._state.options.announce_hostnames)
+
+    def _record_refused_order(self, master: Master, subject: str | None, command: str, error: str, now: Millis) -> None:
+        data = (("error", error),)
+        self._state.journal.write(JournalKind.ORDER_REFUSED, master.name, now, subject=subject, code=command, data=data)
 
     @staticmethod
     def _enter(failover: Failover, state: FailoverState, now: Millis) -> None:

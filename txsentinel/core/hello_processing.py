@@ -22,9 +22,11 @@ from txsentinel.core.lineage import adopted, permits
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
+from txsentinel.core.switched_servers import switched_servers
 from txsentinel.core.switching import Switching
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
+from txsentinel.model.history import JournalKind
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.hello import Hello, MalformedHello, has_marker
@@ -292,15 +294,22 @@ class HelloProcessing:
         self._switching.adopt_config_epoch(master, hello.master_config_epoch)
         state.changed(master)
         if not moved:
-            self._failovers.superseded(master)
+            self._failovers.superseded(master, now)
             return False
         self._failovers.discard(master)
         state.announce("+config-update-from", peer)
         self._switching.announce_switch(master, address)
+        self._record(master, peer, address, now)
         self._switching.run_client_script(master, "observer", address)
         self._switching.switch(master, address, published, now)
         adopted(master)
         return False
+
+    def _record(self, master: Master, peer: Peer, address: Address, now: Millis) -> None:
+        replica = self._registry.replica_at(master, address)
+        servers = switched_servers(master, address, replica, by_hostname=self._state.options.announce_hostnames)
+        kind = JournalKind.CONFIG_ADOPTED
+        self._switching.record_switch(kind, master, master.config_epoch, peer.name, servers, now)
 
     def _dispute(self, hello: Hello, master: Master, now: Millis) -> None:
         if master.conflict_since is None:

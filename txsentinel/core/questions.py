@@ -14,6 +14,7 @@ from txsentinel.core.question import Question
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import NO_CANDIDATE, Voting
 from txsentinel.model.events import Level
+from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
 
@@ -53,6 +54,8 @@ class Questions:
         peer.asked.append(question)
         if epoch is not None:
             peer.link.votes_in_flight += 1
+            kind = "txsentinel" if peer.is_txsentinel else "c"
+            self._state.journal.vote_requested(master.name, now, peer.name, epoch, kind)
         self._state.emit(AskMasterDown(peer.link, master, host, master.address.port, sent_epoch, candidate), probe=True)
 
     def ask_due(self, peer: Peer) -> Millis:
@@ -93,6 +96,8 @@ class Questions:
             return peer
         failover = master.failover
         if failover is not None and question.vote_epoch == failover.epoch:
+            if failover.answers.get(peer.name) != (leader, epoch):
+                self._record_vote(master, peer, leader, epoch, now)
             failover.answers[peer.name] = (leader, epoch)
         if (
             leader != NO_CANDIDATE
@@ -102,6 +107,15 @@ class Questions:
             peer.voted_leader, peer.voted_leader_epoch = leader, epoch
             self._state.note(Level.NOTICE, f"{peer.name} voted for {leader} {epoch}")
         return peer
+
+    def _record_vote(self, master: Master, peer: Peer, leader: str, epoch: int, now: Millis) -> None:
+        failover = master.failover
+        granted = failover is not None and leader == self._state.options.my_id and epoch == failover.epoch
+        code = "granted" if granted else "none" if leader == NO_CANDIDATE else "other"
+        data = (("leader", leader),)
+        self._state.journal.write(
+            JournalKind.VOTE_RECEIVED, master.name, now, epoch=epoch, subject=peer.name, code=code, data=data
+        )
 
     def expire_opinions(self, master: Master, now: Millis) -> None:
         """Discard opinions and reported votes that have expired, even if the master is up."""

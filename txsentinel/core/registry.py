@@ -282,6 +282,7 @@ class Registry:
         self.drop_peers(master)
         self._discard(master)
         del self.masters[master.name]
+        self._state.journal.forget(master.name)
 
     def _discard(self, instance: Instance) -> None:
         instance.gone = True

@@ -23,6 +23,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
+from txsentinel.core.journal import Journal
 from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import LinkKind
 from txsentinel.core.observation import Observation
@@ -39,6 +40,7 @@ from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
 from txsentinel.model.failure import FailureClass
+from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Limits, Millis, Timings
 from txsentinel.wire.resp import text
 
@@ -118,6 +120,11 @@ class SentinelCore:
         return self.state.timings
 
     @property
+    def journal(self) -> Journal:
+        """The records of rare events of each master."""
+        return self.state.journal
+
+    @property
     def outbox(self) -> Outbox:
         """The effects that are to be executed."""
         return self.state.outbox
@@ -173,8 +180,12 @@ class SentinelCore:
             period = self.timings.tilt_period
             text = f"TILT: {self.tilt.report}; no instance is evaluated for {period} ms, until"
             self.state.note(Level.WARNING, text, period)
+            report = self.tilt.report
+            code = None if report is None else report.cause.value
+            self.state.journal.write_own(JournalKind.TILT, now, code=code, data=(("reason", str(report)),))
         elif self.tilt.over(now):
             self.state.announce_text("-tilt", "#tilt mode exited", None)
+            self.state.journal.write_own(JournalKind.TILT_ENDED, now)
         if self.tilt.starvation is not None:
             self._crashes.interrupted()
             self.state.note_throttled("This Sentinel waits for a processor", f"No TILT: {self.tilt.starvation}")
@@ -190,8 +201,10 @@ class SentinelCore:
     def committed(self, generation: int, now: Millis) -> None:
         """Handle that the hard state up to ``generation`` is durable."""
         before, self.state.durable_generation = self.state.durable_generation, generation
+        self.journal.committed(generation, now)
         recovered, self.state.storage_error = self.state.storage_failing, None
         if recovered:
+            self.journal.write_own(JournalKind.SAVE_RECOVERED, now)
             self.state.note(Level.NOTICE, "This Sentinel can save its votes again: it votes and leads failovers.")
         for master in self.registry.masters.values():
             self._voting.committed(master, generation)
@@ -207,6 +220,7 @@ class SentinelCore:
         if not self.state.storage_failing:
             until = "Until it can, it neither votes nor leads failovers, and refuses to be reconfigured."
             self.state.note(Level.WARNING, f"{error.sentence}. {until}")
+            self.journal.write_own(JournalKind.SAVE_FAILED, now, code=error.code, data=(("reason", error.reason),))
         self.state.storage_error = error
         for master in self.registry.masters.values():
             # Clients must not wait for the new address to become durable, which may never happen.
@@ -320,7 +334,10 @@ class SentinelCore:
         """Handle a reply to our hello. A hand-over that waited for it may be ordered now."""
         if link.closed:
             return
+        sent_at = instance.hello_sent_at
         self._probing.hello_answered(link, instance, accepted, now)
+        if accepted and self.journal.awaits_hello:
+            self.journal.hello_accepted(instance.master.name, instance.name, sent_at, now)
         if accepted:
             self._evaluation.recheck(link, now)
         if isinstance(instance, Master) and not instance.gone and instance.failover is not None:
@@ -358,7 +375,7 @@ class SentinelCore:
         """Handle that the server of ``link`` refused ``command`` of a hand-over."""
         for instance in list(link.instances):
             if isinstance(instance, Master):
-                self._failovers.handover_refused(instance, command, error)
+                self._failovers.handover_refused(instance, command, error, now)
                 self._evaluation.schedule(instance, now)
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
@@ -378,7 +395,7 @@ class SentinelCore:
             return vote
         failover = master.failover
         if failover is not None and master.leader not in (None, self.options.my_id):
-            self._failovers.concede(master)
+            self._failovers.concede(master, now)
         if master.sdown_since is not None and master.odown_since is None and not self.tilt.active:
             # The sender considers it down, so ask the others again now instead of a period later.
             self._evaluation.ask_again(master, now)

@@ -11,6 +11,7 @@ from typing import Final
 from txsentinel.core.due_queue import DueQueue
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
 from txsentinel.core.instances import Instance, Master
+from txsentinel.core.journal import Journal
 from txsentinel.core.options import SentinelOptions
 from txsentinel.model.address import Address
 from txsentinel.model.events import PAYLOAD_LIMIT, Level, SentinelEvent
@@ -67,6 +68,9 @@ class SentinelState:
     rng: Callable[[int], int]
     outbox: Outbox = field(default_factory=Outbox)
     due: DueQueue = field(default_factory=DueQueue)
+    journal: Journal = field(default_factory=Journal)
+    """Records of rare events; written only, no decision reads it."""
+
     current_epoch: int = 0
     durable_generation: int = 0
     storage_error: StorageError | None = None
@@ -136,6 +140,7 @@ class SentinelState:
         elif master.address_before is None or master.address_generation <= self.durable_generation:
             master.address_before = previous
         master.address_generation = generation
+        self.journal.moved(master.name, generation)
 
     def durable_address(self, master: Master) -> Address:
         """

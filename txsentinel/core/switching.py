@@ -7,6 +7,7 @@ from typing import Final
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.effects import Reconfigure, RunScript
 from txsentinel.core.instances import InstanceLink, Master, Peer, Server
+from txsentinel.core.journal import SwitchedServers
 from txsentinel.core.lineage import forget
 from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.questions import Questions
@@ -15,6 +16,7 @@ from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import C_MARGIN, C_RETRY, C_SAFE_DOWN_AFTER
 from txsentinel.model.address import Address
+from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 
 REDISCOVERY_DELAY: Final[Millis] = 200
@@ -42,6 +44,17 @@ class Switching:
             f"{master.name} {old.announced(by_hostname)} {old.port} {address.announced(by_hostname)} {address.port}",
             master,
         )
+
+    def record_switch(
+        self, kind: JournalKind, master: Master, epoch: int, subject: str | None, servers: SwitchedServers, now: Millis
+    ) -> None:
+        """Write to the journal that a failover has ended with a switch; to be called before :meth:`switch`."""
+        new = servers.new
+        assert new is not None
+        data = (("old", f"{servers.old.host}:{servers.old.port}"), ("new", f"{new.host}:{new.port}"))
+        journal = self._state.journal
+        ended = journal.write(kind, master.name, now, epoch=epoch, subject=subject, data=data, servers=servers)
+        journal.ended(master.name, ended)
 
     def run_client_script(self, master: Master, role: str, address: Address) -> None:
         """Queue the ``client-reconfig-script`` for a switch from the configured address to ``address``."""

@@ -8,7 +8,7 @@ can delay an election but never make it unsafe, so a Sentinel refuses in some ca
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
@@ -19,6 +19,7 @@ from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level
+from txsentinel.model.history import JournalKind
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 
@@ -61,6 +62,13 @@ class Vote:
         return Vote(self.down, NO_CANDIDATE, self.durable_epoch)
 
 
+class VoteRefusal(NamedTuple):
+    """Why a candidate gets no vote: a word, and a clause for the log."""
+
+    code: str
+    text: str
+
+
 class Voting:
     """Epochs and votes of all masters."""
 
@@ -95,11 +103,20 @@ class Voting:
                 else:
                     # The epoch of a refused request is not adopted, as any client can send one.
                     state.note_throttled(
-                        f"No vote: {reason.split(' for ')[0]}",
-                        f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason}",
+                        f"No vote: {reason.text.split(' for ')[0]}",
+                        f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason.text}",
                         Level.NOTICE,
                     )
                     peer = master.peers.get(candidate)
+                    state.journal.write_refused(
+                        JournalKind.VOTE_REFUSED,
+                        master.name,
+                        now,
+                        None if peer is None else candidate,
+                        reason.code,
+                        epoch,
+                        reason.text,
+                    )
                     if peer is not None and peer.doubted_until > now:
                         self._have_confirmed(master, candidate, epoch, now)
         if state.storage_failing and master.vote_generation > state.durable_generation:
@@ -107,7 +124,7 @@ class Voting:
         waits = master.vote_generation if master.vote_generation > state.durable_generation else 0
         return Vote(down, master.leader or NO_CANDIDATE, master.leader_epoch, waits, master.durable_leader_epoch)
 
-    def refusal(self, master: Master, candidate: str, now: Millis) -> str | None:
+    def refusal(self, master: Master, candidate: str, now: Millis) -> VoteRefusal | None:
         """
         Return why ``candidate`` gets no vote for ``master`` now; ``None`` if it may get one.
 
@@ -119,18 +136,20 @@ class Voting:
         coordinated failover that an operator ordered.
         """
         if candidate == self._state.options.my_id:
-            return "it is this Sentinel"
+            return VoteRefusal("own_id", "it is this Sentinel")
         peer = master.peers.get(candidate)
         if peer is None:
-            return "it is not a Sentinel that we know"
+            return VoteRefusal("unknown_candidate", "it is not a Sentinel that we know")
         if peer.doubted_until > now:
-            return "it did not ask for the last one that was asked for in its name"
+            return VoteRefusal("forged_before", "it did not ask for the last one that was asked for in its name")
         if self._leased(master, candidate, now):
-            return f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
+            return VoteRefusal(
+                "voted_recently", f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"
+            )
         fresh = master.switched_at is not None and now - master.switched_at < RECENT_SWITCH_PERIOD
         hasty = master.options.down_after < C_SAFE_DOWN_AFTER
         if fresh and hasty and not peer.is_txsentinel and self._sees_up(master, now):
-            return "the master was switched a moment ago and is up"
+            return VoteRefusal("master_up", "the master was switched a moment ago and is up")
         return None
 
     def _have_confirmed(self, master: Master, candidate: str, epoch: int, now: Millis) -> None:
@@ -219,6 +238,7 @@ class Voting:
         master.voted_at = now
         master.vote_generation = state.changed(master)
         state.announce_text("+vote-for-leader", f"{candidate} {epoch}", master, binding=True)
+        state.journal.write(JournalKind.VOTE_GIVEN, master.name, now, epoch=epoch, subject=candidate)
         if candidate == state.options.my_id:
             master.unconfirmed_since = None
         else:

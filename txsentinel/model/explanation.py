@@ -264,7 +264,8 @@ class JournalRecord:
     """
     One rare event in the life of a master: state change, vote, selection, order, abort, failed save.
 
-    ``sequence`` grows by one per master. ``what`` is a word of ``history.JournalKind``. ``data`` has further fields.
+    ``sequence`` grows with each record of any master. ``what`` is a word of ``history.JournalKind``. ``data`` has
+    further fields.
     """
 
     sequence: int

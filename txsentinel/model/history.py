@@ -44,6 +44,8 @@ class JournalKind(Enum):
     TILT_ENDED = "tilt-ended"
     VERDICT = "verdict"
     OPERATOR = "operator"
+    DATA_COMPARED = "data-compared"
+    CLIENTS_CLOSED = "clients-closed"
 
 
 class FailoverKind(Enum):

@@ -1,0 +1,62 @@
+"""Sentences for the records of the journal, made when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from txsentinel.model.history import JournalKind
+
+_SENTENCES: Final[dict[JournalKind, str]] = {
+    JournalKind.SDOWN: "{what} is down here: {cause}",
+    JournalKind.SDOWN_ENDED: "{what} is up here again",
+    JournalKind.ODOWN: "{agreeing} Sentinels agree that {master} is down, {quorum} are needed",
+    JournalKind.ODOWN_ENDED: "The Sentinels no longer agree that {master} is down",
+    JournalKind.CAMPAIGN: "This Sentinel campaigns in epoch {epoch}: {code}",
+    JournalKind.VOTE_REQUESTED: "Requested the vote of {subject} in epoch {epoch}",
+    JournalKind.VOTE_RECEIVED: "{subject} voted for {leader} in epoch {epoch}",
+    JournalKind.VOTE_GIVEN: "This Sentinel voted for {subject} in epoch {epoch}",
+    JournalKind.VOTE_REFUSED: "No vote for {candidate} in epoch {epoch}: {reason}",
+    JournalKind.ELECTED: "Elected in epoch {epoch} with {votes} votes of {needed} needed",
+    JournalKind.SELECTED: "Selected {subject}",
+    JournalKind.PROMOTION_ORDERED: "Ordered {subject} to become master",
+    JournalKind.PROMOTED: "{subject} reports to be a master",
+    JournalKind.DURABLE: "The new address is durable",
+    JournalKind.ANNOUNCED: "{subject} accepted a hello with the new address",
+    JournalKind.SWITCHED: "Switched from {old} to {new}",
+    JournalKind.REPLICAS_DONE: "The other replicas were reconfigured: {done} of {replicas}",
+    JournalKind.ABORTED: "The failover was aborted ({code}): {reason}",
+    JournalKind.CONFIG_ADOPTED: "Adopted {new} with config epoch {epoch} from {subject}, before {old}",
+    JournalKind.ORDER_REFUSED: "{what} refused {code}: {error}",
+    JournalKind.SAVE_FAILED: "Votes cannot be saved: {reason}",
+    JournalKind.SAVE_RECOVERED: "Votes can be saved again",
+    JournalKind.TILT: "TILT begins: {reason}",
+    JournalKind.TILT_ENDED: "TILT has ended",
+    JournalKind.VERDICT: "{text}",
+    JournalKind.OPERATOR: "An operator ordered {code}",
+    JournalKind.DATA_COMPARED: "The old master {subject} is back: {text}",
+    JournalKind.CLIENTS_CLOSED: "{subject} closed {clients} clients",
+}
+
+
+class _Fields(dict[str, object]):
+    """Fields of a sentence; a missing one is shown as unknown."""
+
+    def __missing__(self, name: str) -> str:
+        return "unknown"
+
+
+def sentence(
+    kind: JournalKind,
+    master: str,
+    subject: str | None,
+    code: str | None,
+    epoch: int | None,
+    data: Mapping[str, str | int | None],
+) -> str:
+    """Return the sentence of a record, without a full stop."""
+    fields = _Fields(data)
+    fields["master"], fields["subject"], fields["code"], fields["epoch"] = master, subject, code, epoch
+    fields["what"] = subject or master
+    fields.setdefault("candidate", subject)
+    return _SENTENCES[kind].format_map(fields)
