@@ -2,27 +2,26 @@
 The console script ``txsentinel``, with the command line of ``redis-sentinel``.
 
 ``txsentinel sentinel.conf --port 26380`` runs the service in the foreground, as ``twistd -n --pidfile= sentinel`` does.
-``txsentinel check`` validates a configuration without running it, ``txsentinel whatif`` simulates one.
+``txsentinel check`` validates a configuration without running it, ``txsentinel whatif`` simulates one. The verbs for
+operators are in ``cli.operator``.
 """
 
 # mypy: untyped-calls-exclude=twisted
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
-from twisted.python.usage import UsageError
-
 from txsentinel import __version__
-from txsentinel.cli.check import CheckOptions, check
-from txsentinel.server.process_info import build_kind
 
 USAGE: Final = """\
 Usage: txsentinel [options] FILE [--directive value ...]
        txsentinel check [options] FILE [--directive value ...]
        txsentinel whatif FILE --FAULT TARGETS ...
+       txsentinel VERB [options] ...
        txsentinel --version | --help
 
 Monitors Redis and Valkey masters and fails over to their replicas, in place of redis-sentinel and along with it.
@@ -31,6 +30,8 @@ Monitors Redis and Valkey masters and fails over to their replicas, in place of 
            '-' reads more of them from standard input
   check    validate FILE and print what would run; nothing is started, contacted or written
   whatif   simulate faults of the installation that FILE describes; 'txsentinel whatif --help' lists them
+  VERB     read or operate Sentinels of any kind that run elsewhere; 'txsentinel VERB --help' has the details:
+           {verbs}
 
 Options:
   --extension NAME[:ARGUMENT]   run an installed extension beside the Sentinel; may be repeated
@@ -38,6 +39,16 @@ Options:
 
 The process stays in the foreground; 'twistd sentinel FILE' runs the same service as a daemon.
 """
+
+VERBS: Final = ("completion", "list", "master", "replicas", "topology", "version")
+"""The verbs for operators, which need the packages of the extra ``cli``."""
+
+NO_CLI: Final = (
+    "txsentinel {}: {} is not installed; the verbs for operators need the extra: pip install 'txsentinel[cli]'"
+)
+
+COMPLETION_VARIABLE: Final = "_TXSENTINEL_COMPLETE"
+"""Set by the completion scripts of shells."""
 
 HINT: Final = "'txsentinel --help' shows the usage; directives follow FILE."
 
@@ -50,10 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     :raises SystemExit: always: with the exit status, or with a text for standard error, which is status 1.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETION_VARIABLE in os.environ:
+        run_verb(words)
     if not words:
-        raise SystemExit(USAGE.rstrip())
+        raise SystemExit(usage().rstrip())
     first, rest = words[0], words[1:]
-    # A configuration file of such a name can still be given as ./check or ./whatif.
+    # A configuration file of such a name can still be given as ./check or ./list.
+    if first in VERBS:
+        run_verb(words)
+    if words[:2] == ["config", "check"]:
+        first, rest = "check", words[2:]
     if first == "whatif":
         run_simulation(rest)
     if first == "check":
@@ -61,12 +78,35 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if first not in ("--help", "-h", "--version", "-v"):
             run_check(rest)
     if first in ("--help", "-h"):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(usage())
         raise SystemExit(0)
     if first in ("--version", "-v"):
+        # Loads much of the service, which the verbs do not need.
+        from txsentinel.server.process_info import build_kind
+
         sys.stdout.write(f"txsentinel {__version__} ({build_kind()})\n")
         raise SystemExit(0)
     run_service(words)
+
+
+def usage() -> str:
+    """Return the help text."""
+    return USAGE.format(verbs=", ".join(VERBS))
+
+
+def run_verb(words: Sequence[str]) -> NoReturn:
+    """
+    Run a verb for operators.
+
+    :raises SystemExit: with its status, or with the name of the extra that is missing.
+    """
+    try:
+        from txsentinel.cli.operator.command import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("txsentinel"):
+            raise
+        raise SystemExit(NO_CLI.format(words[0] if words else "", error.name)) from None
+    raise SystemExit(run(words))
 
 
 def run_service(words: Sequence[str]) -> NoReturn:
@@ -77,6 +117,7 @@ def run_service(words: Sequence[str]) -> NoReturn:
     :raises SystemExit: with the exit status, or with the reason why it does not start.
     """
     # Not imported for the other commands. ``twistd.run`` would answer a mistake with the help text of twistd.
+    from twisted.python.usage import UsageError
     from twisted.scripts import twistd
 
     options: Any = getattr(twistd, "ServerOptions")()  # noqa: B009 - imported there, and not marked as exported
@@ -95,6 +136,10 @@ def run_check(words: Sequence[str]) -> NoReturn:
     :param words: as for :func:`run_service`.
     :raises SystemExit: with status 0, or with the reason.
     """
+    from twisted.python.usage import UsageError
+
+    from txsentinel.cli.check import CheckOptions, check
+
     options: Any = CheckOptions()
     try:
         options.parseOptions(list(words))

@@ -1,0 +1,124 @@
+"""The verbs for operators against real Sentinels: three C ones, three of ours, and a mixed group."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from click.testing import CliRunner
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.servers import Fleet, Harness, missing
+from txsentinel.cli.operator import command
+
+
+class VerbCase(SynchronousTestCase):
+    """One group for all tests of a class, which leave it as they found it."""
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+    server_kind: ClassVar[str] = "redis"
+    harness: ClassVar[Harness]
+    fleet: ClassVar[Fleet]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.harness = Harness()
+        try:
+            cls.fleet = Fleet(cls.harness, cls.kinds, cls.server_kind)
+            cls.fleet.start()
+        except BaseException:
+            cls.harness.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.harness.close()
+
+    def run_verb(self, *words: str) -> tuple[int, str]:
+        """Run a verb, starting from the first Sentinel; return its status and what it printed."""
+        environment = {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
+        with CliRunner().isolation(None, {"XDG_CONFIG_HOME": "/nonexistent"} | environment) as (out, *_):
+            status = command.run(words)
+            return status, out.getvalue().decode()
+
+    def check_reading(self) -> None:
+        """Check the verbs that only read."""
+        port = self.fleet.master_port()
+        status, listed = self.run_verb("list", "-o", "json")
+        self.assertEqual(status, 0, listed)
+        found = json.loads(listed)
+        self.assertEqual([each["id"] is None for each in found["sentinels"]], [False] * 3)
+        kinds = {each["address"]["port"]: each["kind"] for each in found["sentinels"]}
+        self.assertEqual(kinds, {each.port: each.kind for each in self.fleet.sentinels})
+        self.assertEqual(self.run_verb("master", "mymaster"), (0, f"127.0.0.1:{port}\n"))
+        status, replicas = self.run_verb("replicas", "mymaster", "-o", "tsv")
+        expected = {f"127.0.0.1\t{each}" for each in self.fleet.servers if each != port}
+        self.assertEqual((status, set(replicas.splitlines()[1:])), (0, expected))
+        status, tree = self.run_verb("topology", "mymaster")
+        self.assertEqual(status, 0, tree)
+        self.assertTrue(tree.startswith(f"127.0.0.1:{port}"), tree)
+        self.assertEqual(tree.count("next to be promoted"), 1, tree)
+        self.assertEqual(self.run_verb("master", "other"), (1, ""))
+
+
+class RedisTests(VerbCase):
+    """Three redis-sentinel."""
+
+    kinds = ("redis", "redis", "redis")
+    if missing("redis"):
+        skip = missing("redis")
+
+    def test_reading(self) -> None:
+        """All Sentinels are found from one address, and agree."""
+        self.check_reading()
+
+
+class ValkeyTests(VerbCase):
+    """Three valkey-sentinel."""
+
+    kinds = ("valkey", "valkey", "valkey")
+    server_kind = "valkey"
+    if missing("valkey"):
+        skip = missing("valkey")
+
+    def test_reading(self) -> None:
+        """All Sentinels are found from one address, and agree."""
+        self.check_reading()
+
+
+class OwnTests(VerbCase):
+    """Three of ours."""
+
+    kinds = ("txsentinel", "txsentinel", "txsentinel")
+    if missing("redis"):
+        skip = missing("redis")
+
+    def test_reading(self) -> None:
+        """All Sentinels are found from one address, and agree."""
+        self.check_reading()
+
+
+class MixedTests(VerbCase):
+    """One of ours and two C ones, of which one then ends."""
+
+    kinds = ("txsentinel", "redis", "redis")
+    if missing("redis"):
+        skip = missing("redis")
+
+    def test_reading(self) -> None:
+        """All Sentinels are found from one address, and agree."""
+        self.check_reading()
+
+    def test_unreachable(self) -> None:
+        """A Sentinel that ended is shown with the reason, and a majority still agrees."""
+        ended = self.fleet.sentinels[2]
+        ended.kill()
+        try:
+            status, listed = self.run_verb("list", "mymaster")
+            self.assertEqual(status, 2)
+            self.assertIn("agreed by 2 of 3", listed)
+            self.assertIn("connection refused", listed)
+            self.assertEqual(self.run_verb("master", "mymaster")[0], 0)
+        finally:
+            ended.start(keep_config=True)
+            self.fleet.wait_quiet()

@@ -1,0 +1,52 @@
+"""The group of all verbs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from txsentinel.cli.operator import reading
+from txsentinel.cli.operator.statuses import USAGE, VerbFailed
+from txsentinel.cli.operator.visible import visible
+
+PROGRAM: Final = "txsentinel"
+
+
+@click.group(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def operator() -> None:
+    """Read and operate Sentinels of any kind: redis-sentinel, valkey-sentinel and txsentinel."""
+
+
+for verb in reading.VERBS:
+    operator.add_command(verb)
+
+
+def run(words: Sequence[str]) -> int:
+    """
+    Run a verb.
+
+    :param words: the verb and its arguments.
+    :returns: the exit status.
+    """
+    try:
+        with contextlib.suppress(click.exceptions.Exit):
+            status = operator.main(list(words), PROGRAM, standalone_mode=False)
+            return status if isinstance(status, int) else 0
+        return 0
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except VerbFailed as failure:
+        sys.stderr.write(f"{PROGRAM} {words[0]}: {visible(str(failure))}\n")
+        return failure.status
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # The reader has enough; standard output must not be flushed again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

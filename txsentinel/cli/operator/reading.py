@@ -1,0 +1,159 @@
+"""The verbs that only read: list, topology, master, replicas, version, completion."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+from click.shell_completion import get_completion_class
+
+from txsentinel import __version__
+from txsentinel.cli.operator.listing import list_masters, list_sentinels
+from txsentinel.cli.operator.options import FleetAccess, common
+from txsentinel.cli.operator.output import repeat
+from txsentinel.cli.operator.screen import Result, line, records_of
+from txsentinel.cli.operator.statuses import NO_AGREEMENT, OK, UNKNOWN, USAGE, VerbFailed
+from txsentinel.cli.operator.topology import show_topology
+from txsentinel.cli.operator.visible import visible
+from txsentinel.model.plain import plain
+from txsentinel.model.snapshots import Endpoint
+from txsentinel.remote.agreement import AddressAgreement, agreement_on
+from txsentinel.remote.fleet import FleetReport
+
+
+def known_master(fleet: FleetReport, name: str) -> AddressAgreement:
+    """
+    Return the answers about a master.
+
+    :raises VerbFailed: if no Sentinel monitors it.
+    """
+    agreement = agreement_on(fleet, name)
+    if agreement.endpoint is None:
+        silent = [f"{each.endpoint}: {each.problem}" for each in fleet.sentinels if each.problem is not None]
+        also = f"; without an answer: {'; '.join(silent)}" if silent else ""
+        raise VerbFailed(f"no Sentinel that answers monitors {name}{also}", UNKNOWN)
+    return agreement
+
+
+def agreed_address(agreement: AddressAgreement) -> Endpoint:
+    """
+    Return the address on which a majority agrees.
+
+    :raises VerbFailed: if there is none.
+    """
+    if agreement.endpoint is None or not agreement.agreed:
+        found = []
+        for each in agreement.members:
+            report = each.masters.get(agreement.name)
+            found.append(f"{each.endpoint}: {each.problem or (report and report.endpoint) or 'does not monitor it'}")
+        raise VerbFailed(
+            f"no address of {agreement.name} is agreed by {agreement.majority} of {agreement.known} Sentinels: "
+            + "; ".join(found),
+            NO_AGREEMENT,
+        )
+    return agreement.endpoint
+
+
+@click.command("list")
+@click.argument("master", required=False)
+@common
+def list_verb(access: FleetAccess, master: str | None) -> int:
+    """List all masters, or what each Sentinel answers about one MASTER. Status 2 if anything differs or is down."""
+
+    def make() -> Result:
+        fleet = access.read(None if master is None else [master], details=False)
+        if master is None and len(fleet.names) != 1:
+            return list_masters(fleet)
+        name = fleet.names[0] if master is None else master
+        known_master(fleet, name)
+        return list_sentinels(fleet, name)
+
+    return repeat(access, make)
+
+
+@click.command("topology")
+@click.argument("master")
+@common
+def topology_verb(access: FleetAccess, master: str) -> int:
+    """Show MASTER and its replicas as a tree, with the replica that would be promoted."""
+
+    def make() -> Result:
+        fleet = access.read([master])
+        known_master(fleet, master)
+        return show_topology(fleet, master)
+
+    return repeat(access, make)
+
+
+def _addresses(access: FleetAccess, found: list[Endpoint], name: str) -> Result:
+    data = plain({"name": name, "addresses": found})
+    rows = [(each.host, each.port) for each in found]
+    return Result(data, tuple(line(str(each)) for each in found), records_of(("host", "port"), rows))
+
+
+@click.command("master")
+@click.argument("master")
+@common
+def master_verb(access: FleetAccess, master: str) -> int:
+    """Print the address of MASTER. Status 1 if it is unknown, 3 if no majority of the Sentinels agrees."""
+
+    def make() -> Result:
+        fleet = access.read([master], details=False)
+        return _addresses(access, [agreed_address(known_master(fleet, master))], master)
+
+    return repeat(access, make)
+
+
+@click.command("replicas")
+@click.argument("master")
+@click.option("--all", "every", is_flag=True, help="Also those that are down or without a link to the master.")
+@common
+def replicas_verb(access: FleetAccess, master: str, every: bool) -> int:
+    """Print the addresses of the usable replicas of MASTER, one in each line."""
+
+    def make() -> Result:
+        fleet = access.read([master])
+        agreement = known_master(fleet, master)
+        agreed_address(agreement)
+        report = agreement.report()
+        found = [] if report is None else report.replicas
+        usable = [
+            each.endpoint
+            for each in found
+            if every or (each.usable and each.fields.get("master-link-status", "ok") == "ok")
+        ]
+        return _addresses(access, sorted(usable, key=str), master)
+
+    return repeat(access, make)
+
+
+@click.command("version")
+@common
+def version_verb(access: FleetAccess) -> int:
+    """Print the version of this program and, if they answer, those of the Sentinels."""
+    sys.stdout.write(f"txsentinel {__version__}\n")
+    try:
+        fleet = access.read(details=False)
+    except VerbFailed as failure:
+        sys.stdout.write(f"{visible(str(failure))}\n")
+        return OK
+    for each in fleet.sentinels:
+        sys.stdout.write(f"{each.endpoint}  {visible(each.problem or each.kind)}\n")
+    return OK
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_verb(context: click.Context, shell: str) -> int:
+    """Print the completion script of a SHELL; for bash: source <(txsentinel completion bash)."""
+    kind = get_completion_class(shell)
+    group = context.find_root().command
+    if kind is None:
+        raise VerbFailed(f"{shell} is not supported", USAGE)
+    sys.stdout.write(kind(group, {}, "txsentinel", "_TXSENTINEL_COMPLETE").source() + "\n")
+    return OK
+
+
+VERBS: Final = (list_verb, topology_verb, master_verb, replicas_verb, version_verb, completion_verb)
