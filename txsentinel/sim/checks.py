@@ -278,7 +278,8 @@ class InvariantChecker(Observer):
         if kept.voted_for_other is not None and self._campaigned(master.name, *kept.other):
             since = now - kept.voted_for_other
             self._expect(since >= distance - SLACK, "S16", f"{who} tried {since} s after its vote for another")
-        kept.began, kept.began_before = now, kept.began
+        kept.began_before = kept.began
+        kept.began = now
         self._expect(master.sdown_since is not None, "S10", f"{who} tried although the master is up to it")
         place = (master.address.ip, master.address.port)
         agreeing = 1 + sum(
