@@ -167,7 +167,6 @@ class PeerSnapshot:
     sdown_since: Instant | None
     connected: bool
     failure: FailureReport | None
-    last_hello_at: Instant | None
     reports_master_down: bool
     voted_leader: str | None
     voted_epoch: int
@@ -241,11 +240,13 @@ class MasterSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ProbeTimes:
-    """When an instance last answered; ``None`` if it never did."""
+    """When an instance last answered; ``None`` if it never did, or does not answer that."""
 
     last_ok_ping_at: Instant | None
     last_reply_at: Instant | None
     info_at: Instant | None
+    last_hello_at: Instant | None = None
+    """When the last hello of another Sentinel arrived."""
 
 
 @dataclass(frozen=True, slots=True)
