@@ -43,6 +43,7 @@ EXCEPTIONS = {
     "cli.tap": {"reactor.'seconds'", "generic.loglevel"},
     # Records of the module itself, which have no behaviour.
     "runtime.scripts": {f"job.{name}" for name in ("attempts", "due_at", "overdue", "pid", "process", "started_at")},
+    "runtime.view": {"cached.assessment", "cached.valid_until"},
     # Records of the core: its state at the start, and what a link reports about itself.
     "runtime.restoring": {"core.options.my_id", "core.state.current_epoch"},
     "links.command_link": {"self.link.handover_end", "self.link.pending_commands"},

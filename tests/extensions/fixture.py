@@ -156,7 +156,6 @@ def peer(sentinel_id: str, host: str, kind: str = "txsentinel") -> PeerSnapshot:
         sdown_since=None,
         connected=True,
         failure=None,
-        last_hello_at=instant(59),
         reports_master_down=False,
         voted_leader=None,
         voted_epoch=0,
@@ -445,7 +444,7 @@ class FakeView:
 
     def _times(self, connected: bool) -> ProbeTimes:
         at = instant(59 if connected else 40)
-        return ProbeTimes(at, at, at)
+        return ProbeTimes(at, at, at, at)
 
     def explain(self, name: str) -> Explanation:
         """See ``ISentinelView``."""

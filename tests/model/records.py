@@ -51,7 +51,6 @@ PEER: Final = PeerSnapshot(
     sdown_since=None,
     connected=True,
     failure=None,
-    last_hello_at=EPOCH,
     reports_master_down=False,
     voted_leader=None,
     voted_epoch=0,

@@ -215,6 +215,7 @@ class Administration:
 
     def options_changed(self, now: Millis, *, peers_log_in_anew: bool = False) -> None:
         """Handle that ``SENTINEL CONFIG SET`` changed the options of the Sentinel itself."""
+        self._state.touch(None)
         self._state.changed(None)
         if peers_log_in_anew:
             peers: list[Instance] = [i for i in self._registry.instances() if isinstance(i, Peer)]

@@ -45,6 +45,7 @@ class FailureRecorder:
             # The attempt went to the last known address, which may be another server's by now.
             failure, error = FailureClass.DNS, f"the name {link.address.hostname} cannot be resolved; {error}"
         link.failure = LinkFailure(failure, excerpt(error), now)
+        self._state.touch_link(link)
         if failure in CONFIGURATION_FAULTS:
             # Their INFO may prove that the master is alive.
             for instance in link.instances:
@@ -55,11 +56,13 @@ class FailureRecorder:
     def unanswered(self, link: InstanceLink, error: str, now: Millis) -> None:
         """Handle a connection that this Sentinel gives up, as nothing arrives on it."""
         link.failure = LinkFailure(FailureClass.TIMEOUT, error, now)
+        self._state.touch_link(link)
 
     def command_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle an error reply to a command; the reply itself shows that a process is alive."""
         failure = class_of_reply(error)
         link.failure = LinkFailure(failure, excerpt(f"{command}: {error}"), now)
+        self._state.touch_link(link)
         if failure in CONFIGURATION_FAULTS:
             self._excuse(link, "it answers", now)
 

@@ -113,6 +113,7 @@ class HelloProcessing:
         """Apply a hello of a peer."""
         self._state.follow_epoch(hello.current_epoch, master, now, connected=peer.link.commands_up)
         peer.hello_received_at = now
+        self._state.touch(master)
         peer.is_txsentinel = has_marker(payload)
         peer.acknowledges = False
         if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:

@@ -109,8 +109,9 @@ class Observation:
     def pong(self, link: InstanceLink) -> None:
         """Handle a PONG: a restarted server is ready."""
         for server in link.instances:
-            if isinstance(server, Server):
+            if isinstance(server, Server) and server.rebooting_since is not None:
                 server.rebooting_since = None
+                self._state.touch(server.master)
 
     def _keep_text(self, server: Server, raw: bytes) -> None:
         """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would exceed ``Limits.info_texts``."""

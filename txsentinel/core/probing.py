@@ -220,6 +220,8 @@ class Probing:
         if reply is None:
             return
         if reply.startswith(ACCEPTABLE):
+            if link.ping_refused:
+                self._state.touch_link(link)
             link.ping_refused = False
             link.available(now)
             return

@@ -121,6 +121,8 @@ class Questions:
         """Discard opinions and reported votes that have expired, even if the master is up."""
         for peer in master.peers.values():
             if now > deadlines.opinion(peer, self._state.timings):
+                if peer.reports_master_down or peer.voted_leader is not None:
+                    self._state.touch(master)
                 peer.reports_master_down = False
                 peer.voted_leader = None
 

@@ -145,6 +145,11 @@ class SentinelCore:
         return self.state.simulated_crashes
 
     @property
+    def swept_at(self) -> Millis | None:
+        """When :meth:`sweep` was last called; ``None`` if it never was."""
+        return self._swept_at
+
+    @property
     def next_due(self) -> Millis | None:
         """When :meth:`sweep` must be called at the latest; ``None`` if no instance is scheduled."""
         return self.state.due.next_due
@@ -204,10 +209,13 @@ class SentinelCore:
         self.journal.committed(generation, now)
         recovered, self.state.storage_error = self.state.storage_failing, None
         if recovered:
+            self.state.touch(None)
             self.journal.write_own(JournalKind.SAVE_RECOVERED, now)
             self.state.note(Level.NOTICE, "This Sentinel can save its votes again: it votes and leads failovers.")
         for master in self.registry.masters.values():
             self._voting.committed(master, generation)
+            if master.address_before is not None and before < master.address_generation <= generation:
+                self.state.touch(master)
             failover = master.failover
             if failover is None:
                 continue
@@ -221,6 +229,7 @@ class SentinelCore:
             until = "Until it can, it neither votes nor leads failovers, and refuses to be reconfigured."
             self.state.note(Level.WARNING, f"{error.sentence}. {until}")
             self.journal.write_own(JournalKind.SAVE_FAILED, now, code=error.code, data=(("reason", error.reason),))
+            self.state.touch(None)
         self.state.storage_error = error
         for master in self.registry.masters.values():
             # Clients must not wait for the new address to become durable, which may never happen.
@@ -235,6 +244,7 @@ class SentinelCore:
         if link.closed:
             return
         self._probing.link_up(link, kind, local_ip, now)
+        self.state.touch_link(link)
         if kind is LinkKind.COMMANDS:
             self._crashes.link_up(link)
             self._failovers.link_up(link)
@@ -257,6 +267,7 @@ class SentinelCore:
             return
         was_up = link.since(kind) is not None
         self._probing.link_down(link, kind, now)
+        self.state.touch_link(link)
         if kind is LinkKind.COMMANDS:
             if failure is not None:
                 self._failures.connection_failed(link, failure, reason, now)
@@ -294,6 +305,7 @@ class SentinelCore:
                 self._evaluation.schedule(instance, now)
                 continue
             self._probing.alive(link, now)
+            self.state.touch(instance.master)
             tilt = self.tilt.active
             self._observation.info(instance, info, now, tilt=tilt)
             if not link.closed:
@@ -360,6 +372,7 @@ class SentinelCore:
             return
         if isinstance(reply, list):
             self._probing.alive(link, now)
+        self.state.touch(master)
         peer = self._questions.answered(link, master, reply, now)
         self._evaluation.recheck(link, now)
         if peer is not None and not self.tilt.active:
@@ -367,6 +380,7 @@ class SentinelCore:
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle that the server of ``link`` refused ``command`` of its promotion, so that no part was executed."""
+        self.state.touch_link(link)
         for replica in [each for each in link.instances if isinstance(each, Replica)]:
             self._failovers.promotion_refused(replica, command, error, now)
             self._evaluation.schedule(replica.master, now)
@@ -380,6 +394,7 @@ class SentinelCore:
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
         """Handle the result of a name resolution; with ``None``, for a failure, the last known IP is kept."""
+        self.state.touch(None)
         self._failures.resolved(address, ip is not None)
         if ip is not None:
             self.registry.resolved(address, ip, now)

@@ -10,7 +10,7 @@ from typing import Final
 
 from txsentinel.core.due_queue import DueQueue
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
-from txsentinel.core.instances import Instance, Master
+from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.journal import Journal
 from txsentinel.core.options import SentinelOptions
 from txsentinel.model.address import Address
@@ -70,6 +70,8 @@ class SentinelState:
     due: DueQueue = field(default_factory=DueQueue)
     journal: Journal = field(default_factory=Journal)
     """Records of rare events; written only, no decision reads it."""
+    change_observer: Callable[[Master | None], None] | None = None
+    """Called by :meth:`touch`; ``None`` while nothing shows the state."""
 
     current_epoch: int = 0
     durable_generation: int = 0
@@ -125,12 +127,36 @@ class SentinelState:
         """Queue an effect with the current generation; with ``probe`` it does not wait."""
         self.outbox.emit(effect, probe=probe)
 
+    def observe_changes(self, observer: Callable[[Master | None], None]) -> None:
+        """Have ``observer`` called with each master that may have changed; with ``None`` if any may have."""
+        self.change_observer = observer
+
+    def touch(self, master: Master | None) -> None:
+        """
+        Report that the state of ``master`` (``None``: of all masters) may have changed, hard or not.
+
+        It may be called before the change, in the same input. What each probe changes, such as the time of the last
+        reply, is not reported.
+        """
+        if self.change_observer is not None:
+            self.change_observer(master)
+
+    def touch_link(self, link: InstanceLink) -> None:
+        """Report that the state of the masters that use ``link`` may have changed."""
+        if self.change_observer is not None:
+            for instance in link.instances:
+                self.change_observer(instance.master)
+
     def changed(self, master: Master | None) -> int:
         """Begin a generation, as the hard state of ``master`` (``None``: of the Sentinel itself) changed; return it."""
+        if master is not None:
+            self.touch(master)
         return self.outbox.changed(None if master is None else master.name)
 
     def publish_unsaved(self, master: Master) -> None:
         """Have clients get the published address although it cannot be saved."""
+        if master.address_before is not None:
+            self.touch(master)
         master.address_before = None
 
     def moved(self, master: Master, previous: Address, generation: int) -> None:
@@ -168,6 +194,7 @@ class SentinelState:
         limit = PAYLOAD_LIMIT - len(channel) - 1
         script = None if master is None else master.options.notification_script
         name = None if master is None else master.name
+        self.touch(master)
         self.outbox.emit(Announce(SentinelEvent(channel, payload[:limit], name, script), binding))
 
     def note_throttled(self, kind: str, text: str, level: Level = Level.WARNING) -> None:

@@ -21,8 +21,10 @@ from txsentinel.reactor.connectors import SERVERS_TIME_SLICE_SECONDS, Horizon, c
 from txsentinel.runtime.binding import CannotListen
 from txsentinel.runtime.executor import Executor
 from txsentinel.runtime.listeners import CannotStart, open_listeners
+from txsentinel.runtime.publishing import EventPublisher
 from txsentinel.runtime.restoring import ensure_id, new_id, restore_state
 from txsentinel.runtime.scripts import ScriptQueue
+from txsentinel.runtime.surface import Surface
 from txsentinel.runtime.sweeper import SweepLoop
 from txsentinel.server.access_control import UnusableUsers
 from txsentinel.server.context import ServerContext
@@ -68,7 +70,6 @@ class SentinelService(MultiService):
         self.host = host
         self.configuration = configuration
         self._note = note
-        self._listeners = listeners
         self._loglevel_changed = change_loglevel
         self._ports: list[IListeningPort] = []
         self._stopped: Deferred[None] | None = None
@@ -78,9 +79,10 @@ class SentinelService(MultiService):
         timings, limits = timings or Timings(), limits or Limits()
         self.tls = TlsSupport(host, generic, note, verify_hostnames)
         self.core = SentinelCore(configuration.sentinel, timings, limits, host.random.randrange)
+        events = EventPublisher(listeners, lambda: self.context.hub)
         self.scripts = ScriptQueue(host, timings, limits, lambda event: self.executor.announce(event), note)
         self.executor = Executor(
-            host, self.core, self._publish, note, self.scripts, configuration.saved_path, note_event
+            host, self.core, events.publish, note, self.scripts, configuration.saved_path, note_event
         )
         measured = self.executor.measurements
         horizon, plain = Horizon(host.reactor), not self.tls.secures_links
@@ -125,6 +127,9 @@ class SentinelService(MultiService):
             started_at=host.now(),
         )
         self.server = SentinelServerFactory(self.context)
+        self.surface = Surface(self.context, self.links, measured, events, lambda: self._ports, lambda: self._stopped)
+        """What extensions get."""
+
         self.serving: Deferred[None] = Deferred()
         """Fires when the ports are open; never fires if the start fails."""
 
@@ -211,9 +216,3 @@ class SentinelService(MultiService):
         """Apply a new log level and save it; the reply of the command waits for the save."""
         self._loglevel_changed(word)
         self.store.replace_generic("loglevel", [f"loglevel {word}"])
-
-    def _publish(self, event: SentinelEvent) -> None:
-        if event.published:
-            self.context.hub.publish(event.channel, event.payload)
-        if self._listeners is not None:
-            self._listeners.event_published(event)

@@ -178,6 +178,7 @@ def debug(services: SettingServices, client: Client, request: Sequence[bytes]) -
             if value is None or not 0 < value <= MAX_PERIOD:
                 raise CommandError(f"ERR Invalid argument '{text(request[index + 1])}' for SENTINEL DEBUG '{option}'")
             setattr(timings, attribute, value)
+            services.core.state.touch(None)
             if not index % PORTION:
                 yield b""
         return OK

@@ -1,0 +1,296 @@
+"""The view of a Sentinel: what its snapshots show, and when they are made anew."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txsentinel.core.instances import Master
+from txsentinel.core.sentinel import SentinelCore
+from txsentinel.interfaces import ISentinelView
+from txsentinel.model.plain import plain
+from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot, ViewChange
+from txsentinel.runtime import view as view_module
+from txsentinel.runtime.snapshot_builder import Assessment, assess
+from txsentinel.runtime.view import SentinelView
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
+
+SILENCE = 5.0
+"""Seconds without a reply after which a replica is unfit."""
+
+
+class ViewCase(SynchronousTestCase):
+    """The base of the tests: a simulated fleet that is at rest."""
+
+    def start(self, shape: Shape | None = None) -> None:
+        """Start the fleet, and let all offsets be reported."""
+        self.fleet = Fleet(5, shape or Shape())
+        self.fleet.start()
+        self.assertTrue(self.fleet.converge())
+        self.fleet.run(11.0)
+        self.sentinel = self.fleet.sentinels[0]
+        self.view: SentinelView = self.sentinel.alive.surface.view
+
+    def one(self) -> MasterSnapshot:
+        """Return the snapshot of the first master."""
+        return self.view.master("m1")
+
+    def core_master(self) -> Master:
+        """Return the same master of the core."""
+        return self.sentinel.alive.core.master("m1")
+
+
+class ContentTests(ViewCase):
+    """What the view shows."""
+
+    def test_interface(self) -> None:
+        """It implements the interface."""
+        self.start()
+        self.assertTrue(verifyObject(ISentinelView, self.view))
+
+    def test_healthy_group(self) -> None:
+        """A healthy master has its address, its counts, and replicas that could be promoted."""
+        self.start()
+        shape = self.fleet.shape
+        master = self.one()
+        self.assertEqual(master.address, Endpoint("10.1.0.1", 6379))
+        self.assertEqual((master.status, master.verdict, master.flags), ("ok", "healthy", ("master",)))
+        self.assertEqual((master.voters, master.voters_reachable, master.ok_sentinels), (3, 3, 3))
+        self.assertEqual((master.voters_needed, master.ok_replicas), (2, shape.replicas))
+        self.assertEqual(master.settings.down_after_ms, shape.down_after)
+        self.assertIn(("crash-failover", "off"), master.settings.guards)
+        self.assertEqual([each.would_be_promoted for each in master.replicas].count(True), 1)
+        for replica in master.replicas:
+            self.assertTrue(replica.fit and replica.connected and replica.master_link_up)
+            self.assertEqual((replica.master_address, replica.replid), (master.address, master.replid))
+            self.assertIsNotNone(replica.lag_bytes)
+        for peer in master.peers:
+            self.assertEqual((peer.kind, peer.acknowledges, peer.reports_master_down), ("txsentinel", True, False))
+
+    def test_identity_and_load(self) -> None:
+        """The Sentinel itself: its ID, its port, the state of its storage, and the date of the last sweep."""
+        self.start()
+        identity = self.view.identity()
+        self.assertEqual(identity.sentinel_id, self.sentinel.alive.core.options.my_id)
+        self.assertEqual(identity.uptime_ms, self.sentinel.host.now() - self.sentinel.alive.context.started_at)
+        self.assertEqual((identity.storage.state, identity.storage.pending), ("ok", 0))
+        self.assertEqual((identity.tilt.active, identity.stopping, identity.masters), (False, False, 1))
+        self.assertEqual([each.rpartition(":")[2] for each in identity.listens], ["26379"])
+        load = self.view.load()
+        assert load.swept_at is not None
+        age = identity.started_at.unix_ms + identity.uptime_ms - load.swept_at.unix_ms
+        self.assertTrue(0 <= age <= load.sweep_period_ms)
+        self.assertEqual((load.links, load.clients > 0), (len(self.sentinel.alive.links), True))
+        plain(identity)
+        plain(load)
+
+    def test_failing_storage(self) -> None:
+        """An error of the disk is shown with its text, and generations that are not saved are counted."""
+        self.start()
+        self.sentinel.host.files.fail_with = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.sentinel.alive.core.administration.flush()
+        self.sentinel.alive.executor.drain()
+        self.fleet.run(2.0)
+        storage = self.view.identity().storage
+        self.assertEqual(storage.state, "failing")
+        self.assertIn("ENOSPC", storage.last_error or "")
+        self.assertGreater(storage.pending, 0)
+
+    def test_plain(self) -> None:
+        """A snapshot consists of frozen records and plain values only: nothing of the core can be reached."""
+        self.start()
+        self.assertEqual(len(self.view.masters()), 1)
+        for each in self.view.masters():
+            plain(each)
+
+    def test_probe_times(self) -> None:
+        """The dates of the last answers are those of the core, by name of the instance."""
+        self.start()
+        master = self.core_master()
+        times = self.view.probe_times("m1")
+        self.assertEqual(times.keys(), {"m1", *master.replicas, *master.peers})
+        offset = self.view.clock_offset
+        answered = times["m1"].last_ok_ping_at
+        assert answered is not None
+        self.assertEqual(answered.unix_ms - offset, master.link.available_at)
+        for name in master.peers:
+            self.assertIsNone(times[name].info_at)
+            self.assertIsNotNone(times[name].last_hello_at)
+
+    def test_unknown_master(self) -> None:
+        """Every method that takes a name raises LookupError with the name."""
+        self.start()
+        for method in (self.view.master, self.view.probe_times, self.view.explain, self.view.journal):
+            with self.subTest(method=method):
+                self.assertRaisesRegex(LookupError, "'unknown'", method, "unknown")
+
+    def test_failover(self) -> None:
+        """A failover shows its states; then the address is the new one, and the old master a replica that is down."""
+        self.start()
+        verdicts: list[str] = []
+        for each in self.fleet.sentinels:
+            view = each.alive.surface.view
+            view.subscribe(lambda change, view=view: verdicts.append(view.master("m1").verdict))  # type: ignore[misc]
+        old = self.one().address
+        self.fleet.masters[0].servers[0].host.kill()
+        self.fleet.run(20.0)
+        master = self.one()
+        self.assertNotEqual(master.address, old)
+        self.assertIsNotNone(master.switched_at)
+        self.assertEqual(master.config_epoch, self.core_master().config_epoch)
+        self.assertLessEqual({"down_here_only", "electing", "promoting", "switched", "healthy"}, set(verdicts))
+        (gone,) = [each for each in master.replicas if each.address == old]
+        self.assertEqual((gone.fit, gone.unfit_code), (False, "down"))
+        self.assertEqual(master.ok_replicas, self.fleet.shape.replicas - 1)
+        assert gone.failure is not None
+        self.assertIn(gone.failure.failure_class, ("refused", "reset", "timeout"))
+
+
+class CacheTests(ViewCase):
+    """When snapshots are made anew."""
+
+    def count_assessments(self) -> list[str]:
+        """Return a list that receives the name of each master that is looked at again."""
+        names: list[str] = []
+
+        def count(core: SentinelCore, master: Master, now: int) -> Assessment:
+            names.append(master.name)
+            return assess(core, master, now)
+
+        self.patch(view_module, "assess", count)
+        return names
+
+    def test_unchanged(self) -> None:
+        """As long as nothing changes, the same tuple is returned without looking at any master."""
+        self.start(Shape(masters=3))
+        before, revision = self.view.masters(), self.view.revision()
+        names = self.count_assessments()
+        for _ in range(5):
+            self.assertIs(self.view.masters(), before)
+        self.assertEqual((names, self.view.revision()), ([], revision))
+
+    def test_one_changed(self) -> None:
+        """Only the master that changed is looked at; the snapshots of the others stay the same objects."""
+        self.start(Shape(masters=3))
+        first, second, third = self.view.masters()
+        names = self.count_assessments()
+        self.sentinel.alive.core.state.touch(self.sentinel.alive.core.master("m2"))
+        self.view.masters()
+        self.assertEqual(names, ["m2"])
+        self.sentinel.alive.core.master("m2").options.quorum = 1
+        self.sentinel.alive.core.state.touch(self.sentinel.alive.core.master("m2"))
+        after = self.view.masters()
+        self.assertIs(after[0], first)
+        self.assertIs(after[2], third)
+        self.assertGreater(after[1].revision, second.revision)
+
+    def test_touched_without_a_difference(self) -> None:
+        """A report without a difference makes no new snapshot and no revision."""
+        self.start()
+        before, revision = self.one(), self.view.revision()
+        self.sentinel.alive.core.state.touch(self.core_master())
+        self.assertIs(self.one(), before)
+        self.assertEqual(self.view.revision(), revision)
+
+    def test_passing_of_time(self) -> None:
+        """A replica that is silent becomes unfit without any event, and fit again by a reply to PING."""
+        self.start(Shape(down_after=60_000))
+        server = self.fleet.masters[0].servers[1]
+        self.assertTrue(self.replica(server.host.ip).fit)
+        server.host.pause()
+        self.fleet.run(SILENCE + 1.0)
+        silent = self.replica(server.host.ip)
+        self.assertEqual((silent.fit, silent.unfit_code), (False, "silent"))
+        server.host.resume()
+        self.fleet.run(3.0)
+        self.assertTrue(self.replica(server.host.ip).fit)
+
+    def replica(self, ip: str) -> ReplicaSnapshot:
+        """Return the snapshot of the replica at ``ip``."""
+        return next(each for each in self.one().replicas if each.address.host == ip)
+
+    def test_removed_master(self) -> None:
+        """A master that is removed is gone from all answers."""
+        self.start(Shape(masters=2))
+        self.view.masters()
+        self.sentinel.alive.core.administration.remove("m1", self.sentinel.host.now())
+        self.assertEqual(([each.name for each in self.view.masters()], self.view.names()), (["m2"], ("m2",)))
+        self.assertRaises(LookupError, self.view.master, "m1")
+
+    def test_clock_step(self) -> None:
+        """When the wall clock is set, all dates are made anew."""
+        self.start()
+        before = self.view.identity().started_at
+        self.sentinel.host.wall_offset += 3600.0
+        self.assertAlmostEqual(self.view.identity().started_at.unix_ms - before.unix_ms, 3_600_000, delta=2)
+
+
+class SubscriptionTests(ViewCase):
+    """Events and changes."""
+
+    def test_events_and_changes(self) -> None:
+        """Each event is passed on once it is published; changes of one turn are reported together."""
+        self.start()
+        seen: list[ViewChange] = []
+        cancel = self.view.subscribe(seen.append)
+        master = self.core_master()
+        state = self.sentinel.alive.core.state
+        master.options.quorum = 1
+        state.touch(master)
+        state.touch(master)
+        self.assertEqual(seen, [])
+        self.fleet.run(0.0001)
+        self.assertEqual([(each.master, each.event) for each in seen], [("m1", None)])
+        state.announce("+sdown", master)
+        self.sentinel.alive.executor.drain()
+        self.assertEqual([str(each.event) for each in seen[1:]], ["+sdown master m1 10.1.0.1 6379"])
+        cancel()
+        cancel()
+        state.announce("-sdown", master)
+        self.sentinel.alive.executor.drain()
+        self.assertEqual(len(seen), 2)
+
+    def test_exception(self) -> None:
+        """An exception of one subscriber is logged; the others are called."""
+        self.start()
+        seen: list[ViewChange] = []
+
+        def fail(change: ViewChange) -> None:
+            raise ZeroDivisionError
+
+        self.view.subscribe(fail)
+        self.view.subscribe(seen.append)
+        self.sentinel.alive.core.state.announce("+sdown", self.core_master())
+        self.sentinel.alive.executor.drain()
+        self.assertEqual(len(seen), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_events_are_durable(self) -> None:
+        """An event that waits for the disk reaches subscribers when it is published, not before."""
+        self.start()
+        seen: list[ViewChange] = []
+        self.view.subscribe(seen.append)
+        state = self.sentinel.alive.core.state
+        state.changed(self.core_master())
+        state.announce("+set", self.core_master(), "quorum 2", binding=True)
+        self.sentinel.alive.executor.drain()
+        self.assertEqual([each for each in seen if each.event is not None], [])
+        self.fleet.run(1.0)
+        self.assertEqual([each.event.channel for each in seen if each.event is not None], ["+set"])
+
+
+class CostTests(ViewCase):
+    """Without a view nothing is observed."""
+
+    def test_no_view(self) -> None:
+        """The service builds no view by itself, and the core reports no changes."""
+        self.fleet = Fleet(5, Shape())
+        self.patch(view_module.SentinelView, "__init__", lambda *arguments: self.fail("a view was built"))
+        self.fleet.start()
+        self.assertTrue(self.fleet.converge())
+        for sentinel in self.fleet.sentinels:
+            self.assertIsNone(sentinel.alive.core.state.change_observer)

@@ -1,0 +1,94 @@
+"""What extensions get of a Sentinel, built when the first of them needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.address import UNIXAddress
+
+from txsentinel.model.snapshots import Endpoint
+from txsentinel.runtime.view import SentinelView, ServerState
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+
+    from txsentinel.config.generic import GenericOptions
+    from txsentinel.core.sentinel import SentinelCore
+    from txsentinel.interfaces import IHost
+    from txsentinel.links.pool import LinkPool
+    from txsentinel.model.events import SentinelEvent
+    from txsentinel.model.measurements import Measurements
+    from txsentinel.runtime.publishing import EventPublisher
+    from txsentinel.runtime.view import History
+
+
+class SurfaceServices(ServerState, Protocol):
+    """What the surface needs of the server."""
+
+    core: SentinelCore
+    host: IHost
+    options: GenericOptions
+
+
+class Surface:
+    """
+    Builds the view of a Sentinel.
+
+    :param ports: returns the open ports.
+    :param stopped: returns ``None`` until the service begins to stop.
+    :param history: the records of failovers, if they are kept.
+    """
+
+    def __init__(
+        self,
+        context: SurfaceServices,
+        links: LinkPool,
+        measurements: Measurements,
+        events: EventPublisher,
+        ports: Callable[[], Sequence[IListeningPort]],
+        stopped: Callable[[], object],
+        history: History | None = None,
+    ) -> None:
+        self._context = context
+        self._links = links
+        self._events = events
+        self.measurements = measurements.state
+        self._ports = ports
+        self._history = history
+        self._stopped = stopped
+
+    @cached_property
+    def view(self) -> SentinelView:
+        """The read-only view. Without it the core reports no changes."""
+        context = self._context
+        view = SentinelView(context.host, context.core, context, self, self._history)
+        context.core.state.observe_changes(view.touched)
+        return view
+
+    # What the view shows of the service.
+
+    def listens(self) -> Sequence[str]:
+        """Return ``host:port`` of each port, or the path of a socket; with ``tls://`` in front of TLS ports."""
+        return [self._place(port) for port in self._ports()]
+
+    def link_count(self) -> int:
+        """Return the number of links."""
+        return len(self._links)
+
+    def is_stopping(self) -> bool:
+        """Return whether the service stops, or has stopped."""
+        return self._stopped() is not None
+
+    def subscribe(self, callback: Callable[[SentinelEvent], None]) -> Callable[[], None]:
+        """Call ``callback`` with every event once it is durable; return a function that ends that."""
+        return self._events.subscribe(callback)
+
+    def _place(self, port: IListeningPort) -> str:
+        address: Any = port.getHost()
+        if isinstance(address, UNIXAddress):
+            name = address.name or b""
+            return name.decode(errors="surrogateescape") if isinstance(name, bytes) else name
+        place = str(Endpoint(address.host, address.port))
+        return f"tls://{place}" if address.port == self._context.options.tls_port else place

@@ -1,0 +1,388 @@
+"""The read-only view of a Sentinel for extensions, with cached snapshots of the masters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, Protocol
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from txsentinel.core.instances import Master
+from txsentinel.interfaces import ISentinelView
+from txsentinel.model.snapshots import (
+    LoadState,
+    MasterSnapshot,
+    SentinelSnapshot,
+    StorageState,
+    TiltState,
+    ViewChange,
+)
+from txsentinel.runtime.snapshot_builder import NEVER, Assessment, SnapshotBuilder, assess, valid_until_now
+from txsentinel.server.information import CRASH_BITS
+
+if TYPE_CHECKING:
+    from txsentinel.core.sentinel import SentinelCore
+    from txsentinel.interfaces import IHost
+    from txsentinel.model.events import SentinelEvent
+    from txsentinel.model.explanation import Explanation, JournalRecord
+    from txsentinel.model.history import FailoverRecord
+    from txsentinel.model.measurements import MeasurementsState
+    from txsentinel.model.snapshots import ProbeTimes
+    from txsentinel.model.timings import Millis
+    from txsentinel.server.clients import ClientRegistry
+    from txsentinel.server.process_info import ProcessInfo
+    from txsentinel.server.services import PendingScripts
+    from txsentinel.server.statistics import Statistics
+
+MAX_CLOCK_ERROR: Final = 500
+"""Milliseconds by which the wall clock may differ from the one of the snapshots; beyond, all are made anew."""
+
+
+class ServerState(Protocol):
+    """The state of the server that the view shows."""
+
+    clients: ClientRegistry
+    statistics: Statistics
+    scripts: PendingScripts
+    process_info: ProcessInfo
+    started_at: Millis
+
+
+class History(Protocol):
+    """The records of failovers."""
+
+    def records(self, name: str | None, limit: int) -> tuple[FailoverRecord, ...]:
+        """Return the latest failovers of one master or of all, newest first."""
+
+
+class ServiceState(Protocol):
+    """The state of the service that the view shows."""
+
+    def listens(self) -> Sequence[str]:
+        """Return ``host:port`` of each port, or the path of a socket; with ``tls://`` in front of TLS ports."""
+
+    def link_count(self) -> int:
+        """Return the number of links."""
+
+    def measurements(self) -> MeasurementsState:
+        """Return counters and histograms since the start of the process."""
+
+    def is_stopping(self) -> bool:
+        """Return whether the service stops, or has stopped."""
+
+    def subscribe(self, callback: Callable[[SentinelEvent], None]) -> Callable[[], None]:
+        """Call ``callback`` with every event once it is durable; return a function that ends that."""
+
+
+@dataclass(slots=True)
+class _Cached:
+    """A snapshot with the master that it shows and what it was made of."""
+
+    master: Master
+    snapshot: MasterSnapshot
+    assessment: Assessment
+    valid_until: Millis = 0
+    """Until when the assessment is valid, given the replies that have arrived since."""
+
+
+@implementer(ISentinelView)
+class SentinelView:
+    """
+    The view of one Sentinel.
+
+    The core reports which masters may have changed. Only those are looked at again, when they are asked for or, with
+    subscribers, in the next reactor turn.
+
+    :param explain: explains a master by its name.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        host: IHost,
+        core: SentinelCore,
+        server: ServerState,
+        service: ServiceState,
+        history: History | None = None,
+        explain: Callable[[str], Explanation] | None = None,
+    ) -> None:
+        self._host = host
+        self._core = core
+        self._server = server
+        self._service = service
+        self._history = history
+        self._explain = explain
+        self._revision = 0
+        self._builder = SnapshotBuilder(core, self._offset())
+        self._cached: dict[str, _Cached] = {}
+        self._expiries: list[tuple[Millis, str]] = []
+        """Heap of the times until which assessments are valid; an entry is outdated if it differs from the cache."""
+
+        self._touched: set[str] = set()
+        self._all_touched = True
+        self._all: tuple[MasterSnapshot, ...] | None = None
+        """What :meth:`masters` returned last; ``None`` if a snapshot has changed since."""
+
+        self._subscribers: dict[int, Callable[[ViewChange], None]] = {}
+        self._subscriptions = 0
+        self._unsubscribe_events: Callable[[], None] | None = None
+        self._flush_scheduled = False
+
+    def touched(self, master: Master | None) -> None:
+        """Handle that a master (``None``: any) may have changed. The core calls this in the middle of an input."""
+        if master is None:
+            self._all_touched = True
+        else:
+            self._touched.add(master.name)
+        if self._subscribers and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._host.reactor.callLater(0, self._flush)
+
+    @property
+    def clock_offset(self) -> Millis:
+        """Milliseconds from the monotonic clock to the wall clock, as it was when the snapshots were made."""
+        return self._builder.offset
+
+    def identity(self) -> SentinelSnapshot:
+        """Return the state of the Sentinel itself."""
+        core, info = self._core, self._server.process_info
+        state, now = core.state, self._host.now()
+        self._refresh(now)  # So that the times agree with those of the masters.
+        builder, tilt, error = self._builder, core.tilt, state.storage_error
+        since = tilt.since
+        generation, durable = core.outbox.generation, core.durable_generation
+        return SentinelSnapshot(
+            version=info.version,
+            build=info.build,
+            run_id=info.run_id,
+            sentinel_id=core.options.my_id,
+            pid=self._host.pid,
+            started_at=builder.instant(self._server.started_at),
+            uptime_ms=now - self._server.started_at,
+            listens=tuple(self._service.listens()),
+            current_epoch=core.current_epoch,
+            tilt=TiltState(
+                active=tilt.active,
+                since=builder.instant_or_none(since),
+                until=None if since is None else builder.instant(since + core.timings.tilt_period),
+                cause=None if since is None or tilt.report is None else tilt.report.cause.value,
+                total=tilt.total,
+            ),
+            storage=StorageState(
+                state="ok" if error is None else "failing",
+                last_error=None if error is None else str(error),
+                generation=generation,
+                durable_generation=durable,
+                pending=max(0, generation - durable),
+            ),
+            masters=len(core.registry.masters),
+            stopping=self._service.is_stopping(),
+        )
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all masters, in the order of ``SENTINEL MASTERS``."""
+        return tuple(self._core.registry.masters)
+
+    def masters(self) -> tuple[MasterSnapshot, ...]:
+        """Return all masters. A snapshot is made anew only if its master changed, which takes time for all at once."""
+        self._refresh(self._host.now())
+        if self._all is None:
+            cached = self._cached
+            self._all = tuple([cached[name].snapshot for name in self._core.registry.masters])
+        return self._all
+
+    def master(self, name: str) -> MasterSnapshot:
+        """
+        Return one master.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+        self._refresh(self._host.now())
+        cached = self._cached.get(name)
+        if cached is None:
+            raise unknown_master(name)
+        return cached.snapshot
+
+    def revision(self) -> int:
+        """Return a number that grows whenever any snapshot changes."""
+        self._refresh(self._host.now())
+        return self._revision
+
+    def probe_times(self, name: str) -> Mapping[str, ProbeTimes]:
+        """
+        Return when instances last answered: the master under its name, replicas and peers under theirs.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+        return self._builder.probe_times(self._found(name))
+
+    def explain(self, name: str) -> Explanation:
+        """
+        Explain why the master is, or is not, failed over; with its latest journal records.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+        self._found(name)
+        if self._explain is None:
+            raise LookupError("this Sentinel has no explanations")
+        return self._explain(name)
+
+    def journal(self, name: str, after: int = 0) -> tuple[JournalRecord, ...]:
+        """
+        Return the records of rare events with a sequence number above ``after``, oldest first.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+        self._found(name)
+        return self._core.journal.records(name, after, self._builder.offset)
+
+    def history(self, name: str | None = None, limit: int = 100) -> tuple[FailoverRecord, ...]:
+        """Return the latest failovers of one master or of all, newest first."""
+        return () if self._history is None else self._history.records(name, limit)
+
+    def subscribe(self, callback: Callable[[ViewChange], None]) -> Callable[[], None]:
+        """
+        Call ``callback`` with every event, once it is durable, and with every change of a snapshot.
+
+        Changes of one reactor turn are reported together, in the next one.
+
+        :returns: a function that ends the subscription.
+        """
+        self._refresh(self._host.now())
+        if not self._subscribers:
+            self._unsubscribe_events = self._service.subscribe(self._event_published)
+        self._subscriptions += 1
+        number = self._subscriptions
+        self._subscribers[number] = callback
+
+        def cancel() -> None:
+            self._subscribers.pop(number, None)
+            if not self._subscribers and self._unsubscribe_events is not None:
+                self._unsubscribe_events()
+                self._unsubscribe_events = None
+
+        return cancel
+
+    def load(self) -> LoadState:
+        """Return how busy the Sentinel is."""
+        server, statistics, scripts = self._server, self._server.statistics, self._server.scripts
+        running = scripts.running
+        return LoadState(
+            swept_at=self._builder.instant_or_none(self._core.swept_at),
+            sweep_period_ms=self._core.timings.sweep_period,
+            clients=len(server.clients),
+            commands_processed=statistics.commands_processed,
+            rejected_connections=statistics.connections_rejected,
+            pending_scripts=len(scripts.jobs) - running,
+            running_scripts=running,
+            links=self._service.link_count(),
+            simulated_failures=sum(CRASH_BITS[word] for word in self._core.simulate_crash),
+        )
+
+    def reply_ages(self) -> Sequence[Millis]:
+        """Return how long ago each master last gave an acceptable reply, in the order of :meth:`names`."""
+        now = self._host.now()
+        return [now - master.link.available_at for master in self._core.registry.masters.values()]
+
+    def measurements(self) -> MeasurementsState:
+        """Return counters and histograms since the start of the process."""
+        return self._service.measurements()
+
+    def _found(self, name: str) -> Master:
+        master = self._core.registry.masters.get(name)
+        if master is None:
+            raise unknown_master(name)
+        return master
+
+    def _offset(self) -> Millis:
+        """Return the milliseconds from the monotonic clock to the wall clock."""
+        return int(self._host.wall_clock() * 1000) - self._host.now()
+
+    def _refresh(self, now: Millis) -> list[str]:
+        """Make the snapshots of changed masters anew; return the names of those whose snapshot differs."""
+        offset = self._offset()
+        if abs(offset - self._builder.offset) > MAX_CLOCK_ERROR:
+            self._builder = SnapshotBuilder(self._core, offset)
+            self._all_touched = True
+        masters = self._core.registry.masters
+        names: set[str] = set()
+        if self._all_touched:
+            names.update(masters, self._cached)
+            self._all_touched = False
+        if self._touched:
+            names.update(self._touched)
+        self._touched.clear()
+        changed = [name for name in sorted(names) if self._rebuild(name, now)]
+        changed += [name for name in self._expired(now) if self._reassess(name, self._cached[name], now)]
+        if changed:
+            self._revision += 1
+            self._all = None
+        return changed
+
+    def _rebuild(self, name: str, now: Millis) -> bool:
+        """Make the snapshot of one master anew; return whether it differs from the one before."""
+        master, before = self._core.registry.masters.get(name), self._cached.get(name)
+        if master is None and before is None:
+            return False
+        if master is None:
+            del self._cached[name]
+            return True
+        assessment = assess(self._core, master, now)
+        snapshot = self._builder.master(master, assessment, self._revision + 1)
+        if before is not None and replace(snapshot, revision=before.snapshot.revision) == before.snapshot:
+            snapshot = before.snapshot
+        cached = self._cached[name] = _Cached(master, snapshot, assessment)
+        self._keep_until(name, cached, assessment.valid_until)
+        return before is None or before.snapshot is not snapshot
+
+    def _reassess(self, name: str, cached: _Cached, now: Millis) -> bool:
+        """Determine anew what changes by the passing of time; return whether the snapshot differs."""
+        valid_until = valid_until_now(self._core, cached.master, cached.assessment, now)
+        if valid_until <= now:
+            assessment = assess(self._core, cached.master, now)
+            if not assessment.same_as(cached.assessment):
+                return self._rebuild(name, now)
+            cached.assessment, valid_until = assessment, assessment.valid_until
+        self._keep_until(name, cached, valid_until)
+        return False
+
+    def _keep_until(self, name: str, cached: _Cached, valid_until: Millis) -> None:
+        cached.valid_until = valid_until
+        if valid_until < NEVER:
+            heappush(self._expiries, (valid_until, name))
+
+    def _expired(self, now: Millis) -> list[str]:
+        """Remove the entries that are due, and return the names of the masters whose assessments have expired."""
+        names: dict[str, None] = {}
+        while self._expiries and self._expiries[0][0] <= now:
+            until, name = heappop(self._expiries)
+            cached = self._cached.get(name)
+            if cached is not None and cached.valid_until == until:
+                names[name] = None
+        return list(names)
+
+    def _flush(self) -> None:
+        """Report the changes since the last call to the subscribers."""
+        self._flush_scheduled = False
+        if self._subscribers:
+            for name in self._refresh(self._host.now()):
+                self._report(ViewChange(name))
+
+    def _event_published(self, event: SentinelEvent) -> None:
+        self._report(ViewChange(event.master, event))
+
+    def _report(self, change: ViewChange) -> None:
+        for callback in list(self._subscribers.values()):
+            try:
+                callback(change)
+            except Exception:
+                self._log.failure("{callback} failed to process a change", callback=callback)
+
+
+def unknown_master(name: str) -> LookupError:
+    """Return the error for a name that no monitored master has."""
+    return LookupError(f"no master of the name {name!r} is monitored")
