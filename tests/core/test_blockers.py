@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture, identity
-from txsentinel.core.blockers import MAX_DISCOVERY, MAX_NAMED_REPLICAS, BlockerKind, usable_sentinels
+from txsentinel.core.blockers import MAX_DISCOVERY, MAX_NAMED_REPLICAS, BlockerKind
+from txsentinel.core.quorum import usable_sentinels
 from txsentinel.core.state import StorageError
 from txsentinel.model.address import Address
 

@@ -9,6 +9,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.questions import Questions
+from txsentinel.core.quorum import agreeing_sentinels, votes_needed
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
@@ -124,7 +125,7 @@ class Availability:
     def _note_missing(self, master: Master, now: Millis) -> None:
         """Log that too few Sentinels are reachable to fail over a master that went down, as no event reports it."""
         missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
-        usable, needed = master.voters - len(missing), max(master.options.quorum, master.majority)
+        usable, needed = master.voters - len(missing), votes_needed(master)
         if usable >= needed:
             return
         text = (
@@ -142,7 +143,7 @@ class Availability:
     def check_odown(self, master: Master, now: Millis) -> None:
         """Evaluate O_DOWN: S_DOWN here, and enough peers whose opinion, not yet expired, is that too."""
         self._questions.expire_opinions(master, now)
-        agreeing = 1 + sum(peer.reports_master_down for peer in master.peers.values())
+        agreeing = agreeing_sentinels(master)
         quorum = master.options.quorum
         down = master.sdown_since is not None and agreeing >= quorum
         if down and master.odown_since is None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from txsentinel.core.instances import Master, Server
+from txsentinel.core.quorum import usable_sentinels
 from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
@@ -52,11 +53,6 @@ class Blocker:
 
     kind: BlockerKind
     text: str
-
-
-def usable_sentinels(master: Master) -> int:
-    """Return how many Sentinels can agree and vote: this one, and the peers that are not down."""
-    return 1 + sum(1 for peer in master.peers.values() if not peer.is_down)
 
 
 def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis) -> Iterator[Blocker]:

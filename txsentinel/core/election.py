@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from txsentinel.core.diagnosis_state import ElectionRecord
 from txsentinel.core.instances import Failover, Master
 from txsentinel.core.questions import Questions
+from txsentinel.core.quorum import is_reachable, votes_needed
 from txsentinel.core.state import SentinelState
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Voting
@@ -71,6 +73,7 @@ class Elections:
         count = self._votes.count(master)
         # Even with enough votes of others, our own must be durable: a crash must not lose an epoch in which we act.
         if count.won and durable:
+            self._record_won(master, failover)
             return ElectionStatus.WON
         if failover.forced and durable:
             return self._assess_forced(master, failover, now)
@@ -113,6 +116,7 @@ class Elections:
         if self._votes.count(master).should_concede:
             return ElectionStatus.GIVEN_UP
         if failover.proceed_unelected_at is None:
+            self._record_won(master, failover)
             return ElectionStatus.WON
         failover.proceed_unelected_at = None
         lowest = self._state.current_epoch + 2
@@ -140,6 +144,16 @@ class Elections:
         self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
         failover.vote_generation = master.vote_generation
         self._questions.ask_all(master, now)
+        reachable = frozenset(peer.name for peer in master.peers.values() if is_reachable(peer))
+        master.diagnosis.election = ElectionRecord(
+            failover.epoch, votes_needed(master), failover.candidacies, now, reachable, failover.answers
+        )
+
+    @staticmethod
+    def _record_won(master: Master, failover: Failover) -> None:
+        record = master.diagnosis.election
+        if record is not None and record.epoch == failover.epoch:
+            record.won = True
 
     def _vote_durable(self, failover: Failover) -> bool:
         generation = failover.vote_generation

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
 from txsentinel.core import deadlines
 from txsentinel.core.instances import Master
 from txsentinel.core.justification import return_awaited_until
@@ -9,6 +13,7 @@ from txsentinel.core.selection import select
 from txsentinel.core.state import SentinelState
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.model.events import Level
+from txsentinel.model.explanation import VerdictCode
 from txsentinel.model.timings import Millis
 
 FRESH_INFO_TIMEOUT: Millis = 100
@@ -19,6 +24,18 @@ UNFIT_NOTE_PERIOD: Millis = 10_000
 
 UNFIT_EVENT_DELAY: Millis = 1_000
 """Delay after O_DOWN until the lack of a fit replica is published, as a slow replica may turn out to be fit."""
+
+
+CAMPAIGN_JITTER: Final = 4
+"""The random part of a delay is at most this fraction of the time between two candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """What keeps a failover from being started; ``until`` if it ends by the passing of time."""
+
+    code: VerdictCode
+    until: Millis | None = None
 
 
 class StartRules:
@@ -33,33 +50,69 @@ class StartRules:
         if master.odown_since is None:
             self.forget(master)
             return False
-        if self._state.storage_error is not None:
-            self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
-            return False
-        if not self._may_attempt(master, now):
-            return False
-        awaited_until = return_awaited_until(master, self._state.timings, now)
-        if awaited_until is not None and awaited_until > now:
-            if master.campaign_at is None or master.campaign_at < awaited_until:
-                master.campaign_at = awaited_until + self._campaign_delay(master, now)
-                text = "lost together with its replicas, which are back; it is waited for until a failover begins"
-                self._state.note(Level.NOTICE, f"{master.name} was {text}: {awaited_until - now} ms")
-            return False
-        if master.campaign_at is None:
+        first = next(self.hindrances(master, now), None)
+        if first is not None and first.code is VerdictCode.NOT_OUR_TURN and master.campaign_at is None:
             master.campaign_at = now + self._campaign_delay(master, now)
-        if now < master.campaign_at or not self._offsets_fresh(master, now):
+            first = next(self.hindrances(master, now), None)
+        if first is not None:
+            self._delayed(master, first, now)
             return False
-        if self._state.in_mass_failure(now):
-            # It may have begun after the delay was computed; candidates with lower IDs are late, too.
-            turn = master.odown_since + self._votes.campaign_order(master) * self._state.stagger(now)
-            if now < turn:
-                master.campaign_at = turn
-                return False
         if select(master, self._state.timings, now) is None:
             self.note_unfit(master, now)
             self._announce_unfit(master, now)
             return False
         return True
+
+    def hindrances(self, master: Master, now: Millis) -> Iterator[Hindrance]:
+        """
+        Yield what keeps this Sentinel from campaigning for a master that is O_DOWN, besides the replicas.
+
+        Nothing is changed. The first one decides; the rest is for explanations.
+        """
+        if self._state.storage_error is not None:
+            yield Hindrance(VerdictCode.STORAGE_FAILING)
+        delayed_until = deadlines.next_attempt(master)
+        if now <= delayed_until:
+            voted = master.leader not in (None, self._state.options.my_id)
+            code = VerdictCode.VOTED_FOR_OTHER if voted else VerdictCode.ATTEMPT_TOO_RECENT
+            yield Hindrance(code, delayed_until + 1)
+        awaited_until = return_awaited_until(master, self._state.timings, now)
+        if awaited_until is not None and awaited_until > now:
+            yield Hindrance(VerdictCode.RETURN_AWAITED, awaited_until)
+        if master.campaign_at is None:
+            yield Hindrance(VerdictCode.NOT_OUR_TURN, now + self._max_campaign_delay(master, now))
+        elif now < master.campaign_at:
+            yield Hindrance(VerdictCode.NOT_OUR_TURN, master.campaign_at)
+        if master.odown_since is None:
+            return
+        if not self._offsets_fresh(master, now):
+            yield Hindrance(VerdictCode.OFFSETS_PENDING, master.odown_since + FRESH_INFO_TIMEOUT)
+        if self._state.in_mass_failure(now):
+            # It may have begun after the delay was computed; candidates with lower IDs are late, too.
+            turn = master.odown_since + self._votes.campaign_order(master) * self._state.stagger(now)
+            if now < turn:
+                yield Hindrance(VerdictCode.NOT_OUR_TURN, turn)
+
+    def _delayed(self, master: Master, hindrance: Hindrance, now: Millis) -> None:
+        """Log what keeps this Sentinel from campaigning, and set when it campaigns."""
+        code, until = hindrance.code, hindrance.until
+        if code is VerdictCode.STORAGE_FAILING:
+            self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
+        elif until is None:
+            return
+        elif code in (VerdictCode.ATTEMPT_TOO_RECENT, VerdictCode.VOTED_FOR_OTHER):
+            if master.diagnosis.delay_logged_for != master.attempt_started_at:
+                master.diagnosis.delay_logged_for = master.attempt_started_at
+                text = "Next failover delay: I will not start a failover before"
+                self._state.note(Level.NOTICE, text, until - now)
+        elif code is VerdictCode.RETURN_AWAITED:
+            if master.campaign_at is None or master.campaign_at < until:
+                master.campaign_at = until + self._campaign_delay(master, now)
+                text = "lost together with its replicas, which are back; it is waited for until a failover begins"
+                self._state.note(Level.NOTICE, f"{master.name} was {text}: {until - now} ms")
+        elif code is VerdictCode.NOT_OUR_TURN:
+            # Later than before only in a mass failure.
+            master.campaign_at = until
 
     def forget(self, master: Master) -> None:
         """Forget when this Sentinel is to campaign: a failover has begun or ended, or is not required any more."""
@@ -69,18 +122,13 @@ class StartRules:
         """Return how much later than the first candidate this Sentinel campaigns."""
         rank = self._votes.campaign_order(master)
         stagger = self._state.stagger(now)
-        return rank * stagger + (self._state.rng(stagger // 4 + 1) if rank else 0)
+        return rank * stagger + (self._state.rng(stagger // CAMPAIGN_JITTER + 1) if rank else 0)
 
-    def _may_attempt(self, master: Master, now: Millis) -> bool:
-        """Whether the distance to the last attempt, ours or that of a candidate we voted for, is kept."""
-        delayed_until = deadlines.next_attempt(master)
-        if now > delayed_until:
-            return True
-        if master.delay_logged_for != master.attempt_started_at:
-            master.delay_logged_for = master.attempt_started_at
-            text = "Next failover delay: I will not start a failover before"
-            self._state.note(Level.NOTICE, text, delayed_until + 1 - now)
-        return False
+    def _max_campaign_delay(self, master: Master, now: Millis) -> Millis:
+        """Return the longest delay that :meth:`_campaign_delay` can return now."""
+        rank = self._votes.campaign_order(master)
+        stagger = self._state.stagger(now)
+        return rank * stagger + (stagger // CAMPAIGN_JITTER if rank else 0)
 
     def _offsets_fresh(self, master: Master, now: Millis) -> bool:
         """Whether every reachable replica has answered INFO since the master went down, or waiting has timed out."""
@@ -100,9 +148,9 @@ class StartRules:
 
     def _note_unable(self, master: Master, why: str, now: Millis) -> None:
         """Log why a master that is down is not failed over, at most every ``UNFIT_NOTE_PERIOD``."""
-        if master.unfit_logged_at is not None and now - master.unfit_logged_at < UNFIT_NOTE_PERIOD:
+        if master.diagnosis.unfit_logged_at is not None and now - master.diagnosis.unfit_logged_at < UNFIT_NOTE_PERIOD:
             return
-        master.unfit_logged_at = now
+        master.diagnosis.unfit_logged_at = now
         self._state.note(Level.WARNING, f"No failover of {master.name}: {why}")
 
     def _announce_unfit(self, master: Master, now: Millis) -> None:
@@ -113,11 +161,11 @@ class StartRules:
         """
         if master.odown_since is None or now - master.odown_since < UNFIT_EVENT_DELAY:
             return
-        before = master.unfit_announced_at
+        before = master.diagnosis.unfit_announced_at
         if before is not None and now - before < 2 * master.options.failover_timeout:
             return
         if self._votes.campaign_order(master) == 0:
-            master.unfit_announced_at = now
+            master.diagnosis.unfit_announced_at = now
             self._state.announce("-failover-abort-no-good-slave", master)
 
     def next_due(self, master: Master, now: Millis) -> Millis:

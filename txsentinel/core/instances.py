@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel.core.crash_evidence import CrashEvidence
+from txsentinel.core.diagnosis_state import Diagnosis
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.fence_state import Isolation
 from txsentinel.core.lineage_state import LineageState
@@ -413,7 +414,7 @@ class Master(Server):
     campaign_at: Millis | None = None
     """When this Sentinel campaigns to fail over a master that is O_DOWN."""
 
-    delay_logged_for: Millis | None = None
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
     last_refusals: list[tuple[str, Unfit]] = field(default_factory=list)
     """``(name, reason)`` of each replica that was unfit in the latest selection, kept after the failover."""
 
@@ -434,12 +435,6 @@ class Master(Server):
 
     ignored_addresses: dict[str, None] = field(default_factory=dict)
     """The announced addresses that were logged as unusable (see ``ignored``)."""
-
-    unfit_logged_at: Millis | None = None
-    """When it was last logged why it is not failed over."""
-
-    unfit_announced_at: Millis | None = None
-    """When ``-failover-abort-no-good-slave`` was last published instead of an attempt."""
 
     @property
     def master(self) -> Master:

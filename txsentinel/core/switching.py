@@ -164,9 +164,10 @@ class Switching:
         master.crash = CrashEvidence()
         master.failover = None
         master.leader = None
-        master.attempt_started_at = master.campaign_at = master.delay_logged_for = None
+        master.attempt_started_at = master.campaign_at = None
         master.attempt_before = master.unconfirmed_since = None
-        master.conflict_since = master.unfit_logged_at = master.unfit_announced_at = None
+        master.conflict_since = None
+        master.diagnosis.restart_log()
         master.run_id = None
         master.rebooting_since = master.restart = master.data_missing_since = None
         master.data_set = master.replaced_data_set = None

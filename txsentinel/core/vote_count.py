@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from txsentinel.core.instances import Master, Peer
+from txsentinel.core.quorum import is_reachable, votes_needed
 from txsentinel.core.state import SentinelState
 from txsentinel.core.voting import NO_CANDIDATE
 from txsentinel.model.timings import Millis
@@ -57,28 +59,37 @@ class VoteCounter:
         """Return the count of our election for ``master``; only votes in the epoch of the campaign count."""
         failover = master.failover
         assert failover is not None
-        me = self._state.options.my_id
         generation = failover.vote_generation
         granted = 1 if generation is not None and generation <= self._state.durable_generation else 0
+        return self.count_answers(master, failover.answers, failover.epoch, granted)
+
+    def count_answers(
+        self, master: Master, answers: Mapping[str, tuple[str, int]], epoch_of_campaign: int, granted: int
+    ) -> VoteCount:
+        """
+        Count the answers to our vote requests in one epoch.
+
+        :param granted: number of our own votes: 1 if it is durable, else 0.
+        """
+        me = self._state.options.my_id
         outstanding = 1 - granted
         reachable = 1
         rivals: dict[str, int] = {}
         for peer in master.peers.values():
-            is_reachable = peer.link.commands_up and not peer.is_down
-            reachable += is_reachable
-            answer = failover.answers.get(peer.name)
+            can_vote = is_reachable(peer)
+            reachable += can_vote
+            answer = answers.get(peer.name)
             if answer is None:
-                outstanding += is_reachable
+                outstanding += can_vote
                 continue
             leader, epoch = answer
-            if epoch != failover.epoch:
+            if epoch != epoch_of_campaign:
                 continue
             if leader == me:
                 granted += 1
             elif leader != NO_CANDIDATE:
                 rivals[leader] = rivals.get(leader, 0) + 1
-        needed = max(master.majority, master.options.quorum)
-        return VoteCount(granted, outstanding, max(rivals.values(), default=0), reachable, needed)
+        return VoteCount(granted, outstanding, max(rivals.values(), default=0), reachable, votes_needed(master))
 
     def highest_answer(self, master: Master, now: Millis) -> int:
         """Return the highest epoch in the replies to our vote requests, up to which peers have voted."""
@@ -100,7 +111,7 @@ class VoteCounter:
         return sum(
             1
             for peer in master.peers.values()
-            if peer.name < me and self._may_campaign(peer, master) and peer.link.commands_up and not peer.is_down
+            if peer.name < me and self._may_campaign(peer, master) and is_reachable(peer)
         )
 
     def position_by_id(self, master: Master) -> int:

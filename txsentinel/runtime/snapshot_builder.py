@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from txsentinel.config.guards import guard_fields
-from txsentinel.core.blockers import usable_sentinels
 from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.quorum import usable_sentinels
 from txsentinel.core.selection import (
     MAX_INFO_PERIODS,
     MAX_INFO_PERIODS_DOWN,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from txsentinel.core.blockers import usable_sentinels
 from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Master, Server
+from txsentinel.core.quorum import usable_sentinels
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer
 from txsentinel.server.commands.sentinel_container import MASTER_NAME, sentinel

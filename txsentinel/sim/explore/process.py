@@ -142,7 +142,8 @@ class SentinelModel:
             # These only keep the log short or save computing time.
             master.encoded_hello = None
             master.last_refusals = []
-            master.delay_logged_for = master.unfit_logged_at = None
+            master.diagnosis.delay_logged_for = master.diagnosis.unfit_logged_at = None
+            master.diagnosis.election = None
             for server in (master, *master.replicas.values()):
                 server.info_text = None
         return outputs
