@@ -21,6 +21,9 @@ ROUND_TRIP_BOUNDS: Final[tuple[Millis, ...]] = (1, 2, 5, 10, 25, 50, 100, 250, 5
 INSTANCE_KINDS: Final = ("master", "replica", "peer")
 """What a link leads to."""
 
+TILT_CAUSES: Final = ("clock-stepped", "process-stopped", "loop-late")
+"""The words of ``TiltCause``."""
+
 
 @dataclass(frozen=True, slots=True)
 class HistogramState:

@@ -1,0 +1,80 @@
+"""The metrics of the Sentinel itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+
+from txsentinel.extensions.metrics import catalogue
+from txsentinel.extensions.metrics.format import Family, seconds
+from txsentinel.interfaces import ISentinelView
+from txsentinel.model.measurements import TILT_CAUSES, MeasurementsState
+from txsentinel.model.snapshots import LoadState, SentinelSnapshot
+
+
+class SentinelFamilies:
+    """
+    The metrics of the Sentinel itself.
+
+    :param redis_names: also those of redis_exporter.
+    """
+
+    def __init__(self, view: ISentinelView, redis_names: bool) -> None:
+        self._view = view
+        self._redis_names = redis_names
+
+    def families(self) -> Iterator[tuple[Family, bytes]]:
+        """Yield each family with its samples."""
+        sentinel, load = self._view.identity(), self._view.load()
+        for family, value in _numbers(sentinel, load):
+            yield family, family.line((), str(value)).encode()
+        build = (sentinel.version, platform.python_version(), "1" if sentinel.build == "compiled" else "0")
+        yield catalogue.BUILD, catalogue.BUILD.line(build, "1").encode()
+        if load.swept_at is not None:
+            yield catalogue.LAST_SWEEP, catalogue.LAST_SWEEP.line((), seconds(load.swept_at.unix_ms)).encode()
+        for family, text in _measured(self._view.measurements()):
+            yield family, text.encode()
+        if self._redis_names:
+            for family, value in _redis_numbers(sentinel, load):
+                yield family, family.line((), str(value)).encode()
+
+
+def _numbers(sentinel: SentinelSnapshot, load: LoadState) -> Iterator[tuple[Family, int]]:
+    yield catalogue.MASTERS, sentinel.masters
+    yield catalogue.EPOCH, sentinel.current_epoch
+    yield catalogue.TILT_ACTIVE, int(sentinel.tilt.active)
+    yield catalogue.STORAGE_FAILING, int(sentinel.storage.state != "ok")
+    yield catalogue.CLIENTS, load.clients
+    yield catalogue.LINKS, load.links
+    yield catalogue.SCRIPTS_RUNNING, load.running_scripts
+    yield catalogue.SCRIPTS_WAITING, load.pending_scripts
+    yield catalogue.COMMANDS, load.commands_processed
+    yield catalogue.REJECTED, load.rejected_connections
+
+
+def _measured(measured: MeasurementsState) -> Iterator[tuple[Family, str]]:
+    yield catalogue.EVENTS, _counts(catalogue.EVENTS, {(each,): count for each, count in measured.events.items()})
+    tilts = {(cause,): measured.tilts.get(cause, 0) for cause in TILT_CAUSES}
+    yield catalogue.TILTS, _counts(catalogue.TILTS, tilts)
+    tilt_times = [catalogue.TILT_SECONDS.line((each,), seconds(measured.tilt_ms.get(each, 0))) for each in TILT_CAUSES]
+    yield catalogue.TILT_SECONDS, "".join(tilt_times)
+    yield catalogue.COMMITS, catalogue.COMMITS.line((), str(measured.commits.count))
+    yield catalogue.COMMIT_FAILURES, catalogue.COMMIT_FAILURES.line((), str(measured.commit_failures))
+    yield catalogue.COMMIT_SECONDS, catalogue.COMMIT_SECONDS.histogram((), measured.commits)
+    yield catalogue.LOOP_LAG, catalogue.LOOP_LAG.histogram((), measured.sweep_delays)
+    pings = [catalogue.PING_SECONDS.histogram((kind,), each) for kind, each in measured.ping_round_trips.items()]
+    yield catalogue.PING_SECONDS, "".join(pings)
+    yield catalogue.VOTE_SECONDS, catalogue.VOTE_SECONDS.histogram((), measured.vote_round_trips)
+    yield catalogue.LINK_FAILURES, _counts(catalogue.LINK_FAILURES, measured.link_failures)
+
+
+def _redis_numbers(sentinel: SentinelSnapshot, load: LoadState) -> Iterator[tuple[Family, int]]:
+    yield catalogue.REDIS_MASTERS, sentinel.masters
+    yield catalogue.REDIS_TILT, int(sentinel.tilt.active)
+    yield catalogue.REDIS_RUNNING, load.running_scripts
+    yield catalogue.REDIS_QUEUE, load.running_scripts + load.pending_scripts
+    yield catalogue.REDIS_SIMULATED, load.simulated_failures
+
+
+def _counts(family: Family, counts: Mapping[tuple[str], int] | Mapping[tuple[str, str], int]) -> str:
+    return "".join(family.line(values, str(count)) for values, count in counts.items())
