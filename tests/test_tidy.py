@@ -66,7 +66,7 @@ LAYERS = (
         "process.resolver reactor.priority process.log_queue process.threads process.files runtime.host"
         " runtime.durability runtime.executor runtime.sweeper reactor.multiplexer reactor.read_coalescing"
         " reactor.connectors process.collector process.descriptors runtime.listeners runtime.restoring"
-        " runtime.publishing runtime.snapshot_builder runtime.view runtime.surface"
+        " runtime.publishing runtime.snapshot_builder runtime.view runtime.operator runtime.surface"
         " runtime.service cli.overrides process.termination process.supervision cli.detaching cli.tap",
     ),
     ("tools", "sim demo extensions"),

@@ -127,9 +127,9 @@ class SentinelService(MultiService):
             started_at=host.now(),
         )
         self.server = SentinelServerFactory(self.context)
-        self.surface = Surface(self.context, self.links, measured, events, lambda: self._ports, lambda: self._stopped)
-        """What extensions get."""
-
+        self.surface = Surface(
+            self.server, note, self.links, measured, events, lambda: self._ports, lambda: self._stopped
+        )
         self.serving: Deferred[None] = Deferred()
         """Fires when the ports are open; never fires if the start fails."""
 

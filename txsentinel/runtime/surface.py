@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import UNIXAddress
 
 from txsentinel.model.snapshots import Endpoint
-from txsentinel.runtime.view import SentinelView, ServerState
+from txsentinel.runtime.operator import Operator
+from txsentinel.runtime.view import SentinelView
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
-    from txsentinel.config.generic import GenericOptions
-    from txsentinel.core.sentinel import SentinelCore
-    from txsentinel.interfaces import IHost
     from txsentinel.links.pool import LinkPool
-    from txsentinel.model.events import SentinelEvent
+    from txsentinel.model.events import Level, SentinelEvent
     from txsentinel.model.measurements import Measurements
     from txsentinel.runtime.publishing import EventPublisher
     from txsentinel.runtime.view import History
-
-
-class SurfaceServices(ServerState, Protocol):
-    """What the surface needs of the server."""
-
-    core: SentinelCore
-    host: IHost
-    options: GenericOptions
+    from txsentinel.server.factory import SentinelServerFactory
 
 
 class Surface:
     """
-    Builds the view of a Sentinel.
+    Builds the view of a Sentinel, and the operator.
 
+    :param note: writes a line to the log.
     :param ports: returns the open ports.
     :param stopped: returns ``None`` until the service begins to stop.
     :param history: the records of failovers, if they are kept.
@@ -43,7 +35,8 @@ class Surface:
 
     def __init__(
         self,
-        context: SurfaceServices,
+        server: SentinelServerFactory,
+        note: Callable[[Level, str], None],
         links: LinkPool,
         measurements: Measurements,
         events: EventPublisher,
@@ -51,7 +44,9 @@ class Surface:
         stopped: Callable[[], object],
         history: History | None = None,
     ) -> None:
-        self._context = context
+        self._context = server.context
+        self._handlers = server.handlers
+        self._note = note
         self._links = links
         self._events = events
         self.measurements = measurements.state
@@ -66,6 +61,11 @@ class Surface:
         view = SentinelView(context.host, context.core, context, self, self._history)
         context.core.state.observe_changes(view.touched)
         return view
+
+    @cached_property
+    def operator(self) -> Operator:
+        """Executes commands."""
+        return Operator(self._context, self._handlers, self._note)
 
     # What the view shows of the service.
 
