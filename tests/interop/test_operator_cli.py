@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from typing import ClassVar
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import Fleet, Harness, missing
+from tests.servers import Fleet, Harness, missing, wait_for
 from txsentinel.cli.operator import command
 
 
@@ -60,6 +64,32 @@ class VerbCase(SynchronousTestCase):
         self.assertEqual(tree.count("next to be promoted"), 1, tree)
         self.assertEqual(self.run_verb("master", "other"), (1, ""))
 
+    def check_explained(self) -> None:
+        """Check that the group is explained as healthy, and names the replica of the topology."""
+        status, text = self.run_verb("explain", "mymaster", "-o", "json")
+        self.assertEqual(status, 0, text)
+        found = json.loads(text)
+        self.assertEqual(found["verdict"]["code"], "healthy")
+        promoted = found["would_promote"]
+        self.assertIn(f"{promoted} ", self.run_verb("topology", "mymaster")[1].partition("next to be promoted")[0])
+        self.assertEqual([each["reports_down"] for each in found["agreement"]["voters"]], [False] * 3)
+
+    def check_settings(self) -> None:
+        """Check that a setting is changed everywhere, and that a difference is found."""
+        self.assertEqual(self.run_verb("diff")[0], 0)
+        self.assertEqual(self.run_verb("set", "mymaster", "parallel-syncs", "2")[0], 0)
+        status, text = self.run_verb("diff", "mymaster")
+        self.assertEqual(status, 2)
+        self.assertIn(f"127.0.0.1:{self.fleet.sentinels[0].port} has 2, the others 1", text)
+        self.assertEqual(self.run_verb("set", "mymaster", "parallel-syncs", "1", "--fleet")[0], 0)
+        self.assertEqual(self.run_verb("diff")[0], 0)
+
+    def check_all(self) -> None:
+        """Check all verbs that leave the group as it is."""
+        self.check_reading()
+        self.check_explained()
+        self.check_settings()
+
 
 class RedisTests(VerbCase):
     """Three redis-sentinel."""
@@ -68,9 +98,35 @@ class RedisTests(VerbCase):
     if missing("redis"):
         skip = missing("redis")
 
-    def test_reading(self) -> None:
-        """All Sentinels are found from one address, and agree."""
-        self.check_reading()
+    def test_verbs(self) -> None:
+        """All Sentinels are found from one address, agree, and are explained and changed."""
+        self.check_all()
+
+    def test_following(self) -> None:
+        """``run`` restarts its program when the master moves, and ``watch`` shows the move."""
+        path = self.harness.directory / "seen"
+        environment = os.environ | {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
+        start = [sys.executable, "-m", "txsentinel.cli.operator"]
+        before = self.fleet.master_port()
+        write = f"echo $REDIS_PORT >>{path}; exec sleep 1000"
+        with (
+            subprocess.Popen([*start, "watch", "-o", "json"], env=environment, stdout=subprocess.PIPE) as watch,
+            subprocess.Popen([*start, "run", "mymaster", "--", "sh", "-c", write], env=environment) as run,
+        ):
+            try:
+                assert watch.stdout is not None
+                self.assertIn(b"connected", watch.stdout.readline())
+                wait_for(path.exists, 30, "the program")
+                self.fleet.sentinels[1].call("SENTINEL", "FAILOVER", "mymaster")
+                wait_for(lambda: len(path.read_text().splitlines()) > 1, 60, "the program to be restarted")
+                moved = next(json.loads(line) for line in watch.stdout if b"+switch-master" in line)
+            finally:
+                run.terminate()
+                watch.terminate()
+        after = self.fleet.wait_quiet()
+        self.assertEqual(path.read_text().split(), [str(before), str(after)])
+        self.assertEqual(moved["payload"], f"mymaster 127.0.0.1 {before} 127.0.0.1 {after}")
+        self.assertEqual(run.returncode, 128 + signal.SIGTERM)
 
 
 class ValkeyTests(VerbCase):
@@ -81,9 +137,9 @@ class ValkeyTests(VerbCase):
     if missing("valkey"):
         skip = missing("valkey")
 
-    def test_reading(self) -> None:
-        """All Sentinels are found from one address, and agree."""
-        self.check_reading()
+    def test_verbs(self) -> None:
+        """All Sentinels are found from one address, agree, and are explained and changed."""
+        self.check_all()
 
 
 class OwnTests(VerbCase):
@@ -93,9 +149,9 @@ class OwnTests(VerbCase):
     if missing("redis"):
         skip = missing("redis")
 
-    def test_reading(self) -> None:
-        """All Sentinels are found from one address, and agree."""
-        self.check_reading()
+    def test_verbs(self) -> None:
+        """All Sentinels are found from one address, agree, and are explained and changed."""
+        self.check_all()
 
 
 class MixedTests(VerbCase):
@@ -105,9 +161,9 @@ class MixedTests(VerbCase):
     if missing("redis"):
         skip = missing("redis")
 
-    def test_reading(self) -> None:
-        """All Sentinels are found from one address, and agree."""
-        self.check_reading()
+    def test_verbs(self) -> None:
+        """All Sentinels are found from one address, agree, and are explained and changed."""
+        self.check_all()
 
     def test_unreachable(self) -> None:
         """A Sentinel that ended is shown with the reason, and a majority still agrees."""

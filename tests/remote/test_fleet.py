@@ -154,7 +154,8 @@ class FitnessTests(SynchronousTestCase):
 
     def test_reasons(self) -> None:
         """Each reason has its code and its numbers; values at the limit are fit."""
-        down = master_fields(flags="master,s_down", s_down_time="4000")
+        down = master_fields(flags="master,s_down,o_down", s_down_time="4000")
+        suspected = master_fields(flags="master,s_down", s_down_time="4000")
         self.assertEqual(self.unfit(flags="slave,s_down", s_down_time="9"), (UnfitCode.DOWN, 9, None))
         self.assertEqual(self.unfit(flags="slave,disconnected"), (UnfitCode.DISCONNECTED, None, None))
         self.assertEqual(self.unfit(last_ok_ping_reply="5001"), (UnfitCode.SILENT, 5001, 5000))
@@ -164,6 +165,7 @@ class FitnessTests(SynchronousTestCase):
         self.assertEqual(self.unfit(info_refresh="30001"), (UnfitCode.STALE_INFO, 30001, 30000))
         self.assertEqual(self.unfit(down, info_refresh="5001"), (UnfitCode.STALE_INFO, 5001, 5000))
         self.assertIsNone(self.unfit(info_refresh="5001"))
+        self.assertIsNone(self.unfit(suspected, info_refresh="5001"))
         late = UnfitCode.MASTER_LINK_DOWN_TOO_LONG
         self.assertEqual(self.unfit(master_link_down_time="15001"), (late, 15001, 15000))
         self.assertEqual(self.unfit(down, master_link_down_time="19001"), (late, 19001, 19000))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -31,7 +32,7 @@ Monitors Redis and Valkey masters and fails over to their replicas, in place of 
   check    validate FILE and print what would run; nothing is started, contacted or written
   whatif   simulate faults of the installation that FILE describes; 'txsentinel whatif --help' lists them
   VERB     read or operate Sentinels of any kind that run elsewhere; 'txsentinel VERB --help' has the details:
-           {verbs}
+{verbs}
 
 Options:
   --extension NAME[:ARGUMENT]   run an installed extension beside the Sentinel; may be repeated
@@ -40,8 +41,22 @@ Options:
 The process stays in the foreground; 'twistd sentinel FILE' runs the same service as a daemon.
 """
 
-VERBS: Final = ("completion", "list", "master", "replicas", "topology", "version")
+VERBS: Final = (
+    "completion",
+    "diff",
+    "explain",
+    "list",
+    "master",
+    "replicas",
+    "run",
+    "set",
+    "topology",
+    "version",
+    "watch",
+)
 """The verbs for operators, which need the packages of the extra ``cli``."""
+
+INDENT: Final = " " * 11
 
 NO_CLI: Final = (
     "txsentinel {}: {} is not installed; the verbs for operators need the extra: pip install 'txsentinel[cli]'"
@@ -91,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def usage() -> str:
     """Return the help text."""
-    return USAGE.format(verbs=", ".join(VERBS))
+    return USAGE.format(verbs=textwrap.fill(", ".join(VERBS), 110, initial_indent=INDENT, subsequent_indent=INDENT))
 
 
 def run_verb(words: Sequence[str]) -> NoReturn:

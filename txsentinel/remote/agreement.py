@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,7 +112,12 @@ def drifts_of(monitoring: Sequence[SentinelReport], name: str) -> tuple[Drift, .
     found = []
     for setting in (*SETTINGS, *SCRIPTS):
         values = {each.endpoint: each.masters[name].master.fields.get(setting, "") for each in monitoring}
-        ((value, count), *others) = Counter(values.values()).most_common()
-        if others:
-            found.append(Drift(setting, values, value if 2 * count > len(values) else None))
+        if len(set(values.values())) > 1:
+            found.append(Drift(setting, values, usual_value(values.values())))
     return tuple(found)
+
+
+def usual_value(values: Collection[str]) -> str | None:
+    """Return the value that more than half have, ``None`` if there is none."""
+    value, count = Counter(values).most_common(1)[0]
+    return value if 2 * count > len(values) else None

@@ -16,7 +16,7 @@ INFO_LIMIT_MS: Final = 30_000
 """A replica whose INFO is older is not promoted while the master is up."""
 
 INFO_LIMIT_DOWN_MS: Final = 5000
-"""The same while the master is down, as INFO is then requested every second."""
+"""The same once the Sentinels agree that the master is down: from then on INFO is requested every second."""
 
 DOWN_AFTER_FACTOR: Final = 10
 """How many periods of ``down-after-milliseconds`` a replica may have been without its master."""
@@ -28,12 +28,18 @@ class MasterTimes:
 
     down_after_ms: int
     down_ms: int | None
+    agreed: bool
+    """Whether the Sentinel considers the master down by agreement."""
 
 
 def times_of(master: InstanceReport) -> MasterTimes:
     """Return the times of a reported master."""
     down = master.flags & {"s_down", "o_down"}
-    return MasterTimes(master.number("down-after-milliseconds"), master.number("s-down-time") if down else None)
+    return MasterTimes(
+        master.number("down-after-milliseconds"),
+        master.number("s-down-time") if down else None,
+        bool(master.flags & {"o_down", "failover_in_progress"}),
+    )
 
 
 def why_unfit(replica: InstanceReport, times: MasterTimes) -> Unfit | None:
@@ -48,7 +54,7 @@ def why_unfit(replica: InstanceReport, times: MasterTimes) -> Unfit | None:
     if replica.number("slave-priority") == 0:
         return Unfit(UnfitCode.PRIORITY_ZERO, "priority 0")
     info_age = replica.number("info-refresh")
-    limit = INFO_LIMIT_MS if times.down_ms is None else INFO_LIMIT_DOWN_MS
+    limit = INFO_LIMIT_DOWN_MS if times.agreed else INFO_LIMIT_MS
     if "info-refresh" not in replica.fields or not replica.run_id:
         return Unfit(UnfitCode.NO_INFO, "no INFO of it yet")
     if info_age > limit:

@@ -52,7 +52,7 @@ def describe_self(connection: RemoteConnection) -> SelfDescription:
     :raises ErrorAnswer: if it refuses INFO, or is no Sentinel.
     """
     before = time.time()
-    info, own_id = connection.pipeline([("INFO", "server"), ("SENTINEL", "MYID")])
+    info, own_id = connection.pipeline([("INFO",), ("SENTINEL", "MYID")])
     after = time.time()
     if isinstance(info, ErrorLine):
         raise ErrorAnswer(text(info))

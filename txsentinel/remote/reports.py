@@ -57,7 +57,12 @@ class SentinelIdentity:
     """``None`` if it does not know ``SENTINEL MYID`` (before Redis 6.2)."""
 
     server_fields: Mapping[str, str] = field(default_factory=dict)
-    """The server section of INFO."""
+    """The INFO of the Sentinel."""
+
+    @property
+    def in_tilt(self) -> bool:
+        """Whether it is in TILT and does not act."""
+        return self.server_fields.get("sentinel_tilt") == "1"
 
     @property
     def is_c(self) -> bool:
@@ -70,7 +75,7 @@ class SentinelIdentity:
 
 
 def identity_of(server: Mapping[str, str], sentinel_id: str | None) -> SentinelIdentity:
-    """Make an identity from the server section of INFO."""
+    """Make an identity from INFO."""
     if "txsentinel_version" in server:
         return SentinelIdentity("txsentinel", server["txsentinel_version"], sentinel_id, server)
     if "valkey_version" in server:

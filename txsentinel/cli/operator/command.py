@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from txsentinel.cli.operator import reading
+from txsentinel.cli.operator import reading, settings, watching
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import visible
 
@@ -22,7 +22,7 @@ def operator() -> None:
     """Read and operate Sentinels of any kind: redis-sentinel, valkey-sentinel and txsentinel."""
 
 
-for verb in reading.VERBS:
+for verb in (*reading.VERBS, settings.set_verb, settings.diff_verb, watching.watch_verb, watching.run_verb):
     operator.add_command(verb)
 
 

@@ -42,7 +42,7 @@ def list_masters(fleet: FleetReport) -> Result:
         records.append(
             (each.name, each.endpoint, each.epoch, each.quorum, each.known, len(each.naming), replicas, state)
         )
-    blocks: list[Block] = [Grid(tuple(each.upper() for each in columns), tuple(rows))] if rows else []
+    blocks: list[Block] = [Grid(tuple(each.upper() for each in columns), tuple(rows), (6, 4, 2))] if rows else []
     if not rows:
         blocks.append(line(f"{plural(len(fleet.reachable), 'Sentinel')} monitors no master"))
     blocks += [line(f"! {each.endpoint}: {each.problem}") for each in fleet.sentinels if each.problem is not None]
@@ -99,7 +99,7 @@ def list_sentinels(fleet: FleetReport, name: str) -> Result:
         )
     blocks = (
         heading(agreement),
-        Grid(tuple(each.upper() for each in columns), tuple(rows)),
+        Grid(tuple(each.upper() for each in columns), tuple(rows), (7, 6, 4)),
         *(line(Styled(f"! {words}", "warning"), indent=2) for words in differences(agreement)),
     )
     sound = agreement.complete and not agreement.drifts
@@ -116,6 +116,7 @@ def heading(agreement: AddressAgreement) -> Block:
         Styled(agreement.name, "strong"),
         f"  {agreement.endpoint}{since}, epoch {agreement.epoch}, quorum {agreement.quorum} of {agreement.known}   ",
         Styled(agreed, "good" if len(agreement.naming) == agreement.known else "bad"),
+        indent=2,
     )
 
 

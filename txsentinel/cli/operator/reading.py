@@ -1,58 +1,27 @@
-"""The verbs that only read: list, topology, master, replicas, version, completion."""
+"""The verbs that only read: list, topology, master, replicas, explain, version, completion."""
 
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 import click
 from click.shell_completion import get_completion_class
 
 from txsentinel import __version__
+from txsentinel.cli.operator.agreed import agreed_address, known_master
+from txsentinel.cli.operator.drawing import dot_text, svg_text
+from txsentinel.cli.operator.explanation import explain_master, now, show_explanation
 from txsentinel.cli.operator.listing import list_masters, list_sentinels
 from txsentinel.cli.operator.options import FleetAccess, common
 from txsentinel.cli.operator.output import repeat
 from txsentinel.cli.operator.screen import Result, line, records_of
-from txsentinel.cli.operator.statuses import NO_AGREEMENT, OK, UNKNOWN, USAGE, VerbFailed
+from txsentinel.cli.operator.statuses import OK, USAGE, VerbFailed
+from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.topology import show_topology
 from txsentinel.cli.operator.visible import visible
 from txsentinel.model.plain import plain
-from txsentinel.model.snapshots import Endpoint
-from txsentinel.remote.agreement import AddressAgreement, agreement_on
-from txsentinel.remote.fleet import FleetReport
-
-
-def known_master(fleet: FleetReport, name: str) -> AddressAgreement:
-    """
-    Return the answers about a master.
-
-    :raises VerbFailed: if no Sentinel monitors it.
-    """
-    agreement = agreement_on(fleet, name)
-    if agreement.endpoint is None:
-        silent = [f"{each.endpoint}: {each.problem}" for each in fleet.sentinels if each.problem is not None]
-        also = f"; without an answer: {'; '.join(silent)}" if silent else ""
-        raise VerbFailed(f"no Sentinel that answers monitors {name}{also}", UNKNOWN)
-    return agreement
-
-
-def agreed_address(agreement: AddressAgreement) -> Endpoint:
-    """
-    Return the address on which a majority agrees.
-
-    :raises VerbFailed: if there is none.
-    """
-    if agreement.endpoint is None or not agreement.agreed:
-        found = []
-        for each in agreement.members:
-            report = each.masters.get(agreement.name)
-            found.append(f"{each.endpoint}: {each.problem or (report and report.endpoint) or 'does not monitor it'}")
-        raise VerbFailed(
-            f"no address of {agreement.name} is agreed by {agreement.majority} of {agreement.known} Sentinels: "
-            + "; ".join(found),
-            NO_AGREEMENT,
-        )
-    return agreement.endpoint
+from txsentinel.model.snapshots import Endpoint, Instant
 
 
 @click.command("list")
@@ -74,9 +43,20 @@ def list_verb(access: FleetAccess, master: str | None) -> int:
 
 @click.command("topology")
 @click.argument("master")
+@click.option(
+    "--dot", "dot_file", type=click.File("w"), help="Write a drawing for Graphviz to FILE, - for the terminal."
+)
+@click.option("--svg", "svg_file", type=click.File("w"), help="Write a drawing as SVG to FILE; needs Graphviz.")
 @common
-def topology_verb(access: FleetAccess, master: str) -> int:
+def topology_verb(access: FleetAccess, master: str, dot_file: TextIO | None, svg_file: TextIO | None) -> int:
     """Show MASTER and its replicas as a tree, with the replica that would be promoted."""
+    if dot_file is not None or svg_file is not None:
+        agreement = known_master(access.read([master]), master)
+        if dot_file is not None:
+            dot_file.write(dot_text(agreement))
+        if svg_file is not None:
+            svg_file.write(svg_text(agreement))
+        return OK
 
     def make() -> Result:
         fleet = access.read([master])
@@ -128,6 +108,30 @@ def replicas_verb(access: FleetAccess, master: str, every: bool) -> int:
     return repeat(access, make)
 
 
+@click.command("explain")
+@click.argument("master")
+@click.option("--why-not-now", is_flag=True, help="Only what blocks a failover, and what would unblock it.")
+@click.option(
+    "--since", type=milliseconds, metavar="AGO", help="Only records of the journal that are newer, such as 10m."
+)
+@common
+def explain_verb(access: FleetAccess, master: str, why_not_now: bool, since: int | None) -> int:
+    """
+    Explain why MASTER is, or is not, failed over, and what would have to change.
+
+    Sentinels of ours are asked; for C Sentinels the answer is computed from what they report. Status 0 if nothing needs
+    to be done, 2 otherwise.
+    """
+
+    def make() -> Result:
+        agreement = known_master(access.read([master]), master)
+        begin = None if since is None else Instant(now().unix_ms - since)
+        explanation, source = explain_master(access, agreement)
+        return show_explanation(explanation, source, why_not_now, begin)
+
+    return repeat(access, make)
+
+
 @click.command("version")
 @common
 def version_verb(access: FleetAccess) -> int:
@@ -156,4 +160,12 @@ def completion_verb(context: click.Context, shell: str) -> int:
     return OK
 
 
-VERBS: Final = (list_verb, topology_verb, master_verb, replicas_verb, version_verb, completion_verb)
+VERBS: Final = (
+    list_verb,
+    topology_verb,
+    master_verb,
+    replicas_verb,
+    explain_verb,
+    version_verb,
+    completion_verb,
+)

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from txsentinel.cli.operator.visible import visible
 from txsentinel.model.plain import Plain
@@ -19,6 +19,8 @@ from txsentinel.model.plain import Plain
 FORMATS: Final = ("table", "json", "yaml", "tsv")
 
 GAP: Final = "  "
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,15 @@ class TextLine:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; ``headings`` is empty for one without a heading."""
+    """
+    A table; ``headings`` is empty for one without a heading.
+
+    On a terminal that is too narrow, the columns at the places of ``dispensable`` are left out, one after the other.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[Words, ...], ...]
+    dispensable: tuple[int, ...] = ()
 
 
 Block: TypeAlias = "TextLine | Grid"
@@ -102,12 +109,33 @@ def plain_lines(block: Block) -> Iterator[str]:
     if isinstance(block, TextLine):
         yield "".join(content(each) for each in block.parts).rstrip()
         return
-    rows = [tuple(content(each) for each in row) for row in block.rows]
-    if block.headings:
-        rows.insert(0, block.headings)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    rows, widths = layout(block)
     for row in rows:
         yield GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def layout(grid: Grid) -> tuple[list[tuple[str, ...]], list[int]]:
+    """Return the texts of all rows, the headings first, and the widths of the columns."""
+    rows = [tuple(content(each) for each in row) for row in grid.rows]
+    if grid.headings:
+        rows.insert(0, grid.headings)
+    return rows, [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+
+
+def fitting(grid: Grid, width: int) -> Grid:
+    """Return the table without as many of its dispensable columns as do not fit."""
+    _, widths = layout(grid)
+    left_out: set[int] = set()
+    for column in grid.dispensable:
+        kept = [each for place, each in enumerate(widths) if place not in left_out]
+        if sum(kept) + len(GAP) * (len(kept) - 1) <= width:
+            break
+        left_out.add(column)
+
+    def without(row: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(each for place, each in enumerate(row) if place not in left_out)
+
+    return Grid(without(grid.headings), tuple(without(row) for row in grid.rows))
 
 
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from txsentinel.cli.operator.screen import Block, Styled, TextLine, Words, content
+from txsentinel.cli.operator.screen import Block, Styled, TextLine, Words, content, fitting
 
 STYLES: Final = {"good": "green", "bad": "bold red", "warning": "yellow", "strong": "bold", "weak": "dim"}
 
@@ -27,10 +27,12 @@ def write_blocks(blocks: Iterable[Block], stream: TextIO) -> None:
         if isinstance(block, TextLine):
             _write_line(console, block)
             continue
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(block.headings))
-        for heading in block.headings or ("",) * len(block.rows[0] if block.rows else ()):
-            table.add_column(heading, header_style="bold", overflow="fold")
-        for row in block.rows:
+        grid = fitting(block, console.width)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(grid.headings))
+        for place, heading in enumerate(grid.headings or ("",) * len(grid.rows[0] if grid.rows else ())):
+            # The first column has the address or the name.
+            table.add_column(heading, header_style="bold", overflow="fold", no_wrap=place == 0)
+        for row in grid.rows:
             table.add_row(*(styled(each) for each in row))
         console.print(table)
 

@@ -1,0 +1,57 @@
+"""
+A program that runs one verb over a canned fleet, for the tests of what a terminal shows.
+
+``python -m tests.cli.operator.screens WIDTH VERB ...`` writes to its standard output, which is the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.remote.samples import (
+    SENTINELS,
+    fleet,
+    info,
+    master_fields,
+    master_report,
+    replica,
+    sentinel,
+    unreachable,
+)
+from txsentinel.cli.operator import command, explanation, options
+from txsentinel.remote.connection import ConnectionFailed
+from txsentinel.remote.fleet import FleetReport
+
+
+def troubled_fleet() -> FleetReport:
+    """Return a fleet of which much differs, with a hostile address."""
+    replicas = [
+        replica("10.0.0.1"),
+        replica("10.0.0.3", master_link_down_time="61000"),
+        replica("evil\x1b[31m\x07", slave_priority="0"),
+    ]
+    infos = [info("10.0.0.2", "master"), info("10.0.0.1", "slave"), info("10.0.0.3", "slave", 4_000_000)]
+    down = {"flags": "master,s_down", "s-down-time": "41000", "last-ok-ping-reply": "42500"}
+    first = master_report(SENTINELS[0], master_fields(), replicas, None, infos)
+    second = master_report(SENTINELS[1], master_fields(quorum="3") | down, replicas, None, infos)
+    return fleet(
+        sentinel(SENTINELS[0], first, "txsentinel", "0.2.0"),
+        sentinel(SENTINELS[1], second),
+        unreachable(SENTINELS[2], "no answer in time"),
+    )
+
+
+def refuse(*arguments: object) -> None:
+    """Stand for a connection that is refused."""
+    raise ConnectionFailed("connection refused")
+
+
+def main() -> int:
+    """Run the verb."""
+    setattr(explanation, "RemoteConnection", refuse)  # noqa: B010
+    setattr(options, "read_fleet", lambda *arguments: troubled_fleet())  # noqa: B010
+    return command.run([*sys.argv[1:], "--profile-file", "/nonexistent"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
