@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, FakeServer, Fixture, identity
 from txsentinel.core.effects import AskMasterDown
-from txsentinel.core.state import MASS_FAILURE_WINDOW
+from txsentinel.core.state import MASS_FAILURE_WINDOW, StorageError
 from txsentinel.core.vote_count import VoteCount
 from txsentinel.core.voting import DOUBT_PERIOD, Vote
 from txsentinel.model.address import Address
@@ -42,6 +42,17 @@ class ReplyTests(SynchronousTestCase):
         self.fixture.hello("z", MASTER, 0, 5)
         self.assertEqual(("*", 0), (self.request_vote("b", 4).leader, self.request_vote("b", 4).leader_epoch))
         self.assertEqual("b" * 40, self.request_vote("b", 5).leader)
+
+    def test_counts(self) -> None:
+        """Each answer to a vote request is counted, with its reason; repeated requests for a given vote are not."""
+        for letter, epoch in (("b", 5), ("b", 5), ("z", 6), ("e", 7), ("e", 7)):
+            self.request_vote(letter, epoch)
+        answers = self.fixture.core.journal.answers
+        expected = {("granted", ""): 1, ("refused", "voted_recently"): 1, ("refused", "unknown_candidate"): 2}
+        self.assertEqual(answers, expected)
+        self.fixture.core.commit_failed(1, self.fixture.now, StorageError("ENOSPC", "full", "/s.conf"))
+        self.request_vote("b", 9)
+        self.assertEqual(answers, {**expected, ("withheld", "storage_failing"): 1})
 
     def mass_failure(self, masters: int) -> None:
         """Set up a mass failure with votes for other masters: the current epoch went from 5 to 8."""

@@ -106,6 +106,9 @@ class Journal:
         self.sequence = 0
         """The number of the latest record; it changes with each record."""
 
+        self.answers: dict[tuple[str, str], int] = {}
+        """How many vote requests of others were answered how: granted, refused or withheld, and the code of why."""
+
         self._rings: dict[str, Ring] = {}
         self._own = Ring()
         """The records on the Sentinel itself, which concern all masters."""
@@ -170,6 +173,10 @@ class Journal:
         if len(ring.repeated) >= MAX_REPETITIONS:
             ring.repeated.clear()
         ring.repeated[subject, code] = now
+
+    def vote_answered(self, answer: str, code: str = "") -> None:
+        """Count the answer to a vote request: ``granted``, ``refused`` or ``withheld``, and why."""
+        self.answers[answer, code] = self.answers.get((answer, code), 0) + 1
 
     def vote_requested(self, master: str, now: Millis, peer: str, epoch: int, kind: str) -> None:
         """Write that the vote of ``peer`` was requested, once in each epoch; ``kind`` is txsentinel or c."""

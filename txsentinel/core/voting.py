@@ -86,7 +86,10 @@ class Voting:
         if candidate == NO_CANDIDATE:
             return Vote(down, NO_CANDIDATE, 0)
         state = self._state
-        if state.is_acceptable_epoch(epoch, now) and not state.storage_failing:
+        acceptable = state.is_acceptable_epoch(epoch, now)
+        if acceptable and state.storage_failing:
+            state.journal.vote_answered("withheld", "storage_failing")
+        elif acceptable:
             fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch >= state.current_epoch)
             if fresh and state.may_vote_in(epoch, now):
                 reason = self.refusal(master, candidate, now)
@@ -95,6 +98,7 @@ class Voting:
                         state.adopt_epoch(epoch, master, now)
                     before = master.attempt_started_at
                     self.cast(master, candidate, epoch, now)
+                    state.journal.vote_answered("granted")
                     if master.unconfirmed_since is None:
                         master.attempt_before, master.unconfirmed_since = before, now
                     self._have_confirmed(master, candidate, epoch, now)
@@ -102,6 +106,7 @@ class Voting:
                         master.unconfirmed_since = None
                 else:
                     # The epoch of a refused request is not adopted, as any client can send one.
+                    state.journal.vote_answered("refused", reason.code)
                     state.note_throttled(
                         f"No vote: {reason.text.split(' for ')[0]}",
                         f"No vote for {excerpt(candidate)} in epoch {epoch} on {master.name}: {reason.text}",

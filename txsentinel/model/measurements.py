@@ -83,7 +83,7 @@ class MeasurementsState:
     """Published events, by channel."""
 
     votes: Mapping[tuple[str, str], int]
-    """Replies to vote requests, by ``granted`` or ``refused``, and the reason of a refusal."""
+    """Answers to vote requests of others: ``granted``, ``refused`` or ``withheld``, and the code of why."""
 
     tilts: Mapping[str, int]
     """Entries into TILT and extensions of it, by cause."""
@@ -104,6 +104,8 @@ class Measurements:
         self.link_failures: Counter[tuple[str, str]] = Counter()
         self.events: Counter[str] = Counter()
         self.votes: Counter[tuple[str, str]] = Counter()
+        """Not updated by the adapters: the core counts its answers, and the view puts them into its copies."""
+
         self.tilts: Counter[str] = Counter()
         self.tilt_ms: Counter[str] = Counter()
 

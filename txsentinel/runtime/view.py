@@ -290,7 +290,7 @@ class SentinelView:
 
     def measurements(self) -> MeasurementsState:
         """Return counters and histograms since the start of the process."""
-        return self._service.measurements()
+        return replace(self._service.measurements(), votes=dict(self._core.journal.answers))
 
     def _found(self, name: str) -> Master:
         master = self._core.registry.masters.get(name)

@@ -86,6 +86,7 @@ class FormatTests(PageTestCase):
         self.make(three_masters(), ALL)
         self.view.measured.events["+sdown"] += 1
         self.view.measured.link_failures["peer", "refused"] += 1
+        self.view.measured.votes["refused", "leased"] += 1
         self.view.put(replace(healthy_master("paused"), paused_until=instant(100)))
         families: dict[str, Any] = {each.name: each for each in open_metrics_families(self.text(Format.OPEN_METRICS))}
         self.assertEqual(set(families), {each.name for each in CATALOGUE})
@@ -275,6 +276,7 @@ class CounterTests(PageTestCase):
         measured.tilt_ms["loop-late"] += 30_500
         measured.events["+sdown"] += 4
         measured.link_failures["peer", "auth"] += 5
+        measured.votes["granted", ""] += 6
         samples = self.samples()
 
         def value(name: str, **labels: str) -> float:
@@ -293,6 +295,7 @@ class CounterTests(PageTestCase):
         self.assertEqual(value("tilt_total", cause="clock-stepped"), 0)
         self.assertEqual(value("events_total", channel="+sdown"), 4)
         self.assertEqual(value("link_failures_total", kind="peer", cause="auth"), 5)
+        self.assertEqual(value("votes_total", answer="granted", reason=""), 6)
 
     def test_failovers(self) -> None:
         """Each record counts once; those of earlier processes do not count."""

@@ -53,6 +53,7 @@ COMMIT_SECONDS: Final = _histogram("commit_seconds", "Duration of writes of the 
 LOOP_LAG: Final = _histogram("loop_lag_seconds", "How late periodic sweeps began.")
 PING_SECONDS: Final = _histogram("ping_round_trip_seconds", "Time from PING to its reply.", "kind")
 VOTE_SECONDS: Final = _histogram("vote_round_trip_seconds", "Time from a vote request to its reply.")
+VOTES: Final = _counter("votes", "Answers to vote requests of other Sentinels.", "answer", "reason")
 LINK_FAILURES: Final = _counter(
     "link_failures", "Lost connections, failed attempts, and beginnings of refusals.", "kind", "cause"
 )
@@ -156,7 +157,7 @@ SENTINEL_FAMILIES: Final = (
         SCRIPTS_WAITING,
     ),
     *(COMMANDS, REJECTED, EVENTS, TILTS, TILT_SECONDS, COMMITS, COMMIT_FAILURES, COMMIT_SECONDS, LOOP_LAG),
-    *(PING_SECONDS, VOTE_SECONDS, LINK_FAILURES),
+    *(PING_SECONDS, VOTE_SECONDS, VOTES, LINK_FAILURES),
 )
 FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, LOST_BYTES, RECORDS)
 MASTER_FAMILIES: Final = (

@@ -65,6 +65,7 @@ def _measured(measured: MeasurementsState) -> Iterator[tuple[Family, str]]:
     pings = [catalogue.PING_SECONDS.histogram((kind,), each) for kind, each in measured.ping_round_trips.items()]
     yield catalogue.PING_SECONDS, "".join(pings)
     yield catalogue.VOTE_SECONDS, catalogue.VOTE_SECONDS.histogram((), measured.vote_round_trips)
+    yield catalogue.VOTES, _counts(catalogue.VOTES, measured.votes)
     yield catalogue.LINK_FAILURES, _counts(catalogue.LINK_FAILURES, measured.link_failures)
 
 
