@@ -38,7 +38,8 @@ LAYERS = (
     (
         "model",
         "model.timings model.address model.events model.time_slice model.measurements model.snapshots"
-        " model.explanation model.history model.plain interfaces isentinel model.log_text model.log_throttle"
+        " model.explanation model.history model.plain model.extension_settings interfaces isentinel model.log_text"
+        " model.log_throttle"
         " model.failure model.drawing",
     ),
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
@@ -63,11 +64,13 @@ LAYERS = (
     ("adapters", "links server client remote runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),
     (
         "service",
-        "process.resolver reactor.priority process.log_queue process.threads process.files runtime.host"
+        "process.resolver reactor.priority process.log_queue process.threads process.files"
+        " process.state_directory runtime.host"
         " runtime.durability runtime.executor runtime.sweeper reactor.multiplexer reactor.read_coalescing"
         " reactor.connectors process.collector process.descriptors runtime.listeners runtime.restoring"
         " runtime.publishing runtime.snapshot_builder runtime.view runtime.operator runtime.surface"
-        " runtime.service cli.overrides process.termination process.supervision cli.detaching cli.tap",
+        " runtime.service cli.overrides cli.extensions process.termination process.supervision"
+        " cli.detaching cli.tap",
     ),
     ("tools", "sim demo extensions"),
     ("programs", "cli.check cli.operator cli.main"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from txsentinel.model.events import SentinelEvent
     from txsentinel.model.explanation import Explanation, JournalRecord
+    from txsentinel.model.extension_settings import ExtensionSetting
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.measurements import MeasurementsState
     from txsentinel.model.snapshots import (
@@ -269,19 +270,46 @@ class CommandRefused(Exception):
         self.refusal = refusal
 
 
-class ISentinelExtension(Interface):
-    """A plug-in that adds a service of its own, enabled with ``--extension name:argument``."""
+class IStateDirectory(Interface):
+    """The directory in which an extension may keep files. It need not exist, and may be unusable."""
 
-    name = Attribute("""``str``: the word before the colon on the command line.""")
+    path = Attribute("""``str``: its absolute path.""")
+
+    def prepare() -> str | None:
+        """
+        Create the directory, for the user of the process only, unless it exists.
+
+        Call this after the start of the service, not in ``makeService``, as ``twistd`` may change the user.
+
+        :returns: its path, or ``None`` if it cannot be written, which is logged once. An extension then works without
+            its files.
+        """
+
+
+class ISentinelExtension(Interface):
+    """A plug-in that adds a service of its own, enabled with ``--extension name:argument`` or ``--extensions FILE``."""
+
+    name = Attribute("""``str``: the word before the colon on the command line, and at the beginning of lines.""")
     description = Attribute("""``str``: one line for ``--help``.""")
 
-    def makeService(sentinel: object, argument: str) -> IService:
+    def makeService(
+        view: ISentinelView,
+        operator: IOperator,
+        argument: str,
+        state_dir: IStateDirectory,
+        settings: Sequence[ExtensionSetting] = (),
+    ) -> IService:
         """
         Build the service that runs beside the Sentinel, started after and stopped before it.
 
-        :param sentinel: a read-only view of masters, replicas, peers and events.
-        :param argument: the text after the colon; empty without a colon.
-        :raises ValueError: if the argument is invalid; the error text is shown to the operator.
+        It is called once for each use on the command line, before ``twistd`` forks, so it opens nothing. Relative paths
+        must be made absolute here, because the working directory changes later.
+
+        :param argument: the text after the first colon; empty without a colon.
+        :param settings: the lines of the file that begin with the name of the extension.
+        :raises ValueError: if the argument or a setting is invalid (``SettingError`` for a setting); the error text is
+            shown to the operator.
+        :raises ImportError: if a package is missing that the extension needs.
         """
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,9 +25,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 import txsentinel
-from txsentinel.cli import tap
+from txsentinel.cli import extensions, tap
 from txsentinel.cli.tap import FOREGROUND, Options
-from txsentinel.interfaces import ISentinelExtension
+from txsentinel.interfaces import IOperator, ISentinelExtension, ISentinelView, IStateDirectory
+from txsentinel.model.extension_settings import ExtensionSetting
 from txsentinel.process.files import FileLock
 from txsentinel.process.log_queue import PipeSink
 from txsentinel.process.logs import FileSink, StreamSink
@@ -46,7 +47,14 @@ class Web:
     name = "web"
     description = "shows things"
 
-    def makeService(self, sentinel: object, argument: str) -> IService:
+    def makeService(
+        self,
+        view: ISentinelView,
+        operator: IOperator,
+        argument: str,
+        state_dir: IStateDirectory,
+        settings: Sequence[ExtensionSetting] = (),
+    ) -> IService:
         """Refuse, as these tests do not start it."""
         raise AssertionError(argument)
 
@@ -61,7 +69,7 @@ class TapCase(SynchronousTestCase):
         self.write(CONFIG)
         self.stderr = io.StringIO()
         self.patch(sys, "stderr", self.stderr)
-        self.patch(tap, "installed_extensions", lambda: {"web": Web()})
+        self.patch(extensions, "installed_extensions", lambda: {"web": Web()})
         for number in SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
@@ -202,7 +210,7 @@ class ConfigurationTests(TapCase):
         """Extensions are selected by name, with the text after the first colon as the argument."""
         options = self.parse("-c", self.path, "--extension", "web:host:8026", "--extension", "web")
         self.assertEqual(
-            [(each.name, argument) for each, argument in options.extensions], [("web", "host:8026"), ("web", "")]
+            [(each.extension.name, each.argument) for each in options.extensions], [("web", "host:8026"), ("web", "")]
         )
         refusal = self.assertRaises(UsageError, self.parse, "-c", self.path, "--extension", "wbe:1")
         self.assertEqual(str(refusal), "no such extension: wbe (installed: web)")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyObject
 
 from txsentinel.core.instances import Master
@@ -19,6 +21,7 @@ from txsentinel.runtime.view import SentinelView
 from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape
 
+METHODS = set(cast("InterfaceClass", ISentinelView).names())
 SILENCE = 5.0
 """Seconds without a reply after which a replica is unfit."""
 
@@ -101,11 +104,27 @@ class ContentTests(ViewCase):
         self.assertGreater(storage.pending, 0)
 
     def test_plain(self) -> None:
-        """A snapshot consists of frozen records and plain values only: nothing of the core can be reached."""
+        """What the view returns consists of frozen records and plain values: nothing of the core can be reached."""
         self.start()
-        self.assertEqual(len(self.view.masters()), 1)
-        for each in self.view.masters():
-            plain(each)
+        returned = {
+            "history": self.view.history(),
+            "identity": self.view.identity(),
+            "journal": self.view.journal("m1"),
+            "load": self.view.load(),
+            "master": self.view.master("m1"),
+            "masters": self.view.masters(),
+            "measurements": self.view.measurements(),
+            "names": self.view.names(),
+            "probe_times": self.view.probe_times("m1"),
+            "reply_ages": self.view.reply_ages(),
+            "revision": self.view.revision(),
+        }
+        self.assertEqual(returned.keys() | {"explain", "subscribe"}, METHODS)
+        for name, value in returned.items():
+            with self.subTest(method=name):
+                plain(value)
+        public = {name for name in {*vars(self.view), *dir(self.view)} if not name.startswith("_")}
+        self.assertEqual(public - METHODS, {"clock_offset", "touched"})
 
     def test_probe_times(self) -> None:
         """The dates of the last answers are those of the core, by name of the instance."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Final, cast
 
-from txsentinel.cli.tap import Options, read_configuration, refuse
+from txsentinel.cli.extensions import ExtensionUse
+from txsentinel.cli.tap import Options, read_configuration, read_guards, refuse
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.disk import LocalDisk
 from txsentinel.config.generic import GenericOptions
@@ -46,7 +47,8 @@ class CheckOptions(Options):
 
     def postOptions(self) -> None:
         """Read the configuration, which a running Sentinel may be using."""
-        self.configuration = read_configuration(self["config"], self._overrides, disk=UnchangedDisk())
+        guards = read_guards(self)
+        self.configuration = read_configuration(self["config"], self._overrides, disk=UnchangedDisk(), guards=guards)
 
 
 def check_creatable(path: str) -> None:
@@ -79,6 +81,13 @@ def check(configuration: Configuration) -> list[str]:
     check_users(configuration)
     check_tls(generic)
     return [*describe(configuration)]
+
+
+def describe_extensions(uses: Sequence[ExtensionUse], directory: str) -> list[str]:
+    """Return lines about the extensions that would run, and about ``directory``, where they keep their files."""
+    if not uses:
+        return []
+    return [*(use.describe() for use in uses), f"extensions keep their files in {directory}"]
 
 
 def check_users(configuration: Configuration) -> None:

@@ -36,6 +36,8 @@ Monitors Redis and Valkey masters and fails over to their replicas, in place of 
 
 Options:
   --extension NAME[:ARGUMENT]   run an installed extension beside the Sentinel; may be repeated
+  --extensions FILE             run the extensions that FILE has settings of, one a line: NAME SETTING VALUE ...
+  --state-dir DIRECTORY         where extensions keep their files, by default FILE.d
   --tls-verify-hostnames        with tls-replication: require certificates to name the host or IP connected to
 
 The process stays in the foreground; 'twistd sentinel FILE' runs the same service as a daemon.
@@ -153,14 +155,16 @@ def run_check(words: Sequence[str]) -> NoReturn:
     """
     from twisted.python.usage import UsageError
 
-    from txsentinel.cli.check import CheckOptions, check
+    from txsentinel.cli.check import CheckOptions, check, describe_extensions
 
     options: Any = CheckOptions()
     try:
         options.parseOptions(list(words))
     except UsageError as error:
         raise SystemExit(f"txsentinel check: {error}\n{HINT}") from None
-    sys.stdout.write("\n".join(check(options.configuration)) + "\n")
+    lines = check(options.configuration)
+    lines += describe_extensions(options.extensions, options.state_directory(options.configuration.saved_path))
+    sys.stdout.write("\n".join(lines) + "\n")
     raise SystemExit(0)
 
 

@@ -13,19 +13,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 
-from twisted.plugin import getPlugins
 from twisted.python import usage
 
+from txsentinel.cli.extensions import ExtensionOptions, UnusableExtension, extension_services
 from txsentinel.cli.overrides import NotAnOption, override_lines, reads_stdin
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.disk import Disk, read_file
 from txsentinel.config.document import Owner
 from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
-from txsentinel.interfaces import ISentinelExtension
+from txsentinel.config.statements import CommentStatement
 from txsentinel.model.events import LOG_LEVELS, Level
 from txsentinel.process.collector import frozen_collector
 from txsentinel.process.descriptors import (
@@ -49,6 +48,7 @@ from txsentinel.process.logs import (
     note_event,
 )
 from txsentinel.process.resolver import DaemonThreadResolver
+from txsentinel.process.state_directory import StateDirectory
 from txsentinel.process.supervision import PidFile, ProcessService
 from txsentinel.process.termination import TerminationSignals, exit_on_signals
 from txsentinel.reactor.priority import PriorityReactor
@@ -79,22 +79,12 @@ def refuse(text: str) -> NoReturn:
     raise SystemExit(text)
 
 
-def installed_extensions(package: ModuleType | None = None) -> dict[str, ISentinelExtension]:
-    """
-    Return all plug-ins that provide :class:`ISentinelExtension`, by name.
-
-    :param package: the package of plug-in modules; ``None`` for ``twisted.plugins``.
-    """
-    found: list[ISentinelExtension] = list(getPlugins(ISentinelExtension, package))
-    return {extension.name: extension for extension in sorted(found, key=lambda each: str(each.name))}
-
-
-class Options(usage.Options):
+class Options(ExtensionOptions):
     """
     The command line after ``twistd sentinel``.
 
     After parsing, ``configuration`` is the configuration of the file and the directives after ``--``, and
-    ``extensions`` has the selected extensions with their arguments.
+    ``extensions`` has the selected extensions with their arguments and settings.
     """
 
     synopsis = "[options] [sentinel.conf] [-- --directive value ...]"
@@ -111,8 +101,7 @@ class Options(usage.Options):
     configuration: Configuration
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.extensions: list[tuple[ISentinelExtension, str]] = []
+        super().__init__()
         self.lock: FileLock | None = None
         """The lock that prevents other Sentinels from saving to the same file."""
 
@@ -125,17 +114,7 @@ class Options(usage.Options):
             "Monitors Redis and Valkey masters and fails over to their replicas, in place of redis-sentinel "
             "and along with it. Directives after -- override those of the file. "
         )
-        known = ", ".join(f"{name} ({each.description})" for name, each in installed_extensions().items())
-        return words + (f"Extensions: {known}." if known else "No extensions are installed.")
-
-    def opt_extension(self, chosen: str) -> None:
-        """Run an extension beside the Sentinel: name or name:argument. May be repeated."""
-        name, _, argument = chosen.partition(":")
-        extension = installed_extensions().get(name)
-        if extension is None:
-            known = ", ".join(installed_extensions()) or "none"
-            raise usage.UsageError(f"no such extension: {name} (installed: {known})")
-        self.extensions.append((extension, argument))
+        return words + self.extensions_help()
 
     def opt_version(self) -> NoReturn:
         """Print the version, and whether the build is compiled or pure, and exit."""
@@ -155,12 +134,13 @@ class Options(usage.Options):
         """Read the configuration, and reconcile it with the options of ``twistd``."""
         if self._twistd is not None:
             exit_on_signals()
+        guards = read_guards(self)
         locks = FileClaims()
         if self["config"]:
             # Locked before it is read: a process that has it may be saving it for the last time.
             locks.claim_main(os.path.abspath(self["config"]))
         try:
-            self.configuration = read_configuration(self["config"], self._overrides, locks.claim_state)
+            self.configuration = read_configuration(self["config"], self._overrides, locks.claim_state, guards=guards)
             self.lock = locks.chosen(self.configuration.generic)
         except BaseException:
             locks.release()
@@ -271,17 +251,32 @@ def file_sink(path: str) -> Sink:
     return PipeSink(descriptor)
 
 
+def read_guards(options: ExtensionOptions) -> Sequence[CommentStatement]:
+    """
+    Read the file of the extensions, and return the settings of masters in it.
+
+    :raises SystemExit: if it is invalid.
+    """
+    try:
+        options.read_extensions()
+    except UnusableExtension as error:
+        refuse(str(error))
+    return options.extensions_file.guards
+
+
 def read_configuration(
     path: str | None,
     words: Sequence[str],
     claim: Callable[[str], bytes] | None = None,
     disk: Disk | None = None,
+    guards: Sequence[CommentStatement] = (),
 ) -> Configuration:
     """
     Read the configuration in the file at ``path``, followed by the directives of ``words``.
 
     :param claim: see :func:`~txsentinel.config.configuration.load`.
     :param disk: see there.
+    :param guards: see there.
     :raises SystemExit: for any error, with the text for standard error.
     :raises usage.UsageError: if ``words`` do not begin with an option.
     """
@@ -305,6 +300,7 @@ def read_configuration(
             known_commands=known_commands,
             check_user=partial(check_declaration, TABLE),
             claim=claim,
+            guards=guards,
         )
     except NotAnOption as word:
         raise usage.UsageError(f"expected a directive, such as --port, in place of: {word}") from None
@@ -448,9 +444,12 @@ def makeService(options: Options) -> IService:
     capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
     frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
-    for extension, argument in options.extensions:
+    state = StateDirectory(options.state_directory(options.configuration.saved_path), note)
+    surface = sentinel.surface
+    if options.extensions:
         try:
-            extension.makeService(sentinel, argument).setServiceParent(process)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            refuse(f"Extension {extension.name} cannot run with '{argument}': {error}")
+            for service in extension_services(options.extensions, surface.view, surface.operator, state):
+                service.setServiceParent(process)  # type: ignore[no-untyped-call]
+        except UnusableExtension as error:
+            refuse(str(error))
     return process

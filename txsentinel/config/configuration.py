@@ -252,6 +252,7 @@ def load(
     known_commands: Collection[str] | None = None,
     check_user: UserCheck | None = None,
     claim: Callable[[str], bytes] | None = None,
+    guards: Sequence[CommentStatement] = (),
 ) -> Configuration:
     """
     Read and validate a configuration.
@@ -263,6 +264,7 @@ def load(
     :param known_commands: the names of our commands in lower case, to validate ``rename-command``.
     :param check_user: validates the name and rules of a ``user`` line.
     :param claim: locks a state file against other processes and returns its contents; it may not exist yet.
+    :param guards: settings of masters from a file of another kind, which those of all other files overrule.
     :raises ConfigError: if the configuration is invalid; ``str()`` is the text to print. Nothing was changed then,
         except that a missing log file may have been created.
     """
@@ -291,7 +293,7 @@ def load(
         reader.read_state(text)
     sentinel = SentinelOptions()
     separate = named is not None
-    state = execute(reader.statements, sentinel, reader.executable, reader.notes, separate)
+    state = execute(reader.statements, sentinel, reader.executable, [*guards, *reader.notes], separate)
     generic = reader.generic
     _check_log_file(generic, disk)
     sentinel.port, sentinel.tls_port = generic.port, generic.tls_port
