@@ -111,6 +111,32 @@ class BeginTests(FencingTestCase):
             self.fixture.output(),
         )
 
+    def test_new_connections(self) -> None:
+        """
+        On new connections to the master, hellos of the others are awaited for a period and its tolerance.
+
+        Those to the others may return a moment later, as all are made independently.
+        """
+        for kinds in ((LinkKind.COMMANDS,), (LinkKind.PUBSUB,), (LinkKind.COMMANDS, LinkKind.PUBSUB)):
+            self.setUp()
+            self.isolate()
+            self.fixture.wait(DELAY, 50)
+            self.assertEqual(self.pauses(), [])
+            connected = self.fixture.now
+            self.fixture.reset_connections(MASTER, *kinds)
+            self.fixture.wait(2 * DOWN_AFTER, 50)
+            self.assertTrue(2_500 < self.pauses()[0] - connected < 2_500 + SLACK, self.pauses())
+
+    def test_hello_on_a_new_connection(self) -> None:
+        """A hello that arrives on the new connection shows that another Sentinel reaches the master, too."""
+        self.isolate()
+        self.fixture.wait(DELAY, 50)
+        self.fixture.reset_connections(MASTER, LinkKind.COMMANDS, LinkKind.PUBSUB)
+        for _ in range(20):
+            self.fixture.wait(1_000, 50)
+            hello_through(self.fixture, "a")
+        self.assertEqual(self.pauses(), [])
+
     def test_off(self) -> None:
         """The guard is off by default."""
         self.master.options.guards = GuardOptions()
@@ -445,5 +471,5 @@ class LeaseTests(FencingTestCase):
         self.assertEqual(len(self.pauses()), 1)
         self.assertIsNone(self.master.link.lease)
         self.fixture.reset_connections(MASTER, LinkKind.COMMANDS)
-        self.fixture.wait(1_000, 50)
+        self.fixture.wait(3_000, 50)
         self.assertEqual(len(self.pauses()), 2)

@@ -67,6 +67,14 @@ class FencingTests(SynchronousTestCase):
         for seed in range(300, 303):
             self.assertEqual(run(seed, FAULTS)[1], [], seed)
 
+    def test_returning_connections(self) -> None:
+        """A Sentinel whose connection to the master returns before those to the others does not pause it meanwhile."""
+        for kinds in (
+            (*FAULTS, "crash-server"),
+            ("isolate-with-minority", "kill-server", "crash-server", "pause-server"),
+        ):
+            self.assertEqual(run(9122, kinds)[1], [], kinds)
+
     def test_majority_on_another_path(self) -> None:
         """A Sentinel that only the others' hellos on the master reach does not pause it; without them it would."""
         for ignored in (False, True):

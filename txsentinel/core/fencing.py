@@ -6,7 +6,8 @@ demoted. This Sentinel holds its writes if all of these are true:
 
 - The peers that have not answered for ``fence-after`` are as many as a failover needs. A majority answered before, so
   that a Sentinel that starts before the others does not hold writes.
-- None of enough peers shows by a hello on the master itself, or sent to us, that it reaches what we reach.
+- None of enough peers shows by a hello on the master itself, or sent to us, that it reaches what we reach. Right after
+  the connections to the master are established, such hellos are awaited for a period.
 - INFO of the master, requested after that, shows no replica that acknowledged writes within ``fence-after``.
 - This Sentinel is not in TILT, can save its votes, and leads no failover.
 - The server is Valkey, or Redis 7.0 or newer.
@@ -164,8 +165,7 @@ class Fencing:
         if self._state.received_until(now) <= deadlines.silence(link, delay):
             return True
         # Hellos are less frequent than PING. One that arrived after the link fell silent shows another path.
-        period = self._state.timings.publish_period
-        recent = now - peer.near_hello_at <= max(delay, period + period // 4)
+        recent = now - peer.near_hello_at <= max(delay, self._hello_period)
         return recent and peer.near_hello_at > (link.unanswered_ping_at or link.available_at)
 
     def _end_reason(self, master: Master, lease: WriteLease | None, now: Millis) -> LeaseEnd | None:
@@ -224,6 +224,8 @@ class Fencing:
             return False
         if lease is not None and lease.ending is None:
             return True
+        if not self._has_awaited_hellos(link, now):
+            return False
         if not self._has_fresh_info(master):
             self._probing.request_info(master, now)
             return False
@@ -233,6 +235,21 @@ class Fencing:
             return False
         # A PUBLISH without an answer may be held by a pause; the order would wait behind it and be executed too late.
         return master.hello_sent_at is None
+
+    def _has_awaited_hellos(self, link: InstanceLink, now: Millis) -> bool:
+        """
+        Whether hellos of peers that reach the server would have arrived since this Sentinel is connected to it.
+
+        When a partition ends, this connection may return before those to the peers.
+        """
+        connected_at = max(link.commands_since or now, link.pubsub_since or 0)
+        return now - connected_at > self._hello_period
+
+    @property
+    def _hello_period(self) -> Millis:
+        """The period within which each peer that reaches a server publishes a hello there, with some tolerance."""
+        period = self._state.timings.publish_period
+        return period + period // 4
 
     def _hold(self, server: Server, lease: WriteLease | None, now: Millis) -> None:
         link = server.link
