@@ -9,7 +9,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.questions import Questions
-from txsentinel.core.quorum import agreeing_sentinels, votes_needed
+from txsentinel.core.quorum import agreeing_sentinels, describe_missing, usable_sentinels, votes_needed
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
@@ -17,11 +17,21 @@ from txsentinel.model.events import Level
 from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 
-MAX_NAMED_PEERS: Final = 5
-
-
 CATCHING_UP: Final[Millis] = 20
 """Delay after which an instance is evaluated again if received data has not been read yet."""
+
+
+def cause_of_sdown(instance: Instance, now: Millis) -> str:
+    """Return a clause with the reason why ``instance`` is S_DOWN."""
+    if isinstance(instance, Master) and instance.crash.confirmed_at is not None:
+        return f"crashed; {instance.link.cause_of_silence(now)}"
+    if now > deadlines.silence(instance.link, instance.master.options.down_after):
+        return instance.link.cause_of_silence(now)
+    if isinstance(instance, Master) and instance.data_missing_since is not None:
+        return "it restarted without data that a replica holds"
+    if isinstance(instance, Master) and not deadlines.reports_wrong_role(instance):
+        return f"it restarted and has not answered PING with PONG for {now - (instance.rebooting_since or now)} ms"
+    return "it reports to be a replica"
 
 
 class Availability:
@@ -86,7 +96,7 @@ class Availability:
             instance.enter_sdown(now)
             self._state.announce("+sdown", instance)
             described = instance.describe(self._state.options.announce_hostnames)
-            cause = self._cause(instance, now)
+            cause = cause_of_sdown(instance, now)
             self._state.note(Level.NOTICE, f"S_DOWN of {described}: {cause}")
             self._record_sdown(instance, cause, now)
             if isinstance(instance, Master):
@@ -110,22 +120,9 @@ class Availability:
             data=(("cause", cause), ("last_ok_ping_ms", now - instance.link.available_at)),
         )
 
-    def _cause(self, instance: Instance, now: Millis) -> str:
-        """Return a clause with the reason why ``instance`` is S_DOWN."""
-        if isinstance(instance, Master) and instance.crash.confirmed_at is not None:
-            return f"crashed; {instance.link.cause_of_silence(now)}"
-        if now > deadlines.silence(instance.link, instance.master.options.down_after):
-            return instance.link.cause_of_silence(now)
-        if isinstance(instance, Master) and instance.data_missing_since is not None:
-            return "it restarted without data that a replica holds"
-        if isinstance(instance, Master) and not deadlines.reports_wrong_role(instance):
-            return f"it restarted and has not answered PING with PONG for {now - (instance.rebooting_since or now)} ms"
-        return "it reports to be a replica"
-
     def _note_missing(self, master: Master, now: Millis) -> None:
         """Log that too few Sentinels are reachable to fail over a master that went down, as no event reports it."""
-        missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
-        usable, needed = master.voters - len(missing), votes_needed(master)
+        usable, needed = usable_sentinels(master), votes_needed(master)
         if usable >= needed:
             return
         text = (
@@ -133,12 +130,7 @@ class Availability:
         )
         if master.options.quorum > master.voters:
             text += f"; its quorum of {master.options.quorum} is above the number of Sentinels known"
-        for peer in missing[:MAX_NAMED_PEERS]:
-            down_for = (now - (peer.sdown_since or now)) // 1000
-            text += f"; {peer.name} at {peer.address.joined()} is down for {down_for} s"
-        if len(missing) > MAX_NAMED_PEERS:
-            text += f"; {len(missing) - MAX_NAMED_PEERS} more are down"
-        self._state.note(Level.WARNING, text)
+        self._state.note(Level.WARNING, "; ".join([text, *describe_missing(master, now)]))
 
     def check_odown(self, master: Master, now: Millis) -> None:
         """Evaluate O_DOWN: S_DOWN here, and enough peers whose opinion, not yet expired, is that too."""

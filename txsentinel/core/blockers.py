@@ -75,11 +75,11 @@ def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis)
         yield Blocker(BlockerKind.TILT, f"This Sentinel is in TILT and decides nothing for {left:.1f} s")
     if master.failover is None:
         chosen, refused = choose(master, state.timings, now)
-        if chosen is None and not _discovering(master, now):
+        if chosen is None and not is_discovering(master, now):
             yield Blocker(BlockerKind.NO_REPLICA, _unfit(refused))
 
 
-def _discovering(master: Master, now: Millis) -> bool:
+def is_discovering(master: Master, now: Millis) -> bool:
     """
     Whether it is too soon to report that no replica can be promoted: the first INFO of a server is still awaited.
 

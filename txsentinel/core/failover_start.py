@@ -32,10 +32,15 @@ CAMPAIGN_JITTER: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """What keeps a failover from being started; ``until`` if it ends by the passing of time."""
+    """
+    What keeps a failover from being started; ``until`` if it ends by the passing of time.
+
+    ``text`` is a clause for people; the rules that decide leave it empty, and ``hindrances`` adds it.
+    """
 
     code: VerdictCode
     until: Millis | None = None
+    text: str = ""
 
 
 class StartRules:
@@ -85,7 +90,7 @@ class StartRules:
             yield Hindrance(VerdictCode.NOT_OUR_TURN, master.campaign_at)
         if master.odown_since is None:
             return
-        if not self._offsets_fresh(master, now):
+        if not self.offsets_fresh(master, now):
             yield Hindrance(VerdictCode.OFFSETS_PENDING, master.odown_since + FRESH_INFO_TIMEOUT)
         if self._state.in_mass_failure(now):
             # It may have begun after the delay was computed; candidates with lower IDs are late, too.
@@ -130,7 +135,7 @@ class StartRules:
         stagger = self._state.stagger(now)
         return rank * stagger + (stagger // CAMPAIGN_JITTER if rank else 0)
 
-    def _offsets_fresh(self, master: Master, now: Millis) -> bool:
+    def offsets_fresh(self, master: Master, now: Millis) -> bool:
         """Whether every reachable replica has answered INFO since the master went down, or waiting has timed out."""
         since = master.sdown_since
         if since is None or master.odown_since is None or now - master.odown_since >= FRESH_INFO_TIMEOUT:

@@ -44,7 +44,7 @@ class FailureRecorder:
         if link.unresolved and failure is not FailureClass.OWN_DESCRIPTORS:
             # The attempt went to the last known address, which may be another server's by now.
             failure, error = FailureClass.DNS, f"the name {link.address.hostname} cannot be resolved; {error}"
-        link.failure = LinkFailure(failure, excerpt(error), now)
+        link.failure = link.connect_failure = LinkFailure(failure, excerpt(error), now)
         self._state.touch_link(link)
         if failure in CONFIGURATION_FAULTS:
             # Their INFO may prove that the master is alive.
@@ -61,10 +61,22 @@ class FailureRecorder:
     def command_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle an error reply to a command; the reply itself shows that a process is alive."""
         failure = class_of_reply(error)
-        link.failure = LinkFailure(failure, excerpt(f"{command}: {error}"), now)
+        link.failure = link.refusals[command] = LinkFailure(failure, excerpt(f"{command}: {error}"), now)
         self._state.touch_link(link)
         if failure in CONFIGURATION_FAULTS:
             self._excuse(link, "it answers", now)
+
+    @staticmethod
+    def command_accepted(link: InstanceLink, command: str) -> None:
+        """Handle an acceptable reply to a command."""
+        if link.refusals:
+            link.refusals.pop(command, None)
+
+    @staticmethod
+    def connected(link: InstanceLink) -> None:
+        """Handle an established command connection: what the former one refused may be accepted now."""
+        for command in [command for command in link.refusals if command != "SUBSCRIBE"]:
+            del link.refusals[command]
 
     def resolved(self, address: Address, resolved: bool) -> None:
         """Handle the result of a name resolution."""

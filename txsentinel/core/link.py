@@ -95,6 +95,15 @@ class ConnectionState:
     failure: LinkFailure | None = None
     """The last failure of a command, of the command connection or of an attempt; only ``failure_recorder`` sets it."""
 
+    refusals: dict[str, LinkFailure] = field(default_factory=dict)
+    """
+    Command → the error with which it was last answered, until it succeeds or a connection is made anew; written by
+    ``failure_recorder``, that of ``SUBSCRIBE`` by ``links``.
+    """
+
+    connect_failure: LinkFailure | None = None
+    """The last failed attempt to connect, or loss of the command connection; kept when it is established again."""
+
     excused_at: Millis = 0
     """When the last proof of life arrived while the failure was a fault of the configuration; postpones S_DOWN."""
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from txsentinel.core.instances import Master, Peer
+from txsentinel.model.timings import Millis
+
+MAX_NAMED_PEERS: Final = 5
+"""Maximum number of missing peers that one sentence names."""
+
+GHOST_AGE: Final[Millis] = 3_600_000
+"""How long a peer that was seen must be down to be taken for one that does not exist any more."""
 
 
 def agreeing_sentinels(master: Master) -> int:
@@ -28,3 +37,29 @@ def reachable_sentinels(master: Master) -> int:
 def votes_needed(master: Master) -> int:
     """Return how many votes make a leader: the greater of majority and quorum."""
     return max(master.majority, master.options.quorum)
+
+
+def is_ghost(peer: Peer, now: Millis) -> bool:
+    """
+    Whether a peer may not exist any more, but still counts for the majority.
+
+    It is down, and has not answered since this Sentinel started or for ``GHOST_AGE``.
+    """
+    if peer.sdown_since is None:
+        return False
+    answered = peer.link.last_reply_at > peer.link.created_at
+    return not answered or now - peer.sdown_since >= GHOST_AGE
+
+
+def describe_missing(master: Master, now: Millis) -> list[str]:
+    """Return a clause for each peer that is down: since when, and why; at most ``MAX_NAMED_PEERS`` and one more."""
+    missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
+    clauses = []
+    for peer in missing[:MAX_NAMED_PEERS]:
+        down_for = (now - (peer.sdown_since or now)) // 1000
+        failure = peer.link.failure
+        why = "" if failure is None else f": {failure}"
+        clauses.append(f"{peer.name} at {peer.address.joined()} is down for {down_for} s{why}")
+    if len(missing) > MAX_NAMED_PEERS:
+        clauses.append(f"{len(missing) - MAX_NAMED_PEERS} more are down")
+    return clauses

@@ -64,14 +64,14 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     master long before this Sentinel did, not have the data of another group, and not have copied a data set that its
     master lost while another replica holds it.
     """
+    link = replica.link
+    if link.commands_up and link.ping_refused:
+        # It is S_DOWN, or will be soon. If the reason is the same as the master's, that was detected a moment later.
+        return unfit(UnfitCode.PING_REFUSED, detail=link.ping_error)
     if replica.is_down:
         return unfit(UnfitCode.DOWN)
-    link = replica.link
     if not link.commands_up:
         return unfit(UnfitCode.DISCONNECTED)
-    if link.ping_refused:
-        # It will be S_DOWN soon, too. If the reason is the same as the master's, that was detected a moment later.
-        return unfit(UnfitCode.PING_REFUSED, detail=link.ping_error)
     silent_for = now - link.available_at
     limit = MAX_SILENT_PERIODS * timings.ping_period
     if silent_for > limit:

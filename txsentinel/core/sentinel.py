@@ -17,6 +17,7 @@ from txsentinel.core.effects import Outbox, Reconfigure
 from txsentinel.core.election import Elections
 from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.evaluation import Evaluation
+from txsentinel.core.explaining import MAX_JOURNAL, Explaining
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failure_recorder import FailureRecorder
@@ -39,6 +40,7 @@ from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level
+from txsentinel.model.explanation import Explanation, VerdictCode
 from txsentinel.model.failure import FailureClass
 from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Limits, Millis, Timings
@@ -59,6 +61,7 @@ class SentinelCore:
         self._crashes = CrashDetection(self.state, self.registry, self._probing, self.tilt)
         self._availability = Availability(self.state, self.registry, self._questions, self._failures)
         votes = VoteCounter(self.state)
+        self._explaining = Explaining(self.state, self.tilt, self._crashes)
         self._switching = Switching(self.state, self.registry, self._questions, self._probing)
         reconfiguration = Reconfiguration(self.state, self._switching)
         self._failovers = Failovers(
@@ -108,6 +111,8 @@ class SentinelCore:
         )
         self._swept_at: Millis | None = None
         self._swept_late = False
+        self.saved_at: Millis | None = None
+        """When the hard state was last saved; ``None`` if it was not yet."""
 
     @property
     def options(self) -> SentinelOptions:
@@ -206,6 +211,7 @@ class SentinelCore:
     def committed(self, generation: int, now: Millis) -> None:
         """Handle that the hard state up to ``generation`` is durable."""
         before, self.state.durable_generation = self.state.durable_generation, generation
+        self.saved_at = now
         self.journal.committed(generation, now)
         recovered, self.state.storage_error = self.state.storage_failing, None
         if recovered:
@@ -246,6 +252,7 @@ class SentinelCore:
         self._probing.link_up(link, kind, local_ip, now)
         self.state.touch_link(link)
         if kind is LinkKind.COMMANDS:
+            self._failures.connected(link)
             self._crashes.link_up(link)
             self._failovers.link_up(link)
         self._failovers.handovers.link_up(link, kind)
@@ -286,6 +293,7 @@ class SentinelCore:
             return
         self._probing.ping_reply(link, kind, reply, now)
         if reply is not None and reply.startswith(b"PONG"):
+            self._failures.command_accepted(link, "PING")
             self._observation.pong(link)
         elif reply is not None:
             self._failures.command_refused(link, "PING", text(reply), now)
@@ -304,6 +312,7 @@ class SentinelCore:
                 link.silent_since = None
                 self._evaluation.schedule(instance, now)
                 continue
+            self._failures.command_accepted(link, "INFO")
             self._probing.alive(link, now)
             self.state.touch(instance.master)
             tilt = self.tilt.active
@@ -351,6 +360,7 @@ class SentinelCore:
         if accepted and self.journal.awaits_hello:
             self.journal.hello_accepted(instance.master.name, instance.name, sent_at, now)
         if accepted:
+            self._failures.command_accepted(link, "PUBLISH")
             self._evaluation.recheck(link, now)
         if isinstance(instance, Master) and not instance.gone and instance.failover is not None:
             self._evaluation.step(instance, now)
@@ -424,6 +434,20 @@ class SentinelCore:
     def blockers(self, master: Master, now: Millis) -> list[Blocker]:
         """Return the reasons that would prevent a failover of ``master`` now; empty if there are none."""
         return list(blockers(master, self.state, self.tilt, now))
+
+    def explain(self, name: str, now: Millis, wall_now: Millis, journal: int = MAX_JOURNAL) -> Explanation:
+        """
+        Explain why a master is, or is not, failed over; nothing is changed.
+
+        :param wall_now: the wall clock in milliseconds since 1970.
+        :param journal: number of the latest journal records to include.
+        :raises NoSuchMaster: if it is not monitored.
+        """
+        return self._explaining.explain(self.registry.master(name), now, wall_now, journal)
+
+    def verdict(self, master: Master, now: Millis) -> VerdictCode:
+        """Return the code of the explanation of ``master``, without the rest of it."""
+        return self._explaining.verdict(master, now).code
 
     def is_outdated(self, order: Reconfigure) -> bool:
         """Whether ``order``, which waited for its generation, is no longer valid."""

@@ -46,6 +46,11 @@ def has_handed_over(master: Master) -> bool:
     return master.voted_at is None or master.voted_at < master.role_reported_at
 
 
+def follows_replica(master: Master) -> bool:
+    """Whether ``master`` reports to follow one of its own replicas."""
+    return _followed_replica(master) is not None
+
+
 def _followed_replica(master: Master) -> Replica | None:
     """Return the replica that ``master`` reports to follow, if it reports to be a replica."""
     if master.role_reported is not Role.REPLICA or master.reported_master is None:

@@ -7,7 +7,7 @@ from txsentinel.core.link import LinkKind
 from txsentinel.links import encoded_commands
 from txsentinel.links.connection import LinkConnection
 from txsentinel.links.context import LinkContext
-from txsentinel.model.failure import class_of_reply
+from txsentinel.model.failure import LinkFailure, class_of_reply
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.hello import HELLO_CHANNEL, whole_messages
@@ -64,6 +64,7 @@ class PubSubLink(LinkConnection):
         if isinstance(reply, list) and reply[:2] == [b"subscribe", HELLO_CHANNEL]:
             self._subscribed = True
             self.factory.command_accepted("SUBSCRIBE")
+            self.link.refusals.pop("SUBSCRIBE", None)
         elif isinstance(reply, ErrorLine):
             error = excerpt(text(reply))
             self.factory.command_refused(
@@ -74,6 +75,7 @@ class PubSubLink(LinkConnection):
             # Close at once, so that the link appears as disconnected, as in C. The factory connects and authenticates
             # again one ping period after this connection was made; permission or password may be correct by then.
             self.failure = class_of_reply(error)
+            self.link.refusals["SUBSCRIBE"] = LinkFailure(self.failure, f"SUBSCRIBE: {error}", now)
             self.reconnect(f"SUBSCRIBE was answered by {error}")
         else:
             self.drop("SUBSCRIBE was not answered by a confirmation")

@@ -40,9 +40,9 @@ class VerdictCode(Enum):
     PROMOTING = "promoting"
     SWITCHED = "switched"
     RESTING = "resting"
-    PAUSED = "paused"
     TILT = "tilt"
     STORAGE_FAILING = "storage_failing"
+    MONITORS_REPLICA = "monitors_replica"
     NO_REPLICAS = "no_replicas"
     NO_FIT_REPLICA = "no_fit_replica"
     ALL_PRIORITY_ZERO = "all_priority_zero"
@@ -59,7 +59,6 @@ class VerdictCode(Enum):
     CONFIG_NEWER_ELSEWHERE = "config_newer_elsewhere"
     AUTH_FAILING = "auth_failing"
     NOT_PERMITTED = "not_permitted"
-    OBSERVER_ONLY = "observer_only"
 
 
 class UnfitCode(Enum):
@@ -75,8 +74,6 @@ class UnfitCode(Enum):
     NO_INFO = "no_info"
     STALE_INFO = "stale_info"
     MASTER_LINK_DOWN_TOO_LONG = "master_link_down_too_long"
-    LAG_LIMIT = "lag_limit"
-    PARKED = "parked"
     FOREIGN_LINEAGE = "foreign_lineage"
     EMPTY_AFTER_REBOOT = "empty_after_reboot"
 

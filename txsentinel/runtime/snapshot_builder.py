@@ -55,8 +55,6 @@ _UNFIT_TEXTS: Final = {
     UnfitCode.NO_INFO: "it has not answered INFO yet",
     UnfitCode.STALE_INFO: "its INFO is too old",
     UnfitCode.MASTER_LINK_DOWN_TOO_LONG: "it was without its master for too long",
-    UnfitCode.LAG_LIMIT: "it is too far behind its master",
-    UnfitCode.PARKED: "an operator excluded it",
     UnfitCode.FOREIGN_LINEAGE: "its replication history is not that of its master",
     UnfitCode.EMPTY_AFTER_REBOOT: "it copied the data set of its master, which restarted without data",
 }

@@ -16,6 +16,7 @@ from txsentinel.server.commands import (
     sentinel_settings,
     server,
     tracking,
+    txsentinel,
 )
 from txsentinel.server.table import build_table
 
@@ -31,6 +32,7 @@ MODULES: Final = (
     sentinel_queries.COMMANDS,
     sentinel_settings.COMMANDS,
     server.COMMANDS,
+    txsentinel.COMMANDS,
 )
 """The commands with their handlers, in the order in which COMMAND lists them."""
 

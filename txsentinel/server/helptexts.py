@@ -70,6 +70,21 @@ SIMULATE-FAILURE [CRASH-AFTER-ELECTION] [CRASH-AFTER-PROMOTION] [HELP]
 """,
 )
 
+TXSENTINEL: Final = help_lines(
+    "TXSENTINEL",
+    """
+AGREE <master-name>
+    Return what this Sentinel holds of the master, to compare Sentinels:
+    address, epochs, a hash of the options, wall clock.
+DOCTOR [<master-name>]
+    Return the state of storage, descriptors, scripts and TILT, and of each
+    link with its failures.
+EXPLAIN <master-name> [JOURNAL <records>]
+    Return why the master is, or is not, failed over: verdict, evidence, votes,
+    fitness of the replicas, timers, and what would let a failover start.
+""",
+)
+
 CLIENT: Final = help_lines(
     "CLIENT",
     """

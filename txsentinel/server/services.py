@@ -233,6 +233,21 @@ class QueryServices(Protocol):
     scripts: PendingScripts
 
 
+class OperatorServices(Protocol):
+    """What TXSENTINEL needs."""
+
+    clients: ClientRegistry
+    config_path: str
+    core: SentinelCore
+    host: IHost
+    process_info: ProcessInfo
+    scripts: PendingScripts
+    started_at: Millis
+
+    def available_descriptors(self) -> int:
+        """Return the number of clients for which there are file descriptors."""
+
+
 class SavingServices(Protocol):
     """What a command needs that replies when its change is durable."""
 

@@ -147,6 +147,7 @@ def container(
     flags: tuple[str, ...] = (),
     categories: tuple[str, ...] = (),
     group: str = "connection",
+    hidden: bool = False,
 ) -> Command:
     """Return the specification of a command that consists of subcommands only."""
-    return Command(name, arity, since, summary, flags, categories, group, "Depends on subcommand.")
+    return Command(name, arity, since, summary, flags, categories, group, "Depends on subcommand.", hidden=hidden)

@@ -25,7 +25,7 @@ from txsentinel.sim.explore.views import View
 ATOMS: Final = (Address, Answer, Saved, Condition, View)
 CONSTANTS: Final = (GroupSettings, Limits, MasterOptions, SentinelOptions, Timings)
 
-IGNORED: Final = ("_added", "_counted")
+IGNORED: Final = ("_added", "_counted", "saved_at")
 """The bytes of INFO texts, which are counted until they reach a limit of megabytes."""
 
 Input = tuple[Any, ...]
