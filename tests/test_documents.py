@@ -18,11 +18,17 @@ OF_SPHINX: Final = {"docs/api.rst", "docs/index.rst"}
 """Pages that consist of directives of Sphinx."""
 
 
-def problems(text: str) -> str:
-    """Render a page, and return the warnings of docutils about it."""
+def problems(text: str, path: Path | None = None) -> str:
+    """Render a page, and return the warnings of docutils about it; ``path`` is its file, for what it includes."""
     warnings = io.StringIO()
-    settings = {"report_level": 2, "halt_level": 5, "warning_stream": warnings, "_disable_config": True}
-    publish_doctree(text, settings_overrides=settings)
+    settings = {
+        "report_level": 2,
+        "halt_level": 5,
+        "warning_stream": warnings,
+        "_disable_config": True,
+        "syntax_highlight": "none",
+    }
+    publish_doctree(text, source_path=None if path is None else str(path), settings_overrides=settings)
     return warnings.getvalue()
 
 
@@ -39,7 +45,9 @@ class PageTests(SynchronousTestCase):
         names = {path.relative_to(ROOT).as_posix(): path for path in paths}
         self.assertLess(OF_SPHINX | {"README.rst", "CHANGELOG.rst"}, set(names))
         found = {
-            name: problems(path.read_text(encoding="utf-8")) for name, path in names.items() if name not in OF_SPHINX
+            name: problems(path.read_text(encoding="utf-8"), path)
+            for name, path in names.items()
+            if name not in OF_SPHINX
         }
         self.assertEqual({name: text for name, text in found.items() if text}, {})
 

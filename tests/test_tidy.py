@@ -108,6 +108,7 @@ ALLOWED: dict[str, dict[str, str]] = {
 SCANNED = (
     ("txsentinel", ".py"),
     ("benchmarks", ".py"),
+    ("examples", ".py"),
     ("tests", ".py"),
     ("tests/transcripts", ".txt"),
     ("docs", ".rst"),
