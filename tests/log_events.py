@@ -26,3 +26,15 @@ def observe_log(case: SynchronousTestCase, receive: Callable[[LogEvent], object]
     observer = _Observer(receive)
     globalLogPublisher.addObserver(observer)
     case.addCleanup(globalLogPublisher.removeObserver, observer)
+
+
+class LogRecorder:
+    """Records the log lines of the Sentinel while a test runs."""
+
+    def __init__(self, case: SynchronousTestCase) -> None:
+        self.texts: list[str] = []
+        observe_log(case, self._observe)
+
+    def _observe(self, event: LogEvent) -> None:
+        if "sentinel_level" in event:
+            self.texts.append(str(event["text"]))

@@ -61,7 +61,11 @@ LAYERS = (
         " config.process_title config.generic config.guards config.directives config.statements config.recovery"
         " config.configuration config.rendering config.saving config.store",
     ),
-    ("adapters", "links server client remote runtime.scripts runtime.event_plugins runtime.binding process.logs tls"),
+    (
+        "adapters",
+        "links server client remote runtime.scripts runtime.event_plugins runtime.binding process.logs"
+        " process.supervisor tls",
+    ),
     (
         "service",
         "process.resolver reactor.priority process.log_queue process.threads process.files"
@@ -69,8 +73,8 @@ LAYERS = (
         " runtime.durability runtime.executor runtime.sweeper reactor.multiplexer reactor.read_coalescing"
         " reactor.connectors process.collector process.descriptors runtime.listeners runtime.restoring"
         " runtime.publishing runtime.snapshot_builder runtime.view runtime.operator runtime.surface"
-        " runtime.service cli.overrides cli.extensions process.termination process.supervision"
-        " cli.detaching cli.tap",
+        " runtime.service runtime.health runtime.reloading cli.overrides cli.extensions process.termination"
+        " process.systemd process.supervision cli.detaching cli.tap",
     ),
     ("tools", "sim demo extensions"),
     ("programs", "cli.check cli.operator cli.main"),
@@ -162,7 +166,7 @@ SHARED_CLASS_NAMES = {
 }
 """Names of two public classes each, with their modules."""
 
-MAX_SERVICE_LINES = 220
+MAX_SERVICE_LINES = 240
 """Lines of service.py, which only wires."""
 
 LOADED_BY_THE_PROGRAM = "import sys, txsentinel.cli.main, txsentinel.cli.tap; print(*sys.modules)"

@@ -42,6 +42,7 @@ from txsentinel.process.files import (
     remove_leftovers,
     save_file,
 )
+from txsentinel.process.supervisor import MANAGER_VARIABLES
 from txsentinel.runtime.host import (
     MAX_CONCURRENT_LOOKUPS,
     ISystemReactor,
@@ -190,11 +191,12 @@ class HostTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(each) for each in waiting[1:]], ["192.0.2.1"] * (len(names) - 1))
 
     def test_children_get_three_descriptors_and_our_environment(self) -> None:
-        """A script gets the standard streams, its arguments unchanged, and the environment."""
+        """A script gets the standard streams, its arguments unchanged, and the environment but for its supervisor's."""
         protocol = ProcessProtocol()
+        self.patch(os, "environ", {"LANG": "C", **dict.fromkeys(MANAGER_VARIABLES, "1")})
         self.host.spawn(protocol, "/opt/notify", ["/opt/notify", "+sdown", "caf\udce9"], None)
         (args, kwargs) = self.reactor.spawned[0]
-        self.assertEqual(args, (protocol, b"/opt/notify", [b"/opt/notify", b"+sdown", b"caf\xe9"], None))
+        self.assertEqual(args, (protocol, b"/opt/notify", [b"/opt/notify", b"+sdown", b"caf\xe9"], {"LANG": "C"}))
         self.assertEqual(kwargs, {"childFDs": {0: 0, 1: 1, 2: 2}})
 
     def test_bare_names_are_not_searched_for(self) -> None:
@@ -207,11 +209,13 @@ class HostTests(SynchronousTestCase):
         statuses: list[int] = []
         events: list[LogEvent] = []
         self.patch(os, "_exit", statuses.append)
+        failing: list[str] = []
+        self.host = RealHost(self.host.reactor, failing=lambda: failing.append("failing"))
         observe_log(self, events.append)
         broken: Deferred[None] = Deferred()
         broken.addErrback(self.host.fail_stop, "the sweep raised")
         broken.errback(ZeroDivisionError("one over nothing"))
-        self.assertEqual(statuses, [1])
+        self.assertEqual((statuses, failing), ([1], ["failing"]))
         self.assertEqual([event["log_level"] for event in events], [LogLevel.critical])
         self.assertEqual(events[0]["what"], "the sweep raised")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

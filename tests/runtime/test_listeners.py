@@ -58,6 +58,13 @@ class ListeningReactor(Clock):
         self.modes[path] = mode
         return self._listen(path, path, path, factory, backlog)
 
+    def adoptStreamPort(self, descriptor: int, family: int, factory: ServerFactory) -> FakePort:
+        """Adopt a socket; like the real one, this duplicates the descriptor and requires that it does not block."""
+        with socket.socket(fileno=os.dup(descriptor)) as adopted:
+            assert not os.get_blocking(descriptor)
+            self.ports.append(FakePort(f"adopted:{adopted.getsockname()[1]}", factory))
+        return self.ports[-1]
+
     def open(self) -> list[str]:
         """Return the open ports."""
         return [port.where for port in self.ports if port.open]
@@ -123,7 +130,7 @@ class ListenerTests(SynchronousTestCase):
         self.factory, self.tls = ServerFactory(), FakeTls()
         self.notes: list[tuple[Level, str]] = []
 
-    def listen(self, reactor: object, **directives: Any) -> None:
+    def listen(self, reactor: object, inherited: dict[str, list[int]] | None = None, **directives: Any) -> None:
         """Open the listeners of a configuration."""
         open_listeners(
             cast("IHost", ListeningHost(reactor)),
@@ -131,6 +138,7 @@ class ListenerTests(SynchronousTestCase):
             GenericOptions(**directives),
             cast("TlsSupport", self.tls),
             lambda level, text: self.notes.append((level, text)),
+            inherited or {},
         )
 
     def refused(self, reactor: ListeningReactor, **directives: Any) -> str:
@@ -150,6 +158,42 @@ class ListenerTests(SynchronousTestCase):
         plain, secured = self.factory, self.tls.secured
         self.assertEqual([port.factory for port in reactor.ports], [plain, plain, secured, secured, plain])
         self.assertEqual((reactor.modes, reactor.backlogs), ({path: 0o700}, {99}))
+
+    def inherited(self, *, listening: bool = True) -> tuple[int, int]:
+        """Return the descriptor of a socket that blocks, as one from the service manager does, and its port."""
+        made = socket.socket()
+        self.addCleanup(made.close)
+        made.bind(("127.0.0.1", 0))
+        if listening:
+            made.listen()
+        return os.dup(made.fileno()), made.getsockname()[1]
+
+    def test_inherited_sockets(self) -> None:
+        """Sockets of the service manager replace the ports of the same kind; others are not touched."""
+        reactor = ListeningReactor()
+        (plain, port), (tls, tls_port), (other, _) = (self.inherited() for _ in range(3))
+        self.addCleanup(os.close, other)
+        inherited = {"sentinel": [plain], "sentinel-tls": [tls], "http": [other]}
+        self.listen(reactor, inherited, bind=["*"], port=port, tls_port=tls_port)
+        self.assertEqual(reactor.open(), [f"adopted:{port}", f"adopted:{tls_port}"])
+        self.assertEqual([each.factory for each in reactor.ports], [self.factory, self.tls.secured])
+        self.assertEqual(len(self.notes), 2)
+        for descriptor in (plain, tls):
+            self.assertRaises(OSError, os.fstat, descriptor)
+        os.fstat(other)
+
+    def test_unusable_inherited_sockets(self) -> None:
+        """No listening socket, another port than the announced one, or no socket at all: the start is refused."""
+        reactor = ListeningReactor()
+        connected, port = self.inherited(listening=False)
+        for descriptors, announced, reason in (
+            ([connected], port, "no listening stream socket"),
+            ([self.inherited()[0]], 1, "has port"),
+            ([os.open(os.devnull, os.O_RDONLY)], 1, "Socket operation on non-socket"),
+        ):
+            refusal = self.assertRaises(CannotListen, self.listen, reactor, {"sentinel": descriptors}, port=announced)
+            self.assertIn(reason, str(refusal))
+            self.assertEqual(reactor.open(), [])
 
     def test_no_port(self) -> None:
         """A Sentinel without any listener does not start."""

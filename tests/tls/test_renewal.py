@@ -169,8 +169,13 @@ class RenewalTests(SynchronousTestCase):
         self.machine.reactor.advance(INTERVAL)
         self.assertEqual((self.loads, len(self.machine.reactor.waiting)), (0, 1))
         self.machine.reactor.work()
-        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (None, None))
+        for result in (first, second):
+            self.assertEqual(self.successResultOf(result), f"{KEPT}they do not fit")
         self.assertEqual(self.loads, 2)
+        self.write(self.key, "new")
+        repaired = self.renewal.renew()
+        self.machine.reactor.work()
+        self.assertEqual(self.successResultOf(repaired), "")
 
     def test_stopped(self) -> None:
         """The result of a read in progress at the stop is dropped."""

@@ -50,15 +50,17 @@ from txsentinel.process.logs import (
 from txsentinel.process.resolver import DaemonThreadResolver
 from txsentinel.process.state_directory import StateDirectory
 from txsentinel.process.supervision import PidFile, ProcessService
+from txsentinel.process.systemd import inherited_sockets
 from txsentinel.process.termination import TerminationSignals, exit_on_signals
 from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
+from txsentinel.runtime.health import SentinelHealth
 from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_writable
+from txsentinel.runtime.reloading import Reload
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.process_info import version_and_build
-from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -411,7 +413,8 @@ def makeService(options: Options) -> IService:
         generic.loglevel = word
 
     priority_reactor = cast(ISystemReactor, PriorityReactor(reactor))
-    host = RealHost(priority_reactor, {} if options.lock is None else {options.configuration.saved_path: options.lock})
+    locks = {} if options.lock is None else {options.configuration.saved_path: options.lock}
+    host = RealHost(priority_reactor, locks, lambda: process.failing())
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
     sentinel = SentinelService(
         host,
@@ -425,6 +428,7 @@ def makeService(options: Options) -> IService:
         # Each server needs two connections, also if it is down at present. The limit can be raised from outside while
         # the process runs.
         available_descriptors=lambda links: descriptors_for_clients(descriptor_limit(), 2 * links),
+        inherited_sockets=inherited_sockets(os.environ),
     )
     demand = demand_of(options.configuration)
     raise_descriptor_limit(demand.with_reserve)
@@ -435,7 +439,8 @@ def makeService(options: Options) -> IService:
         directory=generic.dir if generic.dir != os.getcwd() else None,
         pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
         supervised=generic.supervised,
-        hangup=sentinel.tls.renew if wants_tls(generic) else None,
+        hangup=Reload(sentinel.tls, sentinel.context.access, generic, note),
+        health=SentinelHealth(sentinel.core, sentinel.store, sentinel.sweeping),
         serving=sentinel.serving,
         termination=TerminationSignals(reactor),
         set_process_title=partial(host.set_process_title, title) if title else lambda: None,

@@ -108,6 +108,7 @@ class Attempts:
         self.failing = False
         """Whether the last write failed or hangs."""
 
+        self._writing_since: float | None = None  # in seconds of the reactor's clock
         self._saved: bytes | None = None
         """The contents that are durable, if known. Those read at start may not be: their writer may have crashed."""
 
@@ -128,6 +129,11 @@ class Attempts:
         self._preparing: IDelayedCall | None = None
         self._giving_up: IDelayedCall | None = None
         self._stopped: list[Deferred[None]] = []
+
+    @property
+    def saving_for(self) -> float:
+        """The seconds since the write in progress began; 0 if there is none."""
+        return 0.0 if self._writing_since is None else self._host.reactor.seconds() - self._writing_since
 
     def forget_saved(self) -> None:
         """Write the next contents even if they are the last ones, which may not be in the file any more."""
@@ -175,6 +181,7 @@ class Attempts:
             self._host.reactor.callLater(0, self._render, saving, generation)
             return None
         generation = self.source.covered(generation)
+        self._writing_since = self._host.reactor.seconds()
         self._start_hang_timer(saving, generation)
         self._size = len(contents)
         written: Deferred[str] = (
@@ -213,6 +220,7 @@ class Attempts:
             saving.hung(generation)
 
     def _cancel_hang_timer(self) -> None:
+        self._writing_since = None
         if self._hang_timer is not None:
             self._hang_timer.cancel()
             self._hang_timer = None

@@ -116,6 +116,11 @@ class ConfigStore:
         """Whether the last write failed or hangs."""
         return self._attempts.failing
 
+    @property
+    def saving_for(self) -> float:
+        """The seconds since the write in progress began; 0 if there is none."""
+        return self._attempts.saving_for
+
     def note_dirty(self, names: Iterable[str | None]) -> None:
         """
         Record that the lines of these masters, or of the Sentinel itself (``None``), are out of date.

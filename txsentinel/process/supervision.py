@@ -1,14 +1,14 @@
-"""The process of a Sentinel: its directory, pid file, and notifications to the service manager."""
+"""The process of a Sentinel: its directory, its pid file, and its supervisor."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -18,67 +18,18 @@ from twisted.python.components import Componentized
 from txsentinel.config.disk import read_file
 from txsentinel.model.events import Level
 from txsentinel.process.logs import note
+from txsentinel.process.supervisor import Supervisor
+from txsentinel.process.systemd import HealthNotifier, ServiceHealth, Systemd, watchdog_seconds
 from txsentinel.process.termination import TerminationSignals
 from txsentinel.runtime.host import ISystemReactor
 from txsentinel.runtime.listeners import CannotStart
-
-READY: Final = "STATUS=Ready to accept connections\nREADY=1\n"
-STOPPING: Final = "STATUS=Saving and leaving\nSTOPPING=1\n"
-
-
-def notify_systemd(state: str, environment: Mapping[str, str]) -> None:
-    """
-    Send assignments such as ``READY=1`` to the socket that systemd names in ``NOTIFY_SOCKET``.
-
-    :raises OSError: if no process listens there; ``FileNotFoundError`` also if the variable is not set.
-    """
-    address = environment.get("NOTIFY_SOCKET", "")
-    if not address:
-        raise FileNotFoundError("NOTIFY_SOCKET is not set")
-    if address.startswith("@"):  # how an address in Linux's abstract name space is written
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify_socket:
-        notify_socket.connect(os.fsencode(address))
-        notify_socket.sendall(state.encode())
-
-
-class Supervisor:
-    """The supervisor of the process; this class is for ``supervised no`` and needs no notifications."""
-
-    def ready(self) -> None:
-        """Notify it that the Sentinel serves."""
-
-    def stopping(self) -> None:
-        """Notify it that the process is stopping."""
-
-
-class Systemd(Supervisor):
-    """``supervised systemd``, for units of ``Type=notify``."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-
-    def ready(self) -> None:
-        """Send ``READY=1``: ``systemctl start`` returns, and units ordered after this one start."""
-        self._notify(READY)
-
-    def stopping(self) -> None:
-        """Send ``STOPPING=1``, so that the end is not taken for a crash."""
-        self._notify(STOPPING)
-
-    def _notify(self, state: str) -> None:
-        try:
-            notify_systemd(state, self._environment)
-        except OSError as error:
-            note(Level.WARNING, f"Systemd could not be notified: {error}")
 
 
 class UpstartSupervisor(Supervisor):
     """``supervised upstart``, for jobs with ``expect stop``: the process signals readiness by SIGSTOP."""
 
     def ready(self) -> None:
-        """Stop this process; Upstart continues it at once. Child processes must not inherit ``UPSTART_JOB``."""
-        os.environ.pop("UPSTART_JOB", None)
+        """Stop this process; Upstart continues it at once."""
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -96,6 +47,9 @@ def supervisor_for(mode: str, environment: Mapping[str, str]) -> Supervisor:
     if mode in ("upstart", "systemd"):
         variable = {"upstart": "UPSTART_JOB", "systemd": "NOTIFY_SOCKET"}[mode]
         note(Level.WARNING, f"{mode} supervision requested, but {variable} not found")
+    elif environment.get("NOTIFY_SOCKET"):
+        # A unit of Type=notify would wait for the notification until its start times out.
+        note(Level.WARNING, f"NOTIFY_SOCKET is set, but ignored: 'supervised' is {mode}, not auto or systemd")
     return Supervisor()
 
 
@@ -140,7 +94,9 @@ class ProcessService(MultiService):
     :param directory: the ``dir`` directive, absolute; ``None`` to keep the working directory.
     :param pidfile: ``None`` for none.
     :param supervised: the word of the ``supervised`` directive.
-    :param hangup: called by the reactor after each SIGHUP; ``None`` to ignore that signal.
+    :param hangup: called by the reactor after each SIGHUP; returns what was wrong, empty if nothing was. ``None`` to
+        ignore that signal.
+    :param health: what to report to a supervisor that wants to know; ``None`` for nothing.
     :param serving: fires when the Sentinel serves; ``None`` if it does as soon as it has started.
     :param termination: handles SIGTERM and SIGINT; ``None`` to leave them to the reactor.
     :param set_process_title: sets the title of the calling process, for ``proc-title-template``.
@@ -157,7 +113,8 @@ class ProcessService(MultiService):
         directory: str | None = None,
         pidfile: PidFile | None = None,
         supervised: str = "no",
-        hangup: Callable[[], None] | None = None,
+        hangup: Callable[[], Deferred[str]] | None = None,
+        health: ServiceHealth | None = None,
         serving: Deferred[None] | None = None,
         termination: TerminationSignals | None = None,
         set_process_title: Callable[[], None] = lambda: None,
@@ -171,6 +128,7 @@ class ProcessService(MultiService):
         self._pidfile = pidfile
         self._supervised = supervised
         self._hangup = hangup
+        self._health = health
         self._termination = termination
         self._set_process_title = set_process_title
         self._log_file = log_file
@@ -202,11 +160,10 @@ class ProcessService(MultiService):
                 text = f"Can't chdir to '{self._directory}': {error.strerror}."
                 note(Level.WARNING, text)
                 self._refuse(CannotStart(text))
-        hangup = self._hangup
-        if hangup is None:
+        if self._hangup is None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
-            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hangup))
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         if self._termination is not None:
             self._termination.install()
             self._reactor.callWhenRunning(self._termination.install)
@@ -242,6 +199,10 @@ class ProcessService(MultiService):
             sys.__stderr__.flush()
         raise SystemExit(1) from None
 
+    def failing(self) -> None:
+        """Notify the supervisor that the process ends because of an internal error."""
+        self._supervisor.failing()
+
     def stopService(self) -> Deferred[None]:
         """Stop, and remove the pid file when everything is saved."""
         self._supervisor.stopping()
@@ -252,6 +213,15 @@ class ProcessService(MultiService):
         if self._pidfile is not None:
             self._pidfile.write()
         self._reactor.callWhenRunning(self._supervisor.ready)
+        if self._health is not None and isinstance(self._supervisor, Systemd):
+            watchdog = watchdog_seconds(os.environ)
+            self._health.observe(HealthNotifier(self._supervisor, self._health, time.monotonic, watchdog).swept)
+
+    def _reload(self) -> None:
+        """Call ``hangup``, between two notifications of the supervisor."""
+        assert self._hangup is not None
+        self._supervisor.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+        self._hangup().addCallback(self._supervisor.reloaded)
 
     def _remove_pidfile(self, result: object) -> object:
         if self._pidfile is not None:

@@ -73,6 +73,57 @@ def open_ports(
     return opened
 
 
+def adopt_ports(
+    host: IHost,
+    factory: ServerFactory,
+    descriptors: Sequence[int],
+    name: str,
+    port: int,
+    note: Callable[[Level, str], None],
+) -> list[IListeningPort]:
+    """
+    Accept connections on sockets that the service manager has opened.
+
+    :param descriptors: of listening stream sockets. They are closed here; the ports have duplicates.
+    :param name: the name of the sockets, for the log.
+    :param port: the port of the configuration, which this Sentinel announces unless ``announce-port`` is set.
+    :raises CannotListen: if a descriptor is no such socket, or has another port; the ports adopted before are closed.
+    """
+    adopted: list[IListeningPort] = []
+    try:
+        for descriptor in descriptors:
+            with socket.socket(fileno=descriptor) as inherited:
+                _check_adopted(inherited, name, port)
+                inherited.setblocking(False)  # those of systemd block, and the reactor must not wait in accept()
+                adopt = host.reactor.adoptStreamPort
+                adopted.append(adopt(inherited.fileno(), inherited.family, factory))
+            note(Level.NOTICE, f"Listening on the socket '{name}' of the service manager, descriptor {descriptor}.")
+    except (CannotListen, OSError) as error:
+        for each in adopted:
+            each.stopListening()
+        if isinstance(error, CannotListen):
+            raise
+        raise CannotListen(f"Cannot listen on the socket '{name}' of the service manager: {error}") from error
+    return adopted
+
+
+def _check_adopted(inherited: socket.socket, name: str, port: int) -> None:
+    """
+    Check an inherited socket.
+
+    :raises CannotListen: if it does not listen for streams, or on another port than the one that is announced.
+    :raises OSError: if the descriptor is no socket.
+    """
+    listens = inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if inherited.type != socket.SOCK_STREAM or not listens:
+        raise CannotListen(f"The socket '{name}' of the service manager is no listening stream socket, aborting.")
+    if inherited.family in (socket.AF_INET, socket.AF_INET6) and inherited.getsockname()[1] != port:
+        raise CannotListen(
+            f"The socket '{name}' of the service manager has port {inherited.getsockname()[1]}, the configuration"
+            f" {port}. Other Sentinels get the port of the configuration: set both to the same, aborting."
+        )
+
+
 def open_unix_socket(host: IHost, factory: ServerFactory, path: str, permissions: int, backlog: int) -> IListeningPort:
     """
     Listen on a Unix socket. A stale socket file is removed.

@@ -45,6 +45,7 @@ from txsentinel.process.files import (
     save_file,
 )
 from txsentinel.process.log_queue import drain_logs
+from txsentinel.process.supervisor import MANAGER_VARIABLES
 from txsentinel.process.threads import DaemonThreads
 from txsentinel.reactor.priority import yield_function
 from txsentinel.runtime.binding import current_umask
@@ -167,12 +168,19 @@ class RealHost:
 
     :param reactor: a reactor whose ``seconds()`` is monotonic; ``tap.makeService`` ensures that.
     :param locks: the locks on files; see :class:`RealFiles`.
+    :param failing: called before the process ends because of an internal error.
     """
 
     _log = Logger(namespace=__name__)
 
-    def __init__(self, reactor: ISystemReactor, locks: Mapping[str, FileLock] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        reactor: ISystemReactor,
+        locks: Mapping[str, FileLock] = MappingProxyType({}),
+        failing: Callable[[], None] = lambda: None,
+    ) -> None:
         self.reactor = reactor
+        self._failing = failing
         self._yield_to_clients = yield_function(reactor)
         self.random = random.Random()
         self.files = RealFiles(reactor, DaemonThreads(), locks)
@@ -227,17 +235,19 @@ class RealHost:
         self, protocol: IProcessProtocol, path: str, arguments: Sequence[str], environment: Mapping[str, str] | None
     ) -> IProcessTransport:
         """
-        See :class:`IHost`. The child inherits the descriptors 0, 1 and 2 only.
+        See :class:`IHost`. The child inherits the descriptors 0, 1 and 2 only, and no variable by which a service
+        manager addresses this process.
 
         :raises OSError: also if ``path`` cannot be executed, where the system reports this before the fork returns.
         """
+        inherited = os.environ if environment is None else environment
         if "/" not in path:
             path = f"./{path}"  # the C library would search PATH for a bare name
         return self.reactor.spawnProcess(
             protocol,
             os.fsencode(path),
             [os.fsencode(argument) for argument in arguments],
-            None if environment is None else dict(environment),
+            {name: value for name, value in inherited.items() if name not in MANAGER_VARIABLES},
             childFDs={0: 0, 1: 1, 2: 2},
         )
 
@@ -273,4 +283,5 @@ class RealHost:
         nor be used for replies while services stop.
         """
         self._log.failure("Stopping after an unexpected error in {what}", failure=failure, what=what)
+        self._failing()
         self.exit(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.config.generic import GenericOptions
@@ -10,7 +11,7 @@ from txsentinel.interfaces import IHost
 from txsentinel.model.events import Level
 from txsentinel.reactor.multiplexer import EpollMultiplexer, supported
 from txsentinel.reactor.priority import PriorityReactor
-from txsentinel.runtime.binding import CannotListen, open_ports, open_unix_socket
+from txsentinel.runtime.binding import CannotListen, adopt_ports, open_ports, open_unix_socket
 from txsentinel.tls.activation import TlsSupport
 
 if TYPE_CHECKING:
@@ -25,19 +26,32 @@ class CannotStart(Exception):
 
 
 def open_listeners(
-    host: IHost, factory: ServerFactory, options: GenericOptions, tls: TlsSupport, note: Callable[[Level, str], None]
+    host: IHost,
+    factory: ServerFactory,
+    options: GenericOptions,
+    tls: TlsSupport,
+    note: Callable[[Level, str], None],
+    inherited: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> list[IListeningPort]:
     """
     Open all listening ports.
 
     :param tls: must be active if there is a TLS port.
+    :param inherited: descriptors of sockets that the service manager has opened. Those named ``sentinel`` replace
+        ``port``, those named ``sentinel-tls`` replace ``tls-port``; others are not used.
     :raises CannotListen: if a port cannot be opened, or none is configured; the ports opened before are closed.
     """
     where = options.bind, options.tcp_backlog, note
     opened: list[IListeningPort] = []
     try:
-        opened += open_ports(host, factory, options.port, *where)
-        if options.tls_port:
+        if "sentinel" in inherited:
+            opened += adopt_ports(host, factory, inherited["sentinel"], "sentinel", options.port, note)
+        else:
+            opened += open_ports(host, factory, options.port, *where)
+        if "sentinel-tls" in inherited:
+            secured = tls.listening(factory)
+            opened += adopt_ports(host, secured, inherited["sentinel-tls"], "sentinel-tls", options.tls_port, note)
+        elif options.tls_port:
             opened += open_ports(host, tls.listening(factory), options.tls_port, *where, "TLS")
         if options.unixsocket:
             path = options.located(options.unixsocket)

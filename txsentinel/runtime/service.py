@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -49,6 +50,7 @@ class SentinelService(MultiService):
     :param change_loglevel: applies ``SENTINEL CONFIG SET loglevel``.
     :param verify_hostnames: whether a TLS link requires the address it connects to in the certificate.
     :param available_descriptors: takes the number of links, returns for how many clients there are descriptors.
+    :param inherited_sockets: see :func:`~txsentinel.runtime.listeners.open_listeners`.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SentinelService(MultiService):
         change_loglevel: Callable[[str], None] = lambda word: None,
         verify_hostnames: bool = False,
         available_descriptors: Callable[[int], int] = lambda links: sys.maxsize,
+        inherited_sockets: Mapping[str, Sequence[int]] = MappingProxyType({}),
         timings: Timings | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class SentinelService(MultiService):
         self.configuration = configuration
         self._note = note
         self._loglevel_changed = change_loglevel
+        self._inherited = inherited_sockets
         self._ports: list[IListeningPort] = []
         self._stopped: Deferred[None] | None = None
         """The result of the first call of :meth:`stopService`."""
@@ -204,7 +208,8 @@ class SentinelService(MultiService):
         self._note(Level.NOTICE, f"Sentinel ID is {self.core.options.my_id}")
         try:
             self.tls.activate()
-            self._ports = open_listeners(self.host, self.server, self.configuration.generic, self.tls, self._note)
+            generic = self.configuration.generic
+            self._ports = open_listeners(self.host, self.server, generic, self.tls, self._note, self._inherited)
         except (CannotListen, BadTls) as refusal:
             self._note(Level.WARNING, str(refusal))
             raise CannotStart(str(refusal)) from refusal

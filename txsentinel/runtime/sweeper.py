@@ -57,6 +57,11 @@ class SweepLoop:
         self._measurements = measurements or Measurements()
         self._tilts = core.tilt.total
         self._tilt_since: Millis | None = None
+        self._swept: Callable[[], None] | None = None
+
+    def observe(self, swept: Callable[[], None]) -> None:
+        """Call ``swept`` after each sweep that did not fail, instead of the function that was given before."""
+        self._swept = swept
 
     def start(self) -> None:
         """Start: sweep now and periodically."""
@@ -112,6 +117,8 @@ class SweepLoop:
             if self._core.tilt.total != self._tilts or self._tilt_since is not None:
                 self._measure_tilt(now)
             self._turn()
+            if self._swept is not None:
+                self._swept()
         except Exception:
             self.stop()
             self._host.fail_stop(Failure(), "the sweep")

@@ -298,12 +298,13 @@ class AccessControl:
             self._keep_lines()
         return len(gone)
 
-    def load(self, requester: Client) -> Deferred[None]:
+    def load(self, requester: Client | None = None) -> Deferred[None]:
         """
         Replace the users by those of the ACL file, all of them or none, after a save that is under way.
 
         Connections of deleted users are closed, and those of subscribers that lost a channel.
 
+        :param requester: the client that gets its reply before its own connection is closed; ``None`` for none.
         :returns: fires when it is done; fails with :class:`AclFileError`.
         :raises CommandError: if no ACL file is configured.
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import Deferred, succeed
+
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import IHost
 from txsentinel.model.events import Level
@@ -89,10 +91,13 @@ class TlsSupport:
         """
         return self._active().connecting(factory, address, timeout)
 
-    def renew(self) -> None:
-        """Read the files again, even if they are unchanged. Existing connections are not affected."""
-        if self._tls is not None:
-            self._tls.renew()
+    def renew(self) -> Deferred[str]:
+        """
+        Read the files again, even if they are unchanged. Existing connections are not affected.
+
+        :returns: fires with the reason why the new files are unusable; empty if they are used, or without TLS.
+        """
+        return succeed("") if self._tls is None else self._tls.renew()
 
     def stop(self) -> None:
         """Stop checking the files."""

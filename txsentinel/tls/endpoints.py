@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txsentinel.config.generic import GenericOptions
@@ -88,9 +90,13 @@ class Tls:
         """Stop checking the files. Connections are not affected."""
         self._renewal.stop()
 
-    def renew(self) -> None:
-        """Read the files again, even if they are unchanged."""
-        self._renewal.renew().addErrback(self._host.fail_stop, "the renewal of certificates")
+    def renew(self) -> Deferred[str]:
+        """Read the files again, even if they are unchanged; see :meth:`Renewal.renew`."""
+        return self._renewal.renew().addErrback(self._fail_stop)
+
+    def _fail_stop(self, failure: Failure) -> str:
+        self._host.fail_stop(failure, "the renewal of certificates")
+        return failure.getErrorMessage()
 
     def listening(self, factory: ServerFactory) -> ServerFactory:
         """Return a factory that serves the clients of ``factory`` by TLS."""

@@ -90,22 +90,26 @@ class Renewal:
         if self._loop.running:
             self._loop.stop()
 
-    def check(self) -> Deferred[None]:
-        """Read the files if they have changed; the Deferred fires when that is done."""
+    def check(self) -> Deferred[str]:
+        """Read the files if they have changed; see :meth:`renew`."""
         return self._lock.run(self._check)
 
-    def renew(self) -> Deferred[None]:
-        """Read the files, changed or not; the Deferred fires when that is done."""
+    def renew(self) -> Deferred[str]:
+        """
+        Read the files, changed or not.
+
+        :returns: fires when that is done, with the reason why they are unusable; empty if they are in use now.
+        """
         return self._lock.run(self._read)
 
-    def _check(self) -> Deferred[None]:
+    def _check(self) -> Deferred[str]:
         return self._threaded(lambda: marks_of(self._paths)).addCallback(self._compare)
 
-    def _compare(self, marks: Marks) -> Deferred[None] | None:
+    def _compare(self, marks: Marks) -> Deferred[str] | str:
         unchanged, self._seen = marks == self._seen, marks
-        return self._read() if unchanged and marks != self._used else None
+        return self._read() if unchanged and marks != self._used else ""
 
-    def _read(self) -> Deferred[None]:
+    def _read(self) -> Deferred[str]:
         def read() -> tuple[Marks, Contexts | BadTls]:
             marks = marks_of(self._paths)
             try:
@@ -115,17 +119,18 @@ class Renewal:
 
         return self._threaded(read).addCallback(self._apply)
 
-    def _apply(self, found: tuple[Marks, Contexts | BadTls]) -> None:
+    def _apply(self, found: tuple[Marks, Contexts | BadTls]) -> str:
         # Unusable files are not read again before they change.
         self._used, outcome = found
         self._seen = self._used
         if self._stopped:
-            return
+            return ""
         if isinstance(outcome, BadTls):
             self._note(Level.WARNING, f"{KEPT}{outcome}")
-        else:
-            self._renewed(outcome)
-            self._note(Level.NOTICE, RENEWED)
+            return f"{KEPT}{outcome}"
+        self._renewed(outcome)
+        self._note(Level.NOTICE, RENEWED)
+        return ""
 
     def _threaded(self, function: Callable[[], T]) -> Deferred[T]:
         reactor = self._host.reactor
