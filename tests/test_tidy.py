@@ -59,7 +59,7 @@ LAYERS = (
         "config",
         "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
         " config.process_title config.generic config.guards config.directives config.statements config.recovery"
-        " config.configuration config.rendering config.saving config.store",
+        " config.configuration config.rendering config.saved_source config.saving config.store",
     ),
     (
         "adapters",
