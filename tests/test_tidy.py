@@ -38,22 +38,23 @@ LAYERS = (
     (
         "model",
         "model.timings model.address model.events model.time_slice model.measurements model.snapshots"
-        " model.explanation model.history model.plain model.extension_settings interfaces isentinel model.log_text"
-        " model.log_throttle"
-        " model.failure model.drawing",
+        " model.explanation model.history model.plain model.history_json model.history_merge"
+        " model.extension_settings interfaces isentinel model.log_text model.log_throttle model.failure"
+        " model.drawing",
     ),
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
         "core.errors core.role core.question core.options core.fence_state core.link core.failover_state"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
-        " core.instances core.effects core.due_queue core.journal_texts core.journal core.state core.quorum"
-        " core.registry core.succession core.deadlines core.handover core.probing core.lineage core.empty_restart"
-        " core.fencing core.selection core.tilt core.blockers core.voting core.vote_count core.questions"
-        " core.failure_recorder core.crash_detection core.availability core.switched_servers core.switching"
-        " core.election core.justification core.failover_start core.copied_state core.hindrances core.remedies"
-        " core.verdicts core.reconfiguration core.failover core.explaining core.ignored core.observation"
-        " core.confirmation core.hello_processing core.evaluation core.administration core.sentinel",
+        " core.instances core.effects core.due_queue core.journal_texts core.journal core.data_comparison"
+        " core.state core.quorum core.registry core.succession core.deadlines core.handover core.probing"
+        " core.lineage core.empty_restart core.fencing core.selection core.tilt core.blockers core.voting"
+        " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
+        " core.switched_servers core.switching core.election core.justification core.failover_start"
+        " core.situation core.copied_state core.hindrances core.remedies core.verdicts core.reconfiguration"
+        " core.failover core.explaining core.ignored core.observation core.confirmation core.hello_processing"
+        " core.evaluation core.administration core.sentinel core.failover_records",
     ),
     (
         "config",
@@ -68,13 +69,13 @@ LAYERS = (
     ),
     (
         "service",
-        "process.resolver reactor.priority process.log_queue process.threads process.files"
-        " process.state_directory runtime.host"
-        " runtime.durability runtime.executor runtime.sweeper reactor.multiplexer reactor.read_coalescing"
-        " reactor.connectors process.collector process.descriptors runtime.listeners runtime.restoring"
-        " runtime.publishing runtime.snapshot_builder runtime.view runtime.operator runtime.surface"
-        " runtime.service runtime.health runtime.reloading cli.overrides cli.extensions process.termination"
-        " process.systemd process.supervision cli.detaching cli.tap",
+        "process.resolver reactor.priority process.log_queue process.threads process.files process.appending"
+        " process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
+        " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
+        " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
+        " runtime.view runtime.operator runtime.surface runtime.service runtime.health runtime.reloading"
+        " cli.overrides cli.extensions process.termination process.systemd process.supervision cli.detaching"
+        " cli.tap",
     ),
     ("tools", "sim demo extensions"),
     ("programs", "cli.check cli.operator cli.main"),

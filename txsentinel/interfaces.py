@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class IFileStore(Interface):
-    """Reads and durably replaces the configuration file, which holds the hard state."""
+    """Reads and durably replaces the configuration file, which holds the hard state, and appends to other files."""
 
     def read(path: str) -> bytes:
         """
@@ -79,6 +79,16 @@ class IFileStore(Interface):
         :returns: fires once the new contents would survive a power failure, with an empty string if the file was
             replaced, else with the reason why it was overwritten in place. Fails with the ``OSError`` of the step that
             failed; either the old or the new contents are intact then.
+        """
+
+    def append(path: str, lines: bytes, limit: int, files: int) -> Deferred[None]:
+        """
+        Append whole lines to a file durably, without blocking the caller; the directory is created if it is missing.
+
+        A file that would become longer than ``limit`` bytes is renamed to ``<path>.1`` before, and so on; ``files``
+        files are kept in all.
+
+        :returns: fires once the lines would survive a power failure; fails with an ``OSError``.
         """
 
 

@@ -207,6 +207,9 @@ class RecordingCore:
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         self.received.append(("refused", command, error))
 
+    def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
+        self.received.append(("clients closed", clients))
+
     def writes_paused(self, link: InstanceLink, now: Millis) -> None:
         self.received.append(("paused", now))
 

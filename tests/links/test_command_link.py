@@ -408,10 +408,10 @@ class RoleChangeTests(CommandLinkCase):
         )
 
     def test_info_of_the_transaction(self) -> None:
-        """The replies of the transaction are not passed to the core, that of INFO is."""
+        """Of the replies of the transaction the number of closed clients is passed to the core, besides INFO."""
         self.fixture.do(Reconfigure(self.link, "10.0.0.2", 6380))
-        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:1\r\n:0\r\n", b"$2\r\nhi\r\n")
-        self.assertEqual(self.fixture.core.take_inputs(), [("info", b"hi", 0)])
+        self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 4, b"*4\r\n+OK\r\n-ERR no file\r\n:7\r\n:0\r\n", b"$2\r\nhi\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [("clients closed", 7), ("info", b"hi", 0)])
         self.assertEqual(self.log_lines, [])
 
     def test_following_and_abort(self) -> None:
@@ -564,6 +564,7 @@ class HandOverTests(CommandLinkCase):
         self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
         self.answer(b"*4\r\n-ERR no file\r\n:1\r\n:0\r\n+OK\r\n")
         self.assertIsNone(self.link.handover_end)
+        self.assertEqual(self.fixture.core.take_inputs(), [("clients closed", 1)])
         self.assertEqual(self.log_lines, [])
 
     def test_end_of_handover_is_refused(self) -> None:

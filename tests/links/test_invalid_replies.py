@@ -213,7 +213,11 @@ class RandomRepliesTests(InvalidRepliesCase):
                     self.assertIn(type(details[0]).__name__, ("bytes", "NoneType"))
                 elif what == "hello":
                     self.assertIs(type(details[0]), bytes)
-        self.assertEqual(received, {"up", "down", "ping", "info", "published", "hello", "active", "opinion"})
+                elif what == "clients closed":
+                    self.assertIs(type(details[0]), int)
+        self.assertEqual(
+            received, {"up", "down", "ping", "info", "published", "hello", "active", "opinion", "clients closed"}
+        )
         for _ in range(50):
             self.fixture.pass_time(1_000)
             last_attempts = self.attempts()

@@ -416,6 +416,7 @@ def makeService(options: Options) -> IService:
     locks = {} if options.lock is None else {options.configuration.saved_path: options.lock}
     host = RealHost(priority_reactor, locks, lambda: process.failing())
     title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
+    state = StateDirectory(options.state_directory(options.configuration.saved_path), note)
     sentinel = SentinelService(
         host,
         options.configuration,
@@ -429,6 +430,7 @@ def makeService(options: Options) -> IService:
         # the process runs.
         available_descriptors=lambda links: descriptors_for_clients(descriptor_limit(), 2 * links),
         inherited_sockets=inherited_sockets(os.environ),
+        state_dir=state.path,
     )
     demand = demand_of(options.configuration)
     raise_descriptor_limit(demand.with_reserve)
@@ -449,7 +451,6 @@ def makeService(options: Options) -> IService:
     capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
     frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
-    state = StateDirectory(options.state_directory(options.configuration.saved_path), note)
     surface = sentinel.surface
     if options.extensions:
         try:

@@ -17,6 +17,9 @@ from txsentinel.model.events import Level
 from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 
+DATA_MISSING: Final = "data-missing"
+"""The code of an S_DOWN because the master lacks data that a replica holds, in the journal."""
+
 CATCHING_UP: Final[Millis] = 20
 """Delay after which an instance is evaluated again if received data has not been read yet."""
 
@@ -110,13 +113,17 @@ class Availability:
 
     def _record_sdown(self, instance: Instance, cause: str, now: Millis) -> None:
         master, failure = instance.master, instance.link.failure
-        current = failure is not None and failure.at >= instance.link.available_at
+        code = None
+        if isinstance(instance, Master) and instance.data_missing_since is not None:
+            code = DATA_MISSING
+        elif failure is not None and failure.at >= instance.link.available_at:
+            code = failure.failure_class.value
         self._state.journal.write(
             JournalKind.SDOWN,
             master.name,
             now,
             subject=None if instance is master else instance.name,
-            code=failure.failure_class.value if failure is not None and current else None,
+            code=code,
             data=(("cause", cause), ("last_ok_ping_ms", now - instance.link.available_at)),
         )
 

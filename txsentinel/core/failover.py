@@ -28,7 +28,7 @@ from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.role import Role
 from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
-from txsentinel.core.switched_servers import selection_servers, switched_servers
+from txsentinel.core.switched_servers import known_server, selection_servers, switched_servers
 from txsentinel.core.switching import Switching
 from txsentinel.model.events import Level
 from txsentinel.model.history import JournalKind, Outcome
@@ -172,14 +172,15 @@ class Failovers:
         if not failover.republish:
             self._state.announce(channel, master)
             journal, code = self._state.journal, OUTCOMES[channel].value
-            servers = None
+            by_hostname = self._state.options.announce_hostnames
+            servers = SwitchedServers(known_server(master, by_hostname=by_hostname), None)
             if failover.state is not FailoverState.WAIT_START:
                 servers = self._servers(master, failover.promoted)
-            data = (("reason", reason),)
-            ended = journal.write(
+            data = (("reason", reason), ("config_epoch", master.config_epoch))
+            journal.write(
                 JournalKind.ABORTED, master.name, now, epoch=failover.epoch, code=code, data=data, servers=servers
             )
-            journal.ended(master.name, ended)
+            journal.ended(master.name)
         self.handovers.abort(master, failover)
         master.failover = None
         self._start_rules.forget(master)
@@ -228,6 +229,7 @@ class Failovers:
         state.announce("+promoted-slave", replica)
         state.journal.write(JournalKind.PROMOTED, master.name, now, epoch=failover.epoch, subject=replica.name)
         state.journal.announcing(master.name, now)
+        state.comparisons.begin(master.name, failover.epoch, master, replica, now)
         if "crash-after-promotion" in state.simulated_crashes:
             self._crash()
             return True

@@ -309,6 +309,7 @@ class HelloProcessing:
     def _record(self, master: Master, peer: Peer, address: Address, now: Millis) -> None:
         replica = self._registry.replica_at(master, address)
         servers = switched_servers(master, address, replica, by_hostname=self._state.options.announce_hostnames)
+        self._state.comparisons.begin(master.name, master.config_epoch, master, replica, now)
         kind = JournalKind.CONFIG_ADOPTED
         self._switching.record_switch(kind, master, master.config_epoch, peer.name, servers, now)
 

@@ -31,6 +31,9 @@ REPETITION_PERIOD: Final[Millis] = 1_000
 MAX_REPETITIONS: Final = 32
 """Number of different records of each master that are remembered for that."""
 
+MAX_FINISHED: Final = 2_000
+"""Number of ends of failovers that are kept for the history, should nothing process them."""
+
 Data: TypeAlias = "tuple[tuple[str, str | int | None], ...]"
 
 
@@ -113,8 +116,8 @@ class Journal:
         self._own = Ring()
         """The records on the Sentinel itself, which concern all masters."""
 
-        self.finished: list[tuple[str, int]] = []
-        """Name of the master and sequence number of each record that ended a failover and is not processed yet."""
+        self.finished: list[tuple[str, JournalEntry]] = []
+        """Name of the master and each record that ended or amends a failover and is not processed yet."""
 
         self._saving: dict[str, int] = {}
         """Name → the generation that contains its new address and is not durable yet."""
@@ -218,9 +221,15 @@ class Journal:
         """Whether no new address of ``master`` waits to become durable."""
         return master not in self._saving
 
-    def ended(self, master: str, sequence: int) -> None:
-        """Record that the record of that number ended a failover."""
-        self.finished.append((master, sequence))
+    def is_announcing(self, master: str) -> bool:
+        """Whether no instance has accepted a hello with the new address of ``master`` yet."""
+        return master in self._unannounced
+
+    def ended(self, master: str) -> None:
+        """Record that the latest record of ``master`` ended or amends a failover."""
+        self.finished.append((master, self._rings[master].entries[-1]))
+        if len(self.finished) > MAX_FINISHED:
+            del self.finished[0]
 
     def forget(self, master: str) -> None:
         """Discard the records of a master that is not monitored any more."""

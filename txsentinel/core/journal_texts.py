@@ -35,6 +35,7 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.VERDICT: "{text}",
     JournalKind.OPERATOR: "An operator ordered {code}",
     JournalKind.DATA_COMPARED: "The old master {subject} is back: {text}",
+    JournalKind.RESYNCS: "{subject} has synchronized replicas: {partial} partially, {full} fully",
     JournalKind.CLIENTS_CLOSED: "{subject} closed {clients} clients",
 }
 

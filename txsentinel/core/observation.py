@@ -85,6 +85,8 @@ class Observation:
         self._role(server, report, now)
         check_announced(self._state, server)
         learn(server)
+        if self._state.comparisons.active:
+            self._state.comparisons.reported(server, report.role, now)
         if tilt or not isinstance(server, Replica):
             return
         if report.role == Role.MASTER.value:

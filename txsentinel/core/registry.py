@@ -283,6 +283,7 @@ class Registry:
         self._discard(master)
         del self.masters[master.name]
         self._state.journal.forget(master.name)
+        self._state.comparisons.forget(master.name)
 
     def _discard(self, instance: Instance) -> None:
         instance.gone = True

@@ -395,6 +395,14 @@ class SentinelCore:
             self._failovers.promotion_refused(replica, command, error, now)
             self._evaluation.schedule(replica.master, now)
 
+    def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
+        """Handle that the server of ``link`` disconnected its clients when it was ordered to follow another one."""
+        if link.closed:
+            return
+        for instance in link.instances:
+            data, subject = (("clients", clients),), link.address.joined()
+            self.journal.write(JournalKind.CLIENTS_CLOSED, instance.master.name, now, subject=subject, data=data)
+
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle that the server of ``link`` refused ``command`` of a hand-over."""
         for instance in list(link.instances):

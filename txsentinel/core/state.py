@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from txsentinel.core.data_comparison import DataComparisons
 from txsentinel.core.due_queue import DueQueue
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
 from txsentinel.core.instances import Instance, InstanceLink, Master
@@ -73,6 +74,9 @@ class SentinelState:
     change_observer: Callable[[Master | None], None] | None = None
     """Called by :meth:`touch`; ``None`` while nothing shows the state."""
 
+    comparisons: DataComparisons = field(init=False)
+    """What old masters had that their successors never received; written to the journal only."""
+
     current_epoch: int = 0
     durable_generation: int = 0
     storage_error: StorageError | None = None
@@ -106,6 +110,10 @@ class SentinelState:
 
     epoch_rise_used: int = 0
     """Level of the leaky bucket of :meth:`highest_acceptable_epoch`, as of ``epoch_raised_at``."""
+
+    def __post_init__(self) -> None:
+        """Build what writes to the journal."""
+        self.comparisons = DataComparisons(self.journal)
 
     @property
     def storage_failing(self) -> bool:

@@ -53,8 +53,8 @@ class Switching:
         assert new is not None
         data = (("old", f"{servers.old.host}:{servers.old.port}"), ("new", f"{new.host}:{new.port}"))
         journal = self._state.journal
-        ended = journal.write(kind, master.name, now, epoch=epoch, subject=subject, data=data, servers=servers)
-        journal.ended(master.name, ended)
+        journal.write(kind, master.name, now, epoch=epoch, subject=subject, data=data, servers=servers)
+        journal.ended(master.name)
 
     def run_client_script(self, master: Master, role: str, address: Address) -> None:
         """Queue the ``client-reconfig-script`` for a switch from the configured address to ``address``."""

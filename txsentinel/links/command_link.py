@@ -96,6 +96,8 @@ class CommandLink(LinkConnection):
 
         def done(refusal: tuple[str, str] | None) -> None:
             self._role_change_done(refusal)
+            if not change.promotes:
+                self._clients_closed(transaction)
             if refusal is not None and change.promotes and transaction.void and not self.void:
                 self._context.core.promotion_refused(self.link, *refusal, self._context.host.now())
 
@@ -115,8 +117,18 @@ class CommandLink(LinkConnection):
         A refused command aborts the transaction. Then each command is sent on its own.
         """
         commands = encoded_commands.finish_hand_over()
-        self._transact(commands, TransactionReplies(commands, self._finish_done, ("CLIENT",)))
+
+        def done(refusal: tuple[str, str] | None) -> None:
+            self._finish_done(refusal)
+            self._clients_closed(transaction)
+
+        transaction = TransactionReplies(commands, done, ("CLIENT",))
+        self._transact(commands, transaction)
         self.request_info()
+
+    def _clients_closed(self, transaction: TransactionReplies) -> None:
+        if transaction.clients_closed is not None and not self.void:
+            self._context.core.clients_closed(self.link, transaction.clients_closed, self._context.host.now())
 
     def abort_hand_over(self) -> None:
         """Send the commands that abort a coordinated failover. Each of them fails if there is nothing to abort."""

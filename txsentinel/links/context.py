@@ -74,6 +74,9 @@ class CoreInputs(Protocol):
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction that promotes it, and executed none of it."""
 
+    def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
+        """Handle that the server of ``link`` disconnected its clients when it was ordered to follow another one."""
+
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction by which it hands over its role."""
 

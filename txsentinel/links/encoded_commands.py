@@ -128,9 +128,11 @@ def handshake_commands(link: InstanceLink, kind: LinkKind, my_id: str) -> list[b
     return opening
 
 
+KILL_NORMAL: Final[Words] = ("CLIENT", "KILL", "TYPE", "normal")
+
 _NEW_ROLE: Final[list[Words]] = [
     ("CONFIG", "REWRITE"),
-    ("CLIENT", "KILL", "TYPE", "normal"),
+    KILL_NORMAL,
     ("CLIENT", "KILL", "TYPE", "pubsub"),
 ]
 

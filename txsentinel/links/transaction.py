@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from txsentinel.links.encoded_commands import Words
+from txsentinel.links.encoded_commands import KILL_NORMAL, Words
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
@@ -39,12 +39,17 @@ class TransactionReplies:
         self.void = False
         """Whether nothing of the transaction was executed, or at least not the decisive command."""
 
+        self.clients_closed: int | None = None
+        """How many clients CLIENT KILL TYPE normal disconnected; ``None`` if it was not executed."""
+
     def answered(self, position: int, reply: object, now: Millis) -> None:
         """The command at ``position`` was answered."""
         last = position == len(self._commands) - 1
         if last and isinstance(reply, list):
             # MULTI has no result in the reply to EXEC.
             for command, result in zip(self._commands[1:], reply, strict=False):
+                if command == KILL_NORMAL and type(result) is int:
+                    self.clients_closed = result
                 if command[0] in self._decisive:
                     self._note(command, result)
                     self.void = self.void or isinstance(result, ErrorLine)

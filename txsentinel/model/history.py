@@ -46,6 +46,7 @@ class JournalKind(Enum):
     OPERATOR = "operator"
     DATA_COMPARED = "data-compared"
     CLIENTS_CLOSED = "clients-closed"
+    RESYNCS = "resyncs"
 
 
 class FailoverKind(Enum):
@@ -89,8 +90,8 @@ class PhaseTime:
     """When a phase was reached; ``took_ms`` since the phase before it, ``None`` for the first."""
 
     phase: str
-    """last_ok_ping, sdown, odown, campaign, elected, selected, promotion_ordered, promoted, durable, announced,
-    switched, replicas_done or clients_gone."""
+    """last_ok_ping, sdown, odown, campaign, voted, elected, selected, promotion_ordered, promoted, durable, announced,
+    replicas_done, switched, aborted or clients_gone."""
 
     at: Instant
     took_ms: Millis | None
@@ -111,7 +112,11 @@ class VoterRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRecord:
-    """A replica at the time of the selection; ``rank`` counts fit ones from 1."""
+    """
+    A replica at the time of the selection.
+
+    ``rank`` counts fit ones from 1. ``lag_bytes`` is the distance to the highest offset that was known.
+    """
 
     address: Endpoint
     offset: int
@@ -119,6 +124,9 @@ class ReplicaRecord:
     priority: int
     rank: int | None
     unfit: str | None
+    """A word of ``UnfitCode``."""
+
+    unfit_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,8 @@ class DataLoss:
     """
     The range of the replication stream that the old master had and the new one never received.
 
+    ``from_offset`` is the last offset that both have, ``to_offset`` the last one of the old master. ``lost_bytes`` is
+    the difference; it is a lower bound if the old master was restarted, as ``text`` states then.
     ``text`` states the evidence of the verdict.
     """
 

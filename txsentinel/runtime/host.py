@@ -36,6 +36,7 @@ from zope.interface import implementer
 from txsentinel.config.disk import read_file
 from txsentinel.interfaces import IFileStore, IHost
 from txsentinel.model.address import canonical_ip
+from txsentinel.process.appending import append_lines
 from txsentinel.process.files import (
     FileLock,
     StepFailed,
@@ -116,6 +117,10 @@ class RealFiles:
     def replace(self, path: str, contents: bytes) -> Deferred[str]:
         """See :class:`IFileStore`; fails with :class:`StepFailed`."""
         return self._in_thread(self._save, path, contents, current_umask())
+
+    def append(self, path: str, lines: bytes, limit: int, files: int) -> Deferred[None]:
+        """See :class:`IFileStore`."""
+        return self._in_thread(append_lines, path, lines, limit, files)
 
     def _save(self, path: str, contents: bytes, mask: int) -> str:
         """Save a file; runs in a thread, never concurrently for one file."""

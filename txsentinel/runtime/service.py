@@ -21,6 +21,7 @@ from txsentinel.model.timings import Limits, Timings
 from txsentinel.reactor.connectors import SERVERS_TIME_SLICE_SECONDS, Horizon, connector
 from txsentinel.runtime.binding import CannotListen
 from txsentinel.runtime.executor import Executor
+from txsentinel.runtime.history import FailoverHistory
 from txsentinel.runtime.listeners import CannotStart, open_listeners
 from txsentinel.runtime.publishing import EventPublisher
 from txsentinel.runtime.restoring import ensure_id, new_id, restore_state
@@ -68,6 +69,7 @@ class SentinelService(MultiService):
         inherited_sockets: Mapping[str, Sequence[int]] = MappingProxyType({}),
         timings: Timings | None = None,
         limits: Limits | None = None,
+        state_dir: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.host = host
@@ -113,7 +115,8 @@ class SentinelService(MultiService):
             measured,
         )
         self.sweeping = SweepLoop(host, self.core, self.executor.drain, horizon.received_until, measured)
-        self.executor.connect(self.links, self.store, self.sweeping.adjust)
+        self.history = FailoverHistory(host, self.core, note, self.sweeping.adjust, state_dir)
+        self.executor.connect(self.links, self.store, self.history.check)
         self.context = ServerContext(
             core=self.core,
             barrier=self.executor.barrier,
@@ -132,8 +135,17 @@ class SentinelService(MultiService):
         )
         self.server = SentinelServerFactory(self.context)
         self.surface = Surface(
-            self.server, note, self.links, measured, events, lambda: self._ports, lambda: self._stopped
+            self.server,
+            note,
+            self.links,
+            measured,
+            events,
+            lambda: self._ports,
+            lambda: self._stopped,
+            self.history,
         )
+        """What extensions get."""
+
         self.serving: Deferred[None] = Deferred()
         """Fires when the ports are open; never fires if the start fails."""
 
@@ -190,8 +202,7 @@ class SentinelService(MultiService):
         self.context.clients.close_all()
         self.tls.stop()
         self.scripts.stop()
-        stopping.append(maybeDeferred(self.links.stop))
-        stopping.append(maybeDeferred(self.store.stop))
+        stopping += [maybeDeferred(stop) for stop in (self.links.stop, self.store.stop, self.history.flush)]
         stopping.append(maybeDeferred(super().stopService))
         return DeferredList(stopping, consumeErrors=False).addCallback(lambda _: None)
 
@@ -214,6 +225,7 @@ class SentinelService(MultiService):
             self._note(Level.WARNING, str(refusal))
             raise CannotStart(str(refusal)) from refusal
         self.core.administration.announce_monitored()
+        self.history.start()
         self.sweeping.start()
         self.serving.callback(None)
 

@@ -29,6 +29,7 @@ durable no vote, address, ID, event or confirmation is sent before it is on disk
 slow    no server is held down because a Sentinel reads replies late (see :mod:`~txsentinel.sim.run`)
 bounded queues and connections do not grow without limit
 pauses  and ``clients``, ``files``, ``follows``: the state of servers (:mod:`~txsentinel.sim.server_checks`)
+history every failover has a record with the right outcome (:mod:`~txsentinel.sim.history_checks`)
 fence   only an isolated master is paused, for as long as it is (:mod:`~txsentinel.sim.fence_checks`)
 ======= ==============================================================================================
 
@@ -51,6 +52,7 @@ from txsentinel.sim.data_checks import DataChecker
 from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fence_checks import FenceChecker
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
+from txsentinel.sim.history_checks import HistoryChecker
 from txsentinel.sim.records import NEVER, RecordedMaster, Records, SentinelRecord, Violation
 from txsentinel.sim.server_checks import ServerChecker
 from txsentinel.sim.simulation import SECOND
@@ -100,7 +102,8 @@ class InvariantChecker(Observer):
         ).joined
         for sentinel in fleet.sentinels:
             sentinel.host.files.stored = self._storing(self.records.sentinels[sentinel.name])
-        fleet.observers.append(self)
+        self.history = HistoryChecker(self.records)
+        fleet.observers += [self, self.history]
         fleet.simulation.call_later(CHECK_INTERVAL, self._observe)
 
     @property

@@ -21,6 +21,7 @@ from zope.interface import classImplements
 
 from txsentinel.config.recovery import overwriting, recovered
 from txsentinel.interfaces import IFileStore
+from txsentinel.process.appending import rotated
 from txsentinel.sim.simulation import SECOND
 
 if TYPE_CHECKING:
@@ -44,6 +45,17 @@ class _Write:
     done: Deferred[str]
     began: int
     overdue: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    """Lines that are being appended."""
+
+    path: str
+    lines: bytes
+    limit: int
+    files: int
+    done: Deferred[None]
 
 
 class SimFiles:
@@ -93,6 +105,7 @@ class SimFiles:
         self._stuck = False
         self._writes: list[_Write] = []
         self._unreported: list[_Write] = []
+        self._appends: list[_Append] = []
 
     def attach(self, reactor: SimReactor) -> None:
         """Attach a new process to these files."""
@@ -185,6 +198,47 @@ class SimFiles:
             self.simulation.call_later(duration * self._rng.random(), interrupt)
         return done
 
+    def append(self, path: str, lines: bytes, limit: int, files: int) -> Deferred[None]:
+        """Append after the latency; see :class:`~txsentinel.interfaces.IFileStore`."""
+        done: Deferred[None] = Deferred()
+        reactor = self._reactor
+        if reactor is not None and not reactor.dead:
+            append = _Append(path, lines, limit, files, done)
+            self._appends.append(append)
+            self.simulation.call_later((self.latency + self._rng.random() * self.jitter) / 1000, self._appended, append)
+        return done
+
+    def is_appending(self) -> bool:
+        """Whether lines are being appended to any file."""
+        return bool(self._appends)
+
+    def _appended(self, append: _Append) -> None:
+        if append not in self._appends:
+            return
+        if self._stuck:
+            self.simulation.call_later(1.0, self._appended, append)
+            return
+        self._appends.remove(append)
+        reactor = self._reactor
+        assert reactor is not None
+        if self.fail_with is None:
+            self._add(append, append.lines)
+            reactor.schedule(0, append.done.callback, None)
+        else:
+            reactor.schedule(0, append.done.errback, self.fail_with)
+
+    def _add(self, append: _Append, lines: bytes) -> None:
+        path, before = append.path, self.contents.get(append.path, b"")
+        if before and len(before) + len(append.lines) > append.limit:
+            for number in range(append.files - 1, 0, -1):
+                older = rotated(path, number - 1)
+                if older in self.contents:
+                    self.contents[rotated(path, number)] = self.contents.pop(older)
+            before = b""
+        if before and not before.endswith(b"\n"):
+            before += b"\n"
+        self.contents[path] = before + lines
+
     @property
     def max_wait(self) -> float:
         """Seconds since the start of the oldest replacement whose end was not reported to the process."""
@@ -207,7 +261,15 @@ class SimFiles:
             self._finish(write)
 
     def crash(self) -> None:
-        """The process died. Each replacement in progress has happened or has not; nothing is reported."""
+        """
+        The process died. Each replacement in progress has happened or has not; nothing is reported.
+
+        Of lines that were being appended any part is in the file.
+        """
+        appends, self._appends = self._appends, []
+        for append in appends:
+            if self.fail_with is None and not self._stuck:
+                self._add(append, append.lines[: self._rng.randint(0, len(append.lines))])
         writes, self._writes, self._unreported = self._writes, [], []
         undone, self._undone = self._undone, {}
         for path, contents in undone.items():

@@ -110,6 +110,7 @@ class SimSentinel:
             shutdown=lambda: host.exit(0),
             timings=self.fleet.timings(),
             limits=Limits(mass_failure=self.fleet.shape.mass_failure),
+            state_dir=self.fleet.state_dir,
         )
         self.fleet.born(self)
         self.service.startService()
@@ -161,6 +162,8 @@ class Fleet:
             self.masters.append(SimMaster(f"m{group}", self._servers(group)))
         self.disturbed_until = 0.0
         """Simulated time in seconds until which faults may keep Sentinels from meeting their deadlines."""
+        self.state_dir: str | None = None
+        """The directory of the history of failovers on each disk; ``None`` to keep it in memory only."""
         self.report_violation: Callable[[object, str, str], None] = lambda holds, invariant, what: None
         """Called by other checkers with ``(whether it holds, the invariant, what happened)``."""
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}

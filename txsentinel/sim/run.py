@@ -242,6 +242,8 @@ class Run:
                 self.wrong.append(f"data of {each.host.name}: it lost {lost}")
 
     def _outcome(self) -> RunOutcome:
+        if not self.wrong:
+            self.checker.history.finish()
         wrong = self.wrong + [str(violation) for violation in self.checker.violations]
         wrong += [f"an exception: {failure}" for failure in self.fleet.simulation.failures]
         simulation = self.fleet.simulation

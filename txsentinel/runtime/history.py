@@ -1,0 +1,248 @@
+"""
+The history of failovers: makes the records when failovers have ended, keeps the latest ones, and appends all to a file.
+
+The file never delays a failover: a record is made when its switch is durable, and written by a thread. A file that
+cannot be written is logged once and counted; the records are then kept in memory only.
+"""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from txsentinel.core.failover_records import ENDS, failover_record, is_provisional
+from txsentinel.model.events import Level
+from txsentinel.model.history_json import decode_records, encode_record
+
+if TYPE_CHECKING:
+    from txsentinel.core.journal import JournalEntry
+    from txsentinel.core.sentinel import SentinelCore
+    from txsentinel.interfaces import IHost
+    from txsentinel.model.history import FailoverRecord
+    from txsentinel.model.timings import Millis
+
+FILE_NAME: Final = "history.jsonl"
+
+MAX_FILE_BYTES: Final = 8 << 20
+MAX_FILES: Final = 4
+
+MAX_KEPT: Final = 200
+"""Number of records that are kept in memory."""
+
+MAX_BYTES_READ: Final = 1 << 20
+"""How much of the end of the file is read at start, so that the start takes no longer than some milliseconds."""
+
+MAX_PENDING_BYTES: Final = 4 << 20
+"""How much waits for a slow disk at most; further records are kept in memory only."""
+
+CHECK_INTERVAL: Final[Millis] = 50
+"""How often ended failovers are looked at, and how soon after the end their records are made."""
+
+MAX_RECORDS_PER_CHECK: Final = 10
+"""How many records are made at a time, as after a mass failure there are as many as masters."""
+
+ANNOUNCEMENT_TIMEOUT: Final[Millis] = 1_000
+"""How long after the end a record waits for the confirmation that the new address was announced."""
+
+RIVAL_TIMEOUT: Final[Millis] = 10_000
+"""How long after an own campaign was lost its record waits for the failover that another Sentinel leads."""
+
+
+class FailoverHistory:
+    """
+    The records of one Sentinel.
+
+    :param note: writes a line to the log.
+    :param checked: called by :meth:`check` at first.
+    :param directory: the directory of the file; ``None`` to keep records in memory only.
+    """
+
+    def __init__(
+        self,
+        host: IHost,
+        core: SentinelCore,
+        note: Callable[[Level, str], None],
+        checked: Callable[[], None] = lambda: None,
+        directory: str | None = None,
+    ) -> None:
+        self._host = host
+        self._core = core
+        self._note = note
+        self._checked = checked
+        self.path = None if directory is None else posixpath.join(directory, FILE_NAME)
+        self._ended: list[tuple[str, JournalEntry]] = []
+        """Name of the master and end of each failover that has no record yet, and what amends those that have."""
+
+        self._next_check: Millis = 0
+        self._kept: dict[str, FailoverRecord] = {}
+        """ID → record, oldest first."""
+
+        self._made: dict[tuple[str, int], tuple[JournalEntry, Millis]] = {}
+        """Master and epoch of the failovers with a record → their end, and the wall clock minus the monotonic one."""
+
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._writing = False
+        self._failing = False
+        self._idle: list[Deferred[None]] = []
+        self.total = 0
+        """Number of failovers recorded since the start."""
+
+        self.write_failures = 0
+        """Number of attempts to write that failed since the start."""
+
+    def start(self) -> None:
+        """Read the latest records of the file in the background."""
+        if self.path is not None:
+            self._host.files.fetch(self.path).addCallbacks(self._read, self._unreadable)
+
+    def records(self, name: str | None, limit: int) -> tuple[FailoverRecord, ...]:
+        """Return the latest failovers of one master or of all, newest first."""
+        found = [each for each in reversed(self._kept.values()) if name is None or each.master == name]
+        return tuple(found[: max(0, limit)])
+
+    def check(self) -> None:
+        """Make the records that are due; called after each input of the core."""
+        self._checked()
+        finished = self._core.journal.finished
+        if not finished and not self._ended:
+            return
+        now = self._host.now()
+        if finished:
+            self._take(finished)
+        if now < self._next_check:
+            return
+        self._next_check = now + CHECK_INTERVAL
+        waiting: list[tuple[str, JournalEntry]] = []
+        made = 0
+        for master, end in self._ended:
+            if made < MAX_RECORDS_PER_CHECK and self._is_due(master, end, now):
+                self._process(master, end)
+                made += 1
+            else:
+                waiting.append((master, end))
+        self._ended = waiting
+
+    def flush(self) -> Deferred[None]:
+        """Make the records of all failovers that have ended; the result fires when they are written."""
+        self._take(self._core.journal.finished)
+        for master, end in self._ended:
+            self._process(master, end)
+        self._ended = []
+        if not self._writing:
+            return succeed(None)
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        return idle
+
+    def _take(self, finished: list[tuple[str, JournalEntry]]) -> None:
+        """Take over what the core has finished. The end of a failover replaces those of own campaigns in it."""
+        decided = {master for master, end in finished if end.kind in ENDS and not is_provisional(end)}
+        if decided:
+            self._ended = [each for each in self._ended if each[0] not in decided or not is_provisional(each[1])]
+        self._ended += finished
+        finished.clear()
+
+    def _is_due(self, master: str, end: JournalEntry, now: Millis) -> bool:
+        if end.kind not in ENDS:
+            return True
+        if is_provisional(end):
+            return now - end.at >= RIVAL_TIMEOUT
+        core = self._core
+        if not core.journal.is_durable(master) and not core.state.storage_failing:
+            return False
+        return not core.journal.is_announcing(master) or now - end.at >= ANNOUNCEMENT_TIMEOUT
+
+    def _process(self, master: str, end: JournalEntry) -> None:
+        """Make the record of a failover, or replace the one that ``end`` amends if this process has made it."""
+        entries = self._core.journal.entries(master)
+        if end.epoch is None or not entries:
+            # The master is not monitored any more.
+            return
+        key = master, end.epoch
+        if end.kind in ENDS:
+            self._made[key] = end, self._wall_offset()
+            self.total += 1
+        made = self._made.get(key)
+        if made is None:
+            return
+        record = failover_record(entries, made[0], master, self._core.options.my_id, made[1])
+        self.keep(record)
+        self._write(record)
+
+    def _wall_offset(self) -> Millis:
+        return round(self._host.wall_clock() * 1000) - self._host.now()
+
+    def keep(self, record: FailoverRecord) -> None:
+        """Keep a record in memory; it replaces an earlier one with its ID."""
+        self._kept[record.record_id] = record
+        while len(self._kept) > MAX_KEPT:
+            oldest = next(iter(self._kept))
+            del self._kept[oldest]
+        while len(self._made) > MAX_KEPT:
+            del self._made[next(iter(self._made))]
+
+    def _write(self, record: FailoverRecord) -> None:
+        if self.path is None:
+            return
+        line = encode_record(record)
+        if self._pending_bytes + len(line) > MAX_PENDING_BYTES:
+            self.write_failures += 1
+            return
+        self._pending.append(line)
+        self._pending_bytes += len(line)
+        self._write_pending()
+
+    def _write_pending(self) -> None:
+        if self._writing or not self._pending or self.path is None:
+            return
+        self._writing = True
+        lines, self._pending, self._pending_bytes = b"".join(self._pending), [], 0
+        appended = self._host.files.append(self.path, lines, MAX_FILE_BYTES, MAX_FILES)
+        appended.addCallbacks(self._written, self._not_written)
+        appended.addErrback(self._host.fail_stop, "the history of failovers")
+
+    def _written(self, _: object) -> None:
+        if self._failing:
+            self._failing = False
+            self._note(Level.NOTICE, f"Records of failovers can be written to {self.path} again")
+        self._next_write()
+
+    def _not_written(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        self.write_failures += 1
+        if not self._failing:
+            self._failing = True
+            reason = f"Cannot write a record of a failover to {self.path}: {failure.getErrorMessage()}"
+            self._note(Level.WARNING, f"{reason}. It is kept in memory only")
+        self._next_write()
+
+    def _next_write(self) -> None:
+        self._writing = False
+        self._write_pending()
+        if not self._writing:
+            idle, self._idle = self._idle, []
+            for each in idle:
+                each.callback(None)
+
+    def _read(self, raw: bytes) -> None:
+        """Take over the latest records of the file."""
+        if len(raw) > MAX_BYTES_READ:
+            raw = raw[-MAX_BYTES_READ:]
+            raw = raw[raw.find(b"\n") + 1 :]
+        found, bad = decode_records(raw)
+        if bad:
+            self._note(Level.WARNING, f"{bad} lines of {self.path} are no records of failovers and are ignored")
+        latest = {record.record_id: record for record in found[-MAX_KEPT:]}
+        latest.update(self._kept)
+        self._kept = latest
+
+    def _unreadable(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        if not failure.check(FileNotFoundError, NotADirectoryError):
+            self._note(Level.WARNING, f"Cannot read {self.path}: {failure.getErrorMessage()}")
