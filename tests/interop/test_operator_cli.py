@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+from itertools import count
 from typing import ClassVar
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import Fleet, Harness, missing, wait_for
+from tests.servers import Connection, Fleet, Harness, ReplyError, call, missing, wait_for
 from txsentinel.cli.operator import command
+
+
+class Writer(threading.Thread):
+    """Adds numbers to a set at the master that a Sentinel names, and remembers those that were acknowledged."""
+
+    def __init__(self, fleet: Fleet, key: str) -> None:
+        super().__init__(daemon=True)
+        self.key = key
+        self.acknowledged: list[int] = []
+        self._fleet = fleet
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Write until :meth:`stop` is called."""
+        numbers = count()
+        while not self._stopped.is_set():
+            with contextlib.suppress(OSError, ReplyError):
+                port = self._fleet.master_seen_by(self._fleet.sentinels[0])
+                with Connection(port or 0, timeout=20.0) as connection:
+                    while not self._stopped.is_set():
+                        number = next(numbers)
+                        connection.call("SADD", self.key, number)
+                        self.acknowledged.append(number)
+            self._stopped.wait(0.01)
+
+    def stop(self) -> None:
+        """Stop, and wait for the thread."""
+        self._stopped.set()
+        self.join(30)
 
 
 class VerbCase(SynchronousTestCase):
@@ -84,11 +116,46 @@ class VerbCase(SynchronousTestCase):
         self.assertEqual(self.run_verb("set", "mymaster", "parallel-syncs", "1", "--fleet")[0], 0)
         self.assertEqual(self.run_verb("diff")[0], 0)
 
+    def check_switchover(self) -> None:
+        """Check that a master under writes is moved, and that no acknowledged write is lost."""
+        for each in self.fleet.sentinels:
+            each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
+        before = self.fleet.master_port()
+        writers = [Writer(self.fleet, f"set{number}") for number in range(6)]
+        for writer in writers:
+            writer.start()
+        try:
+            wait_for(lambda: all(len(writer.acknowledged) > 50 for writer in writers), 30, "writes")
+            status, text = self.run_verb("switchover", "mymaster", "--yes", "-o", "json")
+            counts = [len(writer.acknowledged) for writer in writers]
+            wait_for(
+                lambda: all(
+                    len(writer.acknowledged) > count + 50 for writer, count in zip(writers, counts, strict=True)
+                ),
+                30,
+                "writes at the new master",
+            )
+        finally:
+            for writer in writers:
+                writer.stop()
+        receipt = json.loads(text)
+        self.assertEqual((status, receipt["verdict"]), (0, "proven"), text)
+        self.assertEqual(receipt["old"]["address"]["port"], before)
+        after = self.fleet.wait_quiet()
+        self.assertEqual(receipt["new"]["address"]["port"], after)
+        for writer in writers:
+            present = {int(each) for each in call(after, "SMEMBERS", writer.key)}  # type: ignore[union-attr, arg-type]
+            self.assertEqual(set(writer.acknowledged) - present, set())
+        self.assertEqual(receipt["resyncs"], {"partial": 2, "full": 0})
+        for server in self.fleet.servers.values():
+            self.assertEqual(server.call("CONFIG", "GET", "replica-priority"), ["replica-priority", "100"])
+
     def check_all(self) -> None:
         """Check all verbs that leave the group as it is."""
         self.check_reading()
         self.check_explained()
         self.check_settings()
+        self.check_switchover()
 
 
 class RedisTests(VerbCase):

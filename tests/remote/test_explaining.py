@@ -89,6 +89,14 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(code, VerdictCode.MAJORITY_UNREACHABLE)
         self.assertEqual(unblock, ["10.0.0.12:26379 comes back", "10.0.0.13:26379 comes back"])
 
+    def test_alone(self) -> None:
+        """The last of three considers the master down; one that comes back makes quorum and majority."""
+        peers = [peer(each, flags="s_down,sentinel,disconnected", last_hello_message="9000") for each in SENTINELS]
+        alone = sentinel(SENTINELS[0], master_report("", master_fields(**DOWN), None, peers[1:]))
+        code, unblock = self.verdict(alone, *(unreachable(each) for each in SENTINELS[1:]))
+        self.assertEqual(code, VerdictCode.QUORUM_UNREACHABLE)
+        self.assertEqual(unblock, ["10.0.0.12:26379 comes back", "10.0.0.13:26379 comes back"])
+
     def test_quorum_unreachable(self) -> None:
         """A quorum above the number of live Sentinels can be lowered to the majority."""
         code, unblock = self.verdict(*group(quorum="4"))

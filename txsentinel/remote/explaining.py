@@ -203,7 +203,9 @@ def _changes(situation: Situation) -> Iterator[tuple[Remedy, Situation]]:
     voters = situation.voters
     for place, voter in enumerate(voters):
         if not voter.live:
-            changed = (*voters[:place], replace(voter, live=True), *voters[place + 1 :])
+            # If the master is down, it is down for that one, too.
+            back = replace(voter, live=True, reports_down=situation.is_down)
+            changed = (*voters[:place], back, *voters[place + 1 :])
             yield (
                 Remedy(f"{voter.endpoint} comes back", str(voter.endpoint), None),
                 replace(situation, voters=changed),

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from txsentinel.cli.operator import reading, settings, watching
+from txsentinel.cli.operator import reading, settings, switching, watching
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import visible
 
@@ -22,7 +22,15 @@ def operator() -> None:
     """Read and operate Sentinels of any kind: redis-sentinel, valkey-sentinel and txsentinel."""
 
 
-for verb in (*reading.VERBS, settings.set_verb, settings.diff_verb, watching.watch_verb, watching.run_verb):
+for verb in (
+    *reading.VERBS,
+    settings.set_verb,
+    settings.diff_verb,
+    switching.switchover_verb,
+    switching.failover_verb,
+    watching.watch_verb,
+    watching.run_verb,
+):
     operator.add_command(verb)
 
 
@@ -43,6 +51,7 @@ def run(words: Sequence[str]) -> int:
         return USAGE
     except VerbFailed as failure:
         sys.stderr.write(f"{PROGRAM} {words[0]}: {visible(str(failure))}\n")
+        sys.stderr.writelines(f"  {visible(each)}\n" for each in failure.details)
         return failure.status
     except (KeyboardInterrupt, click.Abort):
         return 130

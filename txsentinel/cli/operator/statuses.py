@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 OK: Final = 0
@@ -14,6 +15,15 @@ DISAGREEMENT: Final = 2
 NO_AGREEMENT: Final = 3
 """There is no address on which a majority of the Sentinels agrees."""
 
+UNPROVEN: Final = 4
+"""The master was switched, but it is not proven that no acknowledged write was lost."""
+
+ABORTED: Final = 5
+"""The master was not switched."""
+
+LOST: Final = 6
+"""The master was switched, and acknowledged writes were lost."""
+
 USAGE: Final = 64
 """The command line or the profile is wrong (``EX_USAGE``)."""
 
@@ -22,8 +32,13 @@ UNAVAILABLE: Final = 69
 
 
 class VerbFailed(Exception):
-    """A verb cannot do its work; the text is for standard error."""
+    """
+    A verb cannot do its work; the text is for standard error.
 
-    def __init__(self, words: str, status: int) -> None:
+    :param details: further lines.
+    """
+
+    def __init__(self, words: str, status: int, details: Sequence[str] = ()) -> None:
         super().__init__(words)
         self.status = status
+        self.details = tuple(details)

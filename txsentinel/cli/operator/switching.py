@@ -1,0 +1,248 @@
+"""The verbs that move a master: switchover and failover."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from types import FrameType
+from typing import Final, TextIO
+
+import click
+
+from txsentinel.cli.operator.agreed import known_master
+from txsentinel.cli.operator.options import FleetAccess, common
+from txsentinel.cli.operator.output import show
+from txsentinel.cli.operator.screen import Block, Result, Styled, line, records_of
+from txsentinel.cli.operator.statuses import ABORTED, LOST, OK, UNKNOWN, UNPROVEN, USAGE, VerbFailed
+from txsentinel.cli.operator.text_options import milliseconds
+from txsentinel.cli.operator.visible import plural, size, visible
+from txsentinel.model.plain import plain
+from txsentinel.model.snapshots import Endpoint
+from txsentinel.remote.addresses import BadAddress, parse_endpoint
+from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
+from txsentinel.remote.receipt import Receipt, ReceiptVerdict
+from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverAborted, SwitchoverLimits
+from txsentinel.remote.switchover_checks import Plan, choose_leader, plan_switchover
+
+STATUSES: Final = {ReceiptVerdict.PROVEN: OK, ReceiptVerdict.UNPROVEN: UNPROVEN, ReceiptVerdict.LOST: LOST}
+
+CHECK_BEFORE_SECONDS: Final = 60.0
+"""How long before a planned time the conditions are tested for the first time."""
+
+REDIS_PORT: Final = 6379
+
+
+def plan_words(plan: Plan) -> str:
+    """Return the plan in one line."""
+    lag = "unknown" if plan.lag_bytes is None else size(plan.lag_bytes)
+    return (
+        f"{plan.name}: {plan.old} -> {plan.candidate}   method {METHOD} ({plan.version})   lag {lag}   "
+        f"agreed by {len(plan.agreement.naming)} of {plan.agreement.known}   rights {plan.rights}"
+    )
+
+
+def parse_time(words: str) -> float:
+    """
+    Parse a time with a zone (RFC 3339) to seconds since 1970.
+
+    :raises click.BadParameter: if it is none, or has no zone.
+    """
+    try:
+        found = datetime.fromisoformat(words.replace("Z", "+00:00"))
+    except ValueError:
+        raise click.BadParameter(f"{words!r} is no time; expected one such as 2026-12-24T03:00:00Z") from None
+    if found.tzinfo is None:
+        raise click.BadParameter(f"{words!r} has no time zone; add Z or an offset such as +01:00")
+    return found.timestamp()
+
+
+def parse_server(words: str) -> Endpoint:
+    """
+    Parse the address of a server.
+
+    :raises click.BadParameter: if it is none.
+    """
+    try:
+        return parse_endpoint(words, REDIS_PORT)
+    except BadAddress as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def checked_plan(access: FleetAccess, name: str, wanted: Endpoint | None, max_lag: int) -> Plan:
+    """
+    Read the group and both servers, and evaluate all conditions.
+
+    :raises VerbFailed: if one is not met; the text lists all of them.
+    """
+    agreement = known_master(access.read([name]), name)
+    plan = plan_switchover(agreement, wanted, access.server_settings, max_lag)
+    problems = plan if isinstance(plan, tuple) else plan.problems
+    if problems or isinstance(plan, tuple):
+        raise VerbFailed(f"{name} cannot be switched over now", ABORTED, problems)
+    return plan
+
+
+@contextmanager
+def deferred_interrupts(switchover: Switchover) -> Iterator[None]:
+    """Ignore interrupts once the failover was ordered: to stop then would leave the writes held, or two masters."""
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if switchover.can_abort:
+            raise KeyboardInterrupt
+        sys.stderr.write("the failover was ordered and is being finished\n")
+
+    former = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@click.command("switchover")
+@click.argument("master")
+@click.option("--to", "wanted", type=parse_server, metavar="HOST:PORT", help="The replica to promote.")
+@click.option("--at", "planned", type=parse_time, metavar="TIME", help="Wait until then; with a zone (RFC 3339).")
+@click.option("--dry-run", is_flag=True, help="Only evaluate the conditions.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--max-pause", type=milliseconds, default="2s", show_default=True, help="Abort if writes wait longer.")
+@click.option("--hold", type=milliseconds, default="10s", show_default=True, help="When servers release the writes.")
+@click.option("--max-lag", type=int, default=1 << 20, show_default=True, metavar="BYTES")
+@click.option("--receipt", "receipt_file", type=click.File("w"), metavar="FILE", help="Write the receipt as JSON.")
+@common
+def switchover_verb(
+    access: FleetAccess,
+    master: str,
+    wanted: Endpoint | None,
+    planned: float | None,
+    dry_run: bool,
+    yes: bool,
+    max_pause: int,
+    hold: int,
+    max_lag: int,
+    receipt_file: TextIO | None,
+) -> int:
+    """
+    Move MASTER to a replica without losing an acknowledged write, and print a receipt that proves it.
+
+    It connects to the Sentinels and to both servers; the servers need Redis 6.2 or Valkey. Status 0 proven, 4 done but
+    unproven, 5 aborted, 6 acknowledged writes lost.
+    """
+    if hold <= max_pause:
+        raise VerbFailed("--hold must be longer than --max-pause", USAGE)
+    out = sys.stderr if access.form != "table" else sys.stdout
+    plan = checked_plan(access, master, wanted, max_lag)
+    out.write(f"{visible(plan_words(plan))}\n")
+    if dry_run:
+        return OK
+    if not yes and not confirmed():
+        raise VerbFailed("not confirmed", ABORTED)
+    if planned is not None:
+        wait_until(planned - CHECK_BEFORE_SECONDS)
+        checked_plan(access, master, wanted, max_lag)
+        wait_until(planned)
+        plan = checked_plan(access, master, wanted, max_lag)
+
+    def progress(after_ms: int | None, text: str) -> None:
+        at = "" if after_ms is None else f"{after_ms:,} ms"
+        out.write(f"{at:>9}  {visible(text)}\n")
+        out.flush()
+
+    switchover = Switchover(plan, access.settings, access.server_settings, SwitchoverLimits(max_pause, hold), progress)
+    try:
+        with deferred_interrupts(switchover):
+            receipt = switchover.run()
+    except SwitchoverAborted as aborted:
+        raise VerbFailed(f"aborted: {aborted}", ABORTED) from None
+    if receipt_file is not None:
+        json.dump(plain(receipt), receipt_file, indent=2)
+        receipt_file.write("\n")
+    show(receipt_result(receipt), access.form)
+    return STATUSES[receipt.verdict]
+
+
+def confirmed() -> bool:
+    """
+    Ask whether to proceed.
+
+    :raises VerbFailed: if nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise VerbFailed("there is no terminal to ask on; add --yes", USAGE)
+    return click.confirm("proceed?", err=True)
+
+
+def wait_until(moment: float) -> None:
+    """Sleep until a time of the wall clock."""
+    while (remaining := moment - time.time()) > 0:
+        time.sleep(min(remaining, 1.0))
+
+
+def receipt_result(receipt: Receipt) -> Result:
+    """Return a receipt as a result."""
+    style = {ReceiptVerdict.PROVEN: "good", ReceiptVerdict.UNPROVEN: "warning", ReceiptVerdict.LOST: "bad"}
+    meaning = {
+        ReceiptVerdict.PROVEN: "no acknowledged write lost",
+        ReceiptVerdict.UNPROVEN: "it is not known whether writes were lost",
+        ReceiptVerdict.LOST: f"{receipt.lost_bytes or 0:,} bytes of writes lost",
+    }
+    held = "unknown" if receipt.fence.held_ms is None else f"{receipt.fence.held_ms:,} ms"
+    resyncs = "resyncs unknown"
+    if receipt.resyncs is not None:
+        resyncs = f"{plural(receipt.resyncs.partial, 'partial resync')}, {receipt.resyncs.full} full"
+    blocks: list[Block] = [
+        line(
+            f"receipt {receipt.receipt_id}: ",
+            Styled(receipt.verdict.value.upper(), style[receipt.verdict]),
+            f", {meaning[receipt.verdict]}; writes held {held}; {resyncs}",
+            indent=2,
+        ),
+        line(f"  {receipt.why}", indent=2),
+    ]
+    columns = ("receipt", "master", "from", "to", "verdict", "lost_bytes", "held_ms", "partial", "full", "clients")
+    row = (
+        receipt.receipt_id,
+        receipt.master,
+        receipt.old.address,
+        receipt.new.address,
+        receipt.verdict.value,
+        receipt.lost_bytes,
+        receipt.fence.held_ms,
+        receipt.resyncs and receipt.resyncs.partial,
+        receipt.resyncs and receipt.resyncs.full,
+        receipt.clients_closed,
+    )
+    return Result(plain(receipt), tuple(blocks), records_of(columns, [row]), STATUSES[receipt.verdict])
+
+
+@click.command("failover")
+@click.argument("master")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common
+def failover_verb(access: FleetAccess, master: str, yes: bool) -> int:
+    """
+    Order one Sentinel to fail MASTER over (SENTINEL FAILOVER), without protecting writes.
+
+    Writes that the replica has not received are lost; switchover protects them.
+    """
+    agreement = known_master(access.read([master]), master)
+    leader = choose_leader(agreement)
+    if leader is None:
+        raise VerbFailed("no Sentinel can be ordered to fail over", UNKNOWN)
+    sys.stdout.write(f"{visible(master)}: {agreement.endpoint}, ordered from {leader.endpoint}; writes may be lost\n")
+    if not yes and not confirmed():
+        raise VerbFailed("not confirmed", ABORTED)
+    try:
+        with RemoteConnection(leader.endpoint, access.settings) as connection:
+            connection.call("SENTINEL", "FAILOVER", master)
+    except (ConnectionFailed, ErrorAnswer) as problem:
+        raise VerbFailed(f"{leader.endpoint}: {problem}", ABORTED) from None
+    sys.stdout.write(
+        f"ordered at {datetime.now(timezone.utc):%H:%M:%S}; follow it with: txsentinel watch {visible(master)}\n"
+    )
+    return OK
