@@ -308,6 +308,7 @@ class ISentinelExtension(Interface):
         argument: str,
         state_dir: IStateDirectory,
         settings: Sequence[ExtensionSetting] = (),
+        reactor: object = None,
     ) -> IService:
         """
         Build the service that runs beside the Sentinel, started after and stopped before it.
@@ -317,6 +318,7 @@ class ISentinelExtension(Interface):
 
         :param argument: the text after the first colon; empty without a colon.
         :param settings: the lines of the file that begin with the name of the extension.
+        :param reactor: the reactor that runs the Sentinel. Its ``seconds()`` is monotonic.
         :raises ValueError: if the argument or a setting is invalid (``SettingError`` for a setting); the error text is
             shown to the operator.
         :raises ImportError: if a package is missing that the extension needs.

@@ -33,6 +33,7 @@ from txsentinel.model.extension_settings import ExtensionSetting, SettingError
 from txsentinel.process.state_directory import StateDirectory
 
 VIEW, OPERATOR = cast("ISentinelView", object()), cast("IOperator", object())
+REACTOR = object()
 
 
 @implementer(ISentinelExtension)
@@ -44,6 +45,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
+        self.reactors: list[object] = []
 
     def makeService(
         self,
@@ -52,6 +54,7 @@ class Recorder:
         argument: str,
         state_dir: IStateDirectory,
         settings: Sequence[ExtensionSetting] = (),
+        reactor: object = None,
     ) -> IService:
         """Build a service that does nothing."""
         if argument == "wrong":
@@ -60,6 +63,7 @@ class Recorder:
             if setting.name == "wrong":
                 raise SettingError(setting, "unknown setting")
         self.calls.append((view, operator, argument, state_dir.path, settings))
+        self.reactors.append(reactor)
         return cast("IService", Service())
 
 
@@ -100,7 +104,7 @@ class ExtensionCase(SynchronousTestCase):
 
     def build(self, *uses: ExtensionUse) -> list[IService]:
         """Build the services."""
-        return list(extension_services(uses, VIEW, OPERATOR, self.state))
+        return list(extension_services(uses, VIEW, OPERATOR, self.state, REACTOR))
 
 
 class FileTests(ExtensionCase):
@@ -234,6 +238,7 @@ class BuildingTests(ExtensionCase):
         self.assertEqual(len(self.build(ExtensionUse(self.recorder, "a", (setting,)))), 1)
         path = str(self.directory / "state" / "recorder")
         self.assertEqual(self.recorder.calls, [(VIEW, OPERATOR, "a", path, (setting,))])
+        self.assertEqual(self.recorder.reactors, [REACTOR])
         self.assertFalse((self.directory / "state").exists())
 
     def test_former_interface(self) -> None:
@@ -282,6 +287,7 @@ def make_nothing(
     argument: str,
     state_dir: IStateDirectory,
     settings: Sequence[ExtensionSetting],
+    reactor: object,
 ) -> Service:
     """Build a service that does nothing."""
     service = Service()

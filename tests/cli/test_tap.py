@@ -54,6 +54,7 @@ class Web:
         argument: str,
         state_dir: IStateDirectory,
         settings: Sequence[ExtensionSetting] = (),
+        reactor: object = None,
     ) -> IService:
         """Refuse, as these tests do not start it."""
         raise AssertionError(argument)

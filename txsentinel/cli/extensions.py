@@ -204,17 +204,18 @@ class ExtensionOptions(usage.Options):
 
 
 def extension_services(
-    uses: Sequence[ExtensionUse], view: ISentinelView, operator: IOperator, state: StateDirectory
+    uses: Sequence[ExtensionUse], view: ISentinelView, operator: IOperator, state: StateDirectory, reactor: object
 ) -> Iterator[IService]:
     """
     Yield the services of extensions.
 
+    :param reactor: the reactor that runs the Sentinel.
     :raises UnusableExtension: if one of them refuses its argument or a setting, or lacks a package.
     """
     for use in uses:
         extension = use.extension
         try:
-            yield _make(use, view, operator, state)
+            yield _make(use, view, operator, state, reactor)
         except ImportError as error:
             _lacking(extension, error)
         except ValueError as error:
@@ -229,11 +230,15 @@ def _lacking(extension: ISentinelExtension, error: ImportError) -> NoReturn:
     raise UnusableExtension(f"Extension {extension.name} cannot be imported ({error}){advice}") from error
 
 
-def _make(use: ExtensionUse, view: ISentinelView, operator: IOperator, state: StateDirectory) -> IService:
+def _make(
+    use: ExtensionUse, view: ISentinelView, operator: IOperator, state: StateDirectory, reactor: object
+) -> IService:
     extension: Any = use.extension
     directory = state.subdirectory(extension.name)
     accepted = _accepted(extension.makeService)
-    if accepted > 4:
+    if accepted > 5:
+        made = extension.makeService(view, operator, use.argument, directory, use.settings, reactor)
+    elif accepted > 4:
         made = extension.makeService(view, operator, use.argument, directory, use.settings)
     else:
         if use.settings:
@@ -243,7 +248,7 @@ def _make(use: ExtensionUse, view: ISentinelView, operator: IOperator, state: St
         else:
             warnings.warn(
                 f"Extension {extension.name}: makeService(sentinel, argument) is deprecated,"
-                " its parameters are (view, operator, argument, state_dir, settings)",
+                " its parameters are (view, operator, argument, state_dir, settings, reactor)",
                 DeprecationWarning,
                 stacklevel=1,
             )
@@ -256,5 +261,5 @@ def _accepted(function: Any) -> int:
     """Return how many positional arguments a function accepts."""
     kinds = [each.kind for each in inspect.signature(function).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return 5
+        return 6
     return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)

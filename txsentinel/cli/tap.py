@@ -454,7 +454,7 @@ def makeService(options: Options) -> IService:
     surface = sentinel.surface
     if options.extensions:
         try:
-            for service in extension_services(options.extensions, surface.view, surface.operator, state):
+            for service in extension_services(options.extensions, surface.view, surface.operator, state, reactor):
                 service.setServiceParent(process)  # type: ignore[no-untyped-call]
         except UnusableExtension as error:
             refuse(str(error))

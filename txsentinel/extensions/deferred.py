@@ -40,6 +40,7 @@ class DeferredExtension:
         argument: str,
         state_dir: IStateDirectory,
         settings: Sequence[ExtensionSetting] = (),
+        reactor: object = None,
     ) -> IService:
         """
         Build the service; see ``ISentinelExtension``.
@@ -48,5 +49,5 @@ class DeferredExtension:
         """
         module, _, function = self.function.rpartition(".")
         make = getattr(import_module(module), function)
-        service: IService = make(view, operator, argument, state_dir, settings)
+        service: IService = make(view, operator, argument, state_dir, settings, reactor)
         return service

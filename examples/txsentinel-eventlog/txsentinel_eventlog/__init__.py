@@ -106,6 +106,7 @@ class EventLogExtension:
         argument: str,
         state_dir: IStateDirectory,
         settings: Sequence[ExtensionSetting] = (),
+        reactor: object = None,
     ) -> IService:
         """
         Build the service.
