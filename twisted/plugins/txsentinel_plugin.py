@@ -2,9 +2,17 @@
 
 from twisted.application.service import ServiceMaker
 
+from txsentinel.extensions.deferred import DeferredExtension
+
 sentinel = ServiceMaker(
     "txsentinel",
     "txsentinel.cli.tap",
     "Monitors Redis and Valkey masters and fails over to their replicas.",
     "sentinel",
+)
+
+http = DeferredExtension(
+    "http",
+    "health checks, state, events and metrics over HTTP",
+    "txsentinel.extensions.http.service.make_service",
 )
