@@ -29,6 +29,7 @@ class SteadyClock:
     def __init__(self, host: SimHost, offset: int) -> None:
         self.reactor = host.reactor
         self.now = host.now
+        self.yield_to_clients = host.yield_to_clients
         self._offset = offset
 
     def wall_clock(self) -> float:
@@ -76,6 +77,10 @@ class ViewChecker(Observer):
         for ours, expected in pairs:
             self.compared += 1
             self.reused += before.get(ours.name) is ours
+            explained = cached.explain(ours.name).verdict.code.value
+            # Right after an outage of a whole group, explanations of a master that is up again have one reason more.
+            if ours.verdict != explained and (ours.verdict, explained) != ("healthy", "resting"):
+                self.wrong.append(f"{at}: the verdict is {ours.verdict} instead of {explained}")
             expected = replace(expected, revision=ours.revision)
             if ours != expected:
                 for each in fields(ours):

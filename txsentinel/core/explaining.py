@@ -14,16 +14,17 @@ from txsentinel.core.availability import cause_of_sdown
 from txsentinel.core.copied_state import CopiedState, copied_state
 from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.failover import SELECT_TIMEOUT
-from txsentinel.core.failover_start import Hindrance
+from txsentinel.core.failover_start import Hindrance, StartRules
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState
 from txsentinel.core.hindrances import hindrances
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica
 from txsentinel.core.quorum import agreeing_sentinels, is_reachable
 from txsentinel.core.remedies import remedies
-from txsentinel.core.selection import PREFERENCES, choose, order_of_promotion, unfit_because
+from txsentinel.core.selection import PREFERENCES, order_of_promotion, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.core.verdicts import phase_of, verdict_on
+from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import NO_CANDIDATE
 from txsentinel.model.address import Address
 from txsentinel.model.explanation import (
@@ -38,7 +39,6 @@ from txsentinel.model.explanation import (
     ReplicaView,
     SdownState,
     Timer,
-    Verdict,
     VerdictCode,
 )
 from txsentinel.model.snapshots import Endpoint, FailureReport, Instant
@@ -55,6 +55,8 @@ class Explaining:
         self._state = state
         self._tilt = tilt
         self._crashes = crashes
+        self._votes = VoteCounter(state)
+        self._rules = StartRules(state, self._votes)
 
     def explain(self, master: Master, now: Millis, wall_now: Millis, journal: int = MAX_JOURNAL) -> Explanation:
         """
@@ -93,11 +95,18 @@ class Explaining:
             journal=records[max(0, len(records) - journal) :],
         )
 
-    def verdict(self, master: Master, now: Millis) -> Verdict:
-        """Return the verdict of :meth:`explain`."""
-        present = self._copied(master, now)
-        chosen, _ = choose(present.master, self._state.timings, now)
-        return verdict_on(present, hindrances(present), None if chosen is None else chosen.name)
+    def verdict(self, master: Master, now: Millis) -> tuple[VerdictCode, Millis | None]:
+        """
+        Return the code of the verdict of :meth:`explain`, and when it may change without an input.
+
+        Nothing is copied, as the rules only read, which takes a tenth of the time.
+
+        :returns: ``None`` for the time if only an input can change it.
+        """
+        present = CopiedState(self._state, self._tilt, master, now, self._votes, self._rules)
+        found = hindrances(present)
+        ends = [each.until for each in found if each.until is not None and each.until > now]
+        return verdict_on(present, found, None).code, min(ends, default=None)
 
     def _copied(self, master: Master, now: Millis) -> CopiedState:
         return copied_state(self._state, self._tilt, master, now)

@@ -66,11 +66,10 @@ class FailureRecorder:
         if failure in CONFIGURATION_FAULTS:
             self._excuse(link, "it answers", now)
 
-    @staticmethod
-    def command_accepted(link: InstanceLink, command: str) -> None:
+    def command_accepted(self, link: InstanceLink, command: str) -> None:
         """Handle an acceptable reply to a command."""
-        if link.refusals:
-            link.refusals.pop(command, None)
+        if link.refusals and link.refusals.pop(command, None) is not None:
+            self._state.touch_link(link)
 
     @staticmethod
     def connected(link: InstanceLink) -> None:

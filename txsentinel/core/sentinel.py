@@ -455,7 +455,11 @@ class SentinelCore:
 
     def verdict(self, master: Master, now: Millis) -> VerdictCode:
         """Return the code of the explanation of ``master``, without the rest of it."""
-        return self._explaining.verdict(master, now).code
+        return self._explaining.verdict(master, now)[0]
+
+    def verdict_until(self, master: Master, now: Millis) -> tuple[VerdictCode, Millis | None]:
+        """Return the same, and when it may change without an input; ``None`` if only an input can change it."""
+        return self._explaining.verdict(master, now)
 
     def is_outdated(self, order: Reconfigure) -> bool:
         """Whether ``order``, which waited for its generation, is no longer valid."""

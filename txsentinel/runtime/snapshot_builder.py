@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from txsentinel.config.guards import guard_fields
-from txsentinel.core.failover_state import FailoverState
+from txsentinel.core import deadlines
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.core.options import MasterOptions
-from txsentinel.core.quorum import usable_sentinels
+from txsentinel.core.quorum import reachable_sentinels, usable_sentinels, votes_needed
 from txsentinel.core.selection import (
     MAX_INFO_PERIODS,
     MAX_INFO_PERIODS_DOWN,
@@ -73,9 +73,6 @@ _ENDED_BY_INPUT: Final = frozenset(
 )
 """Reasons that end only with an input that the core reports as a change; replies to PING are none."""
 
-_ELECTING: Final = frozenset({FailoverState.WAIT_START})
-_SWITCHED: Final = frozenset({FailoverState.RECONF_REPLICAS, FailoverState.UPDATE_CONFIG})
-
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
@@ -102,26 +99,30 @@ class Assessment:
         )
 
 
-def verdict_of(core: SentinelCore, master: Master) -> VerdictCode:
-    """Return the state of a master in one word."""
+def verdict_of(core: SentinelCore, master: Master, now: Millis) -> tuple[VerdictCode, Millis]:
+    """
+    Return the verdict on a master in one word, and until when it is valid unless a change is reported.
+
+    For nearly every master few fields show that it is healthy. That a failover would be delayed for a moment, because
+    the whole group was unreachable, is not looked for while the master is up.
+    """
     if core.tilt.active:
-        return VerdictCode.TILT
-    failover = master.failover
-    if failover is not None:
-        if failover.state in _ELECTING:
-            return VerdictCode.ELECTING
-        return VerdictCode.SWITCHED if failover.state in _SWITCHED else VerdictCode.PROMOTING
-    if master.sdown_since is None:
-        return VerdictCode.HEALTHY
-    if core.state.storage_failing:
-        return VerdictCode.STORAGE_FAILING
-    return VerdictCode.DOWN_HERE_ONLY if master.odown_since is None else VerdictCode.AGREED_WAITING
+        return VerdictCode.TILT, NEVER
+    if master.sdown_since is not None or master.failover is not None:
+        # It depends on what changes with each probe.
+        return core.verdict(master, now), now
+    if not master.link.refusals and now > deadlines.next_attempt(master):
+        return VerdictCode.HEALTHY, NEVER
+    code, until = core.verdict_until(master, now)
+    return code, NEVER if until is None else until
 
 
 def assess(core: SentinelCore, master: Master, now: Millis) -> Assessment:
     """Determine what changes by the passing of time."""
     timings = core.timings
-    valid_until = now if master.unconfirmed else NEVER
+    verdict, valid_until = verdict_of(core, master, now)
+    if master.unconfirmed:
+        valid_until = now
     unfit: list[UnfitCode | None] = []
     best: Replica | None = None
     for replica in master.replicas.values():
@@ -139,8 +140,8 @@ def assess(core: SentinelCore, master: Master, now: Millis) -> Assessment:
         tuple(unfit),
         None if best is None else best.name,
         master.voters,
-        max(master.majority, master.options.quorum),
-        verdict_of(core, master),
+        votes_needed(master),
+        verdict,
         valid_until,
     )
 
@@ -163,7 +164,7 @@ def valid_until_now(core: SentinelCore, master: Master, assessment: Assessment, 
 
     :returns: ``now`` if the assessment must be made anew.
     """
-    if master.unconfirmed:
+    if master.unconfirmed or assessment.verdict is not VerdictCode.HEALTHY:
         return now
     valid_until = NEVER
     for replica, unfit in zip(master.replicas.values(), assessment.unfit, strict=True):
@@ -220,7 +221,7 @@ class SnapshotBuilder:
             offset=None if data_set is None else data_set.offset,
             replid=None if data_set is None else data_set.replid,
             voters=assessment.voters,
-            voters_reachable=1 + sum(peer.connected and peer.sdown_since is None for peer in peers),
+            voters_reachable=reachable_sentinels(master),
             voters_needed=assessment.voters_needed,
             ok_replicas=sum(not replica.is_down for replica in master.replicas.values()),
             ok_sentinels=usable_sentinels(master),

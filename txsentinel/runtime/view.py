@@ -41,6 +41,13 @@ MAX_CLOCK_ERROR: Final = 500
 """Milliseconds by which the wall clock may differ from the one of the snapshots; beyond, all are made anew."""
 
 
+FLUSH_DELAY_FACTOR: Final = 10
+"""How many times longer than the last report of changes the pause before the next one is."""
+
+MAX_FLUSH_DELAY: Final = 1_000
+"""Milliseconds."""
+
+
 class ServerState(Protocol):
     """The state of the server that the view shows."""
 
@@ -95,8 +102,6 @@ class SentinelView:
 
     The core reports which masters may have changed. Only those are looked at again, when they are asked for or, with
     subscribers, in the next reactor turn.
-
-    :param explain: explains a master by its name.
     """
 
     _log = Logger()
@@ -108,14 +113,12 @@ class SentinelView:
         server: ServerState,
         service: ServiceState,
         history: History | None = None,
-        explain: Callable[[str], Explanation] | None = None,
     ) -> None:
         self._host = host
         self._core = core
         self._server = server
         self._service = service
         self._history = history
-        self._explain = explain
         self._revision = 0
         self._builder = SnapshotBuilder(core, self._offset())
         self._cached: dict[str, _Cached] = {}
@@ -131,6 +134,8 @@ class SentinelView:
         self._subscriptions = 0
         self._unsubscribe_events: Callable[[], None] | None = None
         self._flush_scheduled = False
+        self._flush_delay: Millis = 0
+        self._refreshing = False
 
     def touched(self, master: Master | None) -> None:
         """Handle that a master (``None``: any) may have changed. The core calls this in the middle of an input."""
@@ -140,7 +145,7 @@ class SentinelView:
             self._touched.add(master.name)
         if self._subscribers and not self._flush_scheduled:
             self._flush_scheduled = True
-            self._host.reactor.callLater(0, self._flush)
+            self._host.reactor.callLater(self._flush_delay / 1000, self._flush)
 
     @property
     def clock_offset(self) -> Millis:
@@ -192,7 +197,7 @@ class SentinelView:
         self._refresh(self._host.now())
         if self._all is None:
             cached = self._cached
-            self._all = tuple([cached[name].snapshot for name in self._core.registry.masters])
+            self._all = tuple([cached[name].snapshot for name in self._core.registry.masters if name in cached])
         return self._all
 
     def master(self, name: str) -> MasterSnapshot:
@@ -227,9 +232,8 @@ class SentinelView:
         :raises LookupError: if no master of that name is monitored.
         """
         self._found(name)
-        if self._explain is None:
-            raise LookupError("this Sentinel has no explanations")
-        return self._explain(name)
+        now = self._host.now()
+        return self._core.explain(name, now, now + self._builder.offset)
 
     def journal(self, name: str, after: int = 0) -> tuple[JournalRecord, ...]:
         """
@@ -248,7 +252,8 @@ class SentinelView:
         """
         Call ``callback`` with every event, once it is durable, and with every change of a snapshot.
 
-        Changes of one reactor turn are reported together, in the next one.
+        Changes of one reactor turn are reported together, in the next one; later if there are so many that this takes
+        long.
 
         :returns: a function that ends the subscription.
         """
@@ -304,6 +309,8 @@ class SentinelView:
 
     def _refresh(self, now: Millis) -> list[str]:
         """Make the snapshots of changed masters anew; return the names of those whose snapshot differs."""
+        if self._refreshing:
+            return []  # Called by a client that is served meanwhile.
         offset = self._offset()
         if abs(offset - self._builder.offset) > MAX_CLOCK_ERROR:
             self._builder = SnapshotBuilder(self._core, offset)
@@ -316,8 +323,16 @@ class SentinelView:
         if self._touched:
             names.update(self._touched)
         self._touched.clear()
-        changed = [name for name in sorted(names) if self._rebuild(name, now)]
-        changed += [name for name in self._expired(now) if self._reassess(name, self._cached[name], now)]
+        changed = []
+        self._refreshing = True
+        try:
+            for name in sorted(names):
+                if self._rebuild(name, now):
+                    changed.append(name)
+                self._host.yield_to_clients()
+            changed += [name for name in self._expired(now) if self._reassess(name, self._cached[name], now)]
+        finally:
+            self._refreshing = False
         if changed:
             self._revision += 1
             self._all = None
@@ -368,9 +383,13 @@ class SentinelView:
     def _flush(self) -> None:
         """Report the changes since the last call to the subscribers."""
         self._flush_scheduled = False
-        if self._subscribers:
-            for name in self._refresh(self._host.now()):
-                self._report(ViewChange(name))
+        if not self._subscribers:
+            return
+        began = self._host.now()
+        for name in self._refresh(began):
+            self._report(ViewChange(name))
+        # While very much changes, the failovers need the time.
+        self._flush_delay = min(FLUSH_DELAY_FACTOR * (self._host.now() - began), MAX_FLUSH_DELAY)
 
     def _event_published(self, event: SentinelEvent) -> None:
         self._report(ViewChange(event.master, event))
