@@ -51,9 +51,7 @@ def _decoded(kind: Any, value: object, path: str) -> object:
         return value
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return _decoded(next(each for each in get_args(kind) if each is not type(None)), value, path)
+        return _alternative([each for each in get_args(kind) if each is not type(None)], value, path)
     if origin is tuple:
         return _tuple(get_args(kind), value, path)
     if kind is Instant and isinstance(value, int):
@@ -70,6 +68,18 @@ def _decoded(kind: Any, value: object, path: str) -> object:
     if isinstance(kind, type) and isinstance(value, kind):
         return value
     raise UnknownForm(f"{path}: unexpected {value!r:.60}")
+
+
+def _alternative(kinds: list[Any], value: object, path: str) -> object:
+    """Return the value as the first of several kinds that it fits."""
+    if value is None:
+        return None
+    for kind in kinds[:-1]:
+        try:
+            return _decoded(kind, value, path)
+        except UnknownForm:
+            continue
+    return _decoded(kinds[-1], value, path)
 
 
 def _tuple(kinds: tuple[Any, ...], value: object, path: str) -> tuple[object, ...]:
