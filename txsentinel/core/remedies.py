@@ -103,9 +103,10 @@ def _order(entry: tuple[int, Millis, Remedy]) -> tuple[int, Millis]:
 
 def _wait(present: CopiedState, found: list[Hindrance]) -> list[Remedy]:
     """Return what shortens a delay that ends by itself, and the delay."""
-    if not found or not present.down:
-        return []
     master, now = present.master, present.now
+    silent = present.tilt.active and master.link.silent_for(now) > master.options.down_after
+    if not found or not (present.down or silent):
+        return []
     until = max(each.until or now for each in found)
     made = [Remedy(f"wait {seconds(until - now)}", "nobody", None, until - now + _margin(present))]
     began, codes = master.attempt_started_at, {each.code for each in found}
