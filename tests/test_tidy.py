@@ -52,9 +52,9 @@ LAYERS = (
         " core.lineage core.empty_restart core.fencing core.selection core.tilt core.blockers core.voting"
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"
-        " core.situation core.copied_state core.hindrances core.remedies core.verdicts core.reconfiguration"
-        " core.failover core.explaining core.ignored core.observation core.confirmation core.hello_processing"
-        " core.evaluation core.administration core.sentinel core.failover_records",
+        " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
+        " core.failover core.ignored core.observation core.confirmation core.findings core.explaining"
+        " core.hello_processing core.evaluation core.administration core.sentinel core.failover_records",
     ),
     (
         "config",

@@ -145,8 +145,8 @@ class BlockerTests(SynchronousTestCase):
         why = "reset (Connection was refused by other side)"
         self.assertEqual(
             [
-                "note No failover of mymaster: 1 of 3 Sentinels can be reached, 4 are needed; its quorum of 4 is above"
-                f" the number of Sentinels known; {identity('b')} at 10.0.1.98:26379 is down for 4 s: {why};"
+                "note No failover of mymaster: the quorum is 4 and only 3 Sentinels are known;"
+                f" {identity('b')} at 10.0.1.98:26379 is down for 4 s: {why};"
                 f" {identity('z')} at 10.0.1.122:26379 is down for 4 s: {why}"
             ],
             lines,

@@ -9,11 +9,11 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER, Fixture, identity
+from tests.core.fixture import MASTER, ME, Fixture, identity
 from txsentinel.core.options import Lineage
 from txsentinel.core.state import StorageError
 from txsentinel.model.address import Address
-from txsentinel.model.explanation import Explanation, VerdictCode
+from txsentinel.model.explanation import Explanation, Phase, VerdictCode
 from txsentinel.sim.explore.images import attribute_names
 
 WALL: Final = 1_700_000_000_000
@@ -324,6 +324,8 @@ def config_newer_elsewhere() -> Fixture:
 def auth_failing() -> Fixture:
     """The password of the master is wrong."""
     fixture = group()
+    fixture.servers[MASTER].ping_text = b"NOAUTH Authentication required."
+    fixture.wait(1_500, 50)
     link = fixture.master.link
     fixture.core.command_refused(link, "AUTH", "WRONGPASS invalid username-password pair", fixture.now)
     return fixture
@@ -397,3 +399,173 @@ class VerdictTests(SynchronousTestCase):
             first = explain(fixture)
             self.assertEqual(state_of(fixture.core), before, code)
             self.assertEqual(explain(fixture), first, code)
+
+
+class LogTests(SynchronousTestCase):
+    """What the log has about masters that are down."""
+
+    def lines(self, fixture: Fixture) -> list[str]:
+        """Return the new lines on why there is no failover."""
+        return [line for line in fixture.output() if line.startswith("note No failover of")]
+
+    def test_change(self) -> None:
+        """A reason is logged when it changes, and once a minute while it does not."""
+        fixture = all_priority_zero()
+        self.assertEqual(self.lines(fixture), [])
+        fixture.wait(1_000, 50)
+        zero = "its priority is 0"
+        expected = f"no replica can be promoted (10.0.0.2:6379: {zero}; 10.0.0.3:6379: {zero})"
+        self.assertEqual(self.lines(fixture), [f"note No failover of mymaster: {expected}"])
+        fixture.wait(50_000, 100)
+        self.assertEqual(self.lines(fixture), [])
+        fixture.wait(15_000, 100)
+        self.assertEqual(self.lines(fixture), [f"note No failover of mymaster: {expected}"])
+        fixture.kill(SECOND)
+        fixture.wait(10_000, 100)
+        [line] = self.lines(fixture)
+        self.assertIn("10.0.0.2:6379: it is down", line)
+
+    def test_disagreement(self) -> None:
+        """That only this Sentinel considers a master down is logged, as no event reports it."""
+        fixture = down(group(), 2_500)
+        [line] = self.lines(fixture)
+        self.assertIn("only this Sentinel considers it down, and the quorum is 2", line)
+
+    def test_peace(self) -> None:
+        """Nothing is logged while the master is up, nor during a failover that succeeds."""
+        fixture = quorum_unreachable()
+        fixture.revive(MASTER)
+        fixture.wait(2_000, 50)
+        fixture.output()
+        fixture.wait(20_000, 100)
+        self.assertEqual(self.lines(fixture), [])
+        fixture = group()
+        agreed(fixture)
+        fixture.output()
+        down(fixture, 5_000)
+        self.assertNotEqual(fixture.master.address, MASTER)
+        self.assertEqual(self.lines(fixture), [])
+
+
+class FindingTests(SynchronousTestCase):
+    """Warnings that do not block a failover."""
+
+    def check(self, fixture: Fixture, *words: str) -> None:
+        """Check that one warning has all these words."""
+        warnings = explain(fixture).warnings
+        self.assertTrue(any(all(word in each for word in words) for each in warnings), warnings)
+
+    def test_none(self) -> None:
+        """A healthy group has none."""
+        self.assertEqual(explain(group()).warnings, ())
+
+    def test_copied_id(self) -> None:
+        """Another Sentinel has our ID."""
+        fixture = group()
+        fixture.core.hello_received(f"10.0.1.7,26379,{ME},0,mymaster,10.0.0.1,6379,0".encode(), fixture.now)
+        self.check(fixture, "10.0.1.7 port 26379", "has the ID of this one", "sentinel myid")
+
+    def test_refusals(self) -> None:
+        """A server refuses a command, until it accepts it."""
+        fixture = group()
+        link = fixture.master.replicas["10.0.0.2:6379"].link
+        fixture.core.command_refused(link, "PUBLISH", "NOPERM no permissions", fixture.now)
+        self.check(fixture, "10.0.0.2:6379", "PUBLISH: NOPERM", "lacks the permission")
+        fixture.wait(5_000, 50)
+        self.assertEqual(explain(fixture).warnings, ())
+
+    def test_names(self) -> None:
+        """An announced name is ignored."""
+        fixture = group()
+        fixture.master.ignored_addresses["a replica of mymaster at 'r.example' port 6379"] = None
+        self.check(fixture, "r.example", "resolve-hostnames")
+
+    def test_busy(self) -> None:
+        """A script keeps the master busy, and SCRIPT KILL is refused."""
+        fixture = group()
+        fixture.servers[MASTER].ping_text = b"BUSY Redis is busy running a script."
+        fixture.wait(4_000, 50)
+        self.check(fixture, "10.0.0.1:6379", "busy by a script", "SCRIPT KILL was sent")
+
+    def test_one_way(self) -> None:
+        """The hellos of a peer arrive, but it cannot be reached."""
+        fixture = group()
+        fixture.kill(fixture.peer("b").address)
+        fixture.wait(2_500, 50)
+        fixture.hello("b", MASTER, 0)
+        self.check(fixture, "10.0.1.98:26379", "hellos", "announce-port")
+
+    def test_password_of_a_peer(self) -> None:
+        """A peer requires another password."""
+        fixture = group()
+        link = fixture.peer("b").link
+        fixture.core.command_refused(link, "PING", "NOAUTH Authentication required.", fixture.now)
+        self.check(fixture, "10.0.1.98:26379", "NOAUTH", "requirepass")
+
+    def test_stale_replica(self) -> None:
+        """A replica has no link to the master, with the limit from which on it cannot be promoted."""
+        fixture = group()
+        server = fixture.servers[SECOND]
+        server.link_status, server.down_for = "down", 5
+        fixture.wait(11_000, 100)
+        self.check(fixture, "10.0.0.2:6379", "5.0 s", "10.0 s")
+
+    def test_no_good_replicas(self) -> None:
+        """The master refuses writes."""
+        fixture = group()
+        fixture.servers[MASTER].extra = ["min_slaves_good_slaves:0"]
+        fixture.wait(11_000, 100)
+        self.check(fixture, "10.0.0.1:6379", "refuses writes", "min-replicas-to-write")
+
+
+class PartTests(SynchronousTestCase):
+    """The parts of an explanation."""
+
+    def test_last_election(self) -> None:
+        """The last election outlives its failover, with the answer of each voter."""
+        found = explain(lost_to_rival()).election
+        assert found is not None
+        self.assertEqual((found.epoch, found.outcome, found.needed, found.mine), (1, "lost", 2, 1))
+        self.assertEqual([each.vote for each in found.voters], [identity("b"), identity("b")])
+        self.assertIn("a C Sentinel gives no reason", found.voters[0].reason or "")
+
+    def test_phases(self) -> None:
+        """The phase of each state."""
+        phases = {
+            healthy: Phase.WATCHING,
+            down_here_only: Phase.AGREEING,
+            not_our_turn: Phase.CAMPAIGN_WAITING,
+            lost_election: Phase.RESTING,
+            electing: Phase.ELECTING,
+            promoting: Phase.PROMOTING,
+            switched: Phase.RECONFIGURING,
+        }
+        self.assertEqual({make: explain(make()).phase for make in phases}, phases)
+        fixture = group()
+        fixture.kill(MASTER)
+        fixture.wait(700, 50)
+        self.assertIs(explain(fixture).phase, Phase.SUSPECTING)
+
+    def test_peace(self) -> None:
+        """While the master is up, the explanation states what would block a failover, and what would be promoted."""
+        fixture = all_priority_zero()
+        fixture.revive(MASTER)
+        fixture.wait(3_000, 50)
+        found = explain(fixture)
+        self.assertIs(found.verdict.code, VerdictCode.HEALTHY)
+        self.assertEqual([each.code for each in found.blocked_by], [VerdictCode.ALL_PRIORITY_ZERO])
+        self.assertIsNone(found.would_promote)
+        self.assertEqual(found.unblock[0].command, "CONFIG SET replica-priority 100")
+
+    def test_limits_are_shown(self) -> None:
+        """The text follows the limit that decides."""
+        fixture = group()
+        for number in (SECOND, THIRD):
+            fixture.servers[number].link_status, fixture.servers[number].down_for = "down", 500
+        agreed(fixture)
+        fixture.wait(11_000, 100)
+        down(fixture)
+        before = explain(fixture).verdict.text
+        self.assertIn("it was without its master for 500000 ms (the limit is 11", before)
+        fixture.master.options.down_after *= 2
+        self.assertIn("it was without its master for 500000 ms (the limit is 21", explain(fixture).verdict.text)

@@ -9,7 +9,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.instances import Instance, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.questions import Questions
-from txsentinel.core.quorum import agreeing_sentinels, describe_missing, usable_sentinels, votes_needed
+from txsentinel.core.quorum import agreeing_sentinels, unreachable, usable_sentinels, votes_needed
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
@@ -103,7 +103,8 @@ class Availability:
             self._state.note(Level.NOTICE, f"S_DOWN of {described}: {cause}")
             self._record_sdown(instance, cause, now)
             if isinstance(instance, Master):
-                self._note_missing(instance, now)
+                instance.diagnosis.went_down(now)
+                self._note_unreachable(instance, now)
         elif not down and instance.sdown_since is not None:
             instance.leave_sdown()
             self._state.announce("-sdown", instance)
@@ -127,17 +128,15 @@ class Availability:
             data=(("cause", cause), ("last_ok_ping_ms", now - instance.link.available_at)),
         )
 
-    def _note_missing(self, master: Master, now: Millis) -> None:
+    def _note_unreachable(self, master: Master, now: Millis) -> None:
         """Log that too few Sentinels are reachable to fail over a master that went down, as no event reports it."""
-        usable, needed = usable_sentinels(master), votes_needed(master)
-        if usable >= needed:
+        usable = usable_sentinels(master)
+        if usable >= votes_needed(master):
             return
-        text = (
-            f"No failover of {master.name}: {usable} of {master.voters} Sentinels can be reached, {needed} are needed"
-        )
-        if master.options.quorum > master.voters:
-            text += f"; its quorum of {master.options.quorum} is above the number of Sentinels known"
-        self._state.note(Level.WARNING, "; ".join([text, *describe_missing(master, now)]))
+        for code, text in unreachable(master, usable, now):
+            if master.diagnosis.should_log(code, now):
+                self._state.note(Level.WARNING, f"No failover of {master.name}: {text}")
+            break
 
     def check_odown(self, master: Master, now: Millis) -> None:
         """Evaluate O_DOWN: S_DOWN here, and enough peers whose opinion, not yet expired, is that too."""

@@ -85,6 +85,9 @@ class Waiting:
     logged: bool = False
     """Whether it was logged that it cannot be reached."""
 
+    failure: str = ""
+    """Why its ID could not be requested at the last attempt; empty if it was not tried, or answered."""
+
     hellos: dict[str, bytes] = field(default_factory=dict)
     """Master name → the last hello about it."""
 
@@ -250,7 +253,12 @@ class Confirmations:
         for waiting in others:
             self._drop(waiting)
 
+    def unconfirmed(self, master: Master) -> list[Waiting]:
+        """Return the Sentinels of ``master`` whose ID could not be confirmed, as they do not answer."""
+        return [each for each in self._waiting.values() if master.name in each.hellos and each.failure]
+
     def _log_failure(self, waiting: Waiting, error: str) -> None:
+        waiting.failure = error
         self._state.note_throttled(
             "A Sentinel is not counted before its ID is confirmed",
             f"Cannot request the ID of Sentinel {waiting.peer_id} at {waiting.address.joined()}: {error}",
@@ -258,6 +266,7 @@ class Confirmations:
 
     def _log_unreachable(self, waiting: Waiting, reason: str) -> None:
         """Log once that a Sentinel whose hellos arrive through a server does not answer at its announced address."""
+        waiting.failure = reason
         if waiting.through_server and not waiting.logged:
             waiting.logged = True
             hint = "it cannot vote, but counts for the majority; is it a firewall, NAT, or its sentinel announce-port?"

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from txsentinel.model.explanation import VerdictCode
 from txsentinel.model.timings import Millis
+
+FIRST_VERDICT_DELAY: Final[Millis] = 1_000
+"""How long after S_DOWN it is first determined why there is no failover."""
+
+VERDICT_PERIOD: Final[Millis] = 5_000
+"""Interval at which that is determined again."""
+
+REPETITION_PERIOD: Final[Millis] = 60_000
+"""Interval at which a reason is logged again that has not changed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,12 +51,29 @@ class Diagnosis:
     delay_logged_for: Millis | None = None
     """The ``attempt_started_at`` for which the delay of the next attempt was logged."""
 
-    unfit_logged_at: Millis | None = None
-    """When it was last logged why the master is not failed over."""
+    logged: VerdictCode | None = None
+    """The code of the last log line on why the master is not failed over, since it went down."""
+
+    logged_at: Millis = 0
+    """When that was logged."""
+
+    verdict_due: Millis = 0
+    """When it is to be determined why the master is not failed over, while it is down."""
 
     unfit_announced_at: Millis | None = None
     """When ``-failover-abort-no-good-slave`` was last published instead of an attempt."""
 
     def restart_log(self) -> None:
         """Forget what was logged, as the master moved to another address or was reset."""
-        self.delay_logged_for = self.unfit_logged_at = self.unfit_announced_at = None
+        self.delay_logged_for = self.logged = self.unfit_announced_at = None
+
+    def went_down(self, now: Millis) -> None:
+        """Handle that the master went down: what is in progress is given time before it is logged."""
+        self.logged, self.verdict_due = None, now + FIRST_VERDICT_DELAY
+
+    def should_log(self, code: VerdictCode, now: Millis) -> bool:
+        """Whether to log a reason of this code: another one than the last, or the last one after a minute."""
+        if code is self.logged and now - self.logged_at < REPETITION_PERIOD:
+            return False
+        self.logged, self.logged_at = code, now
+        return True

@@ -17,6 +17,7 @@ from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
+from txsentinel.core.verdict_log import VerdictLog
 from txsentinel.core.voting import Voting
 from txsentinel.model.timings import Millis
 
@@ -36,6 +37,7 @@ class Evaluation:
         hello_processing: HelloProcessing,
         crashes: CrashDetection,
         fencing: Fencing,
+        verdicts: VerdictLog,
     ) -> None:
         self._state = state
         self._tilt = tilt
@@ -47,6 +49,7 @@ class Evaluation:
         self._hello_processing = hello_processing
         self._crashes = crashes
         self._fencing = fencing
+        self._verdicts = verdicts
 
     def evaluate(self, instance: Instance, now: Millis) -> None:
         """Evaluate one instance and schedule its next evaluation."""
@@ -93,6 +96,7 @@ class Evaluation:
         """Evaluate O_DOWN, advance or start a failover, and ask peers whose question is due."""
         self._availability.check_odown(master, now)
         self.step(master, now)
+        self._verdicts.evaluate(master, now)
         self._ask_due(master, now)
         self.schedule(master, now)
 

@@ -11,11 +11,13 @@ from typing import Final
 
 from txsentinel.core import deadlines
 from txsentinel.core.availability import cause_of_sdown
+from txsentinel.core.confirmation import Confirmations
 from txsentinel.core.copied_state import CopiedState, copied_state
 from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.failover import SELECT_TIMEOUT
 from txsentinel.core.failover_start import Hindrance, StartRules
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState
+from txsentinel.core.findings import findings
 from txsentinel.core.hindrances import hindrances
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica
 from txsentinel.core.quorum import agreeing_sentinels, is_reachable
@@ -51,12 +53,15 @@ MAX_JOURNAL: Final = 10
 class Explaining:
     """Makes explanations."""
 
-    def __init__(self, state: SentinelState, tilt: TiltGuard, crashes: CrashDetection) -> None:
+    def __init__(
+        self, state: SentinelState, tilt: TiltGuard, crashes: CrashDetection, confirmations: Confirmations
+    ) -> None:
         self._state = state
         self._tilt = tilt
         self._crashes = crashes
         self._votes = VoteCounter(state)
         self._rules = StartRules(state, self._votes)
+        self._confirmations = confirmations
 
     def explain(self, master: Master, now: Millis, wall_now: Millis, journal: int = MAX_JOURNAL) -> Explanation:
         """
@@ -92,6 +97,7 @@ class Explaining:
             unblock=tuple(remedies(lambda: self._copied(master, now), found)),
             would_promote=would_promote,
             would_promote_because=because,
+            warnings=findings(present, self._confirmations.unconfirmed(master)),
             journal=records[max(0, len(records) - journal) :],
         )
 

@@ -30,6 +30,7 @@ from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switched_servers import known_server, selection_servers, switched_servers
 from txsentinel.core.switching import Switching
+from txsentinel.core.verdict_log import VerdictLog
 from txsentinel.model.events import Level
 from txsentinel.model.history import JournalKind, Outcome
 from txsentinel.model.timings import Millis
@@ -58,6 +59,7 @@ class Failovers:
         probing: Probing,
         switching: Switching,
         reconfiguration: Reconfiguration,
+        verdicts: VerdictLog,
     ) -> None:
         self._state = state
         self._elections = elections
@@ -65,6 +67,7 @@ class Failovers:
         self._probing = probing
         self._switching = switching
         self._reconfiguration = reconfiguration
+        self._verdicts = verdicts
         self.handovers = Handovers(state)
 
     def evaluate(self, master: Master, now: Millis) -> None:
@@ -280,7 +283,7 @@ class Failovers:
             timeout = min(SELECT_TIMEOUT, master.options.failover_timeout)
             hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
             if now - failover.entered_at >= timeout or hopeless:
-                self._start_rules.note_unfit(master, now)
+                self._verdicts.log(master, now)
                 self.abort(master, "-failover-abort-no-good-slave", "no replica can be promoted", now)
             return
         failover.promoted = chosen

@@ -19,9 +19,6 @@ from txsentinel.model.timings import Millis
 FRESH_INFO_TIMEOUT: Millis = 100
 """How long after O_DOWN to wait for an INFO of each replica sent after S_DOWN, so that fresh offsets are compared."""
 
-UNFIT_NOTE_PERIOD: Millis = 10_000
-"""Interval of the log line that explains why a master is not failed over."""
-
 UNFIT_EVENT_DELAY: Millis = 1_000
 """Delay after O_DOWN until the lack of a fit replica is published, as a slow replica may turn out to be fit."""
 
@@ -63,7 +60,6 @@ class StartRules:
             self._delayed(master, first, now)
             return False
         if select(master, self._state.timings, now) is None:
-            self.note_unfit(master, now)
             self._announce_unfit(master, now)
             return False
         return True
@@ -99,13 +95,11 @@ class StartRules:
                 yield Hindrance(VerdictCode.NOT_OUR_TURN, turn)
 
     def _delayed(self, master: Master, hindrance: Hindrance, now: Millis) -> None:
-        """Log what keeps this Sentinel from campaigning, and set when it campaigns."""
+        """Log a delay of the campaign, and set when this Sentinel campaigns."""
         code, until = hindrance.code, hindrance.until
-        if code is VerdictCode.STORAGE_FAILING:
-            self._note_unable(master, f"{self._state.storage_error}, so it neither votes nor leads", now)
-        elif until is None:
+        if until is None:
             return
-        elif code in (VerdictCode.ATTEMPT_TOO_RECENT, VerdictCode.VOTED_FOR_OTHER):
+        if code in (VerdictCode.ATTEMPT_TOO_RECENT, VerdictCode.VOTED_FOR_OTHER):
             if master.diagnosis.delay_logged_for != master.attempt_started_at:
                 master.diagnosis.delay_logged_for = master.attempt_started_at
                 text = "Next failover delay: I will not start a failover before"
@@ -145,18 +139,6 @@ class StartRules:
             for replica in master.replicas.values()
             if replica.link.commands_up and not replica.is_down
         )
-
-    def note_unfit(self, master: Master, now: Millis) -> None:
-        """Log why no replica can be promoted, from the latest selection."""
-        reasons = "; ".join(f"{name}: {reason.text}" for name, reason in master.last_refusals) or "it has no replica"
-        self._note_unable(master, f"no replica can be promoted ({reasons})", now)
-
-    def _note_unable(self, master: Master, why: str, now: Millis) -> None:
-        """Log why a master that is down is not failed over, at most every ``UNFIT_NOTE_PERIOD``."""
-        if master.diagnosis.unfit_logged_at is not None and now - master.diagnosis.unfit_logged_at < UNFIT_NOTE_PERIOD:
-            return
-        master.diagnosis.unfit_logged_at = now
-        self._state.note(Level.WARNING, f"No failover of {master.name}: {why}")
 
     def _announce_unfit(self, master: Master, now: Millis) -> None:
         """

@@ -58,9 +58,6 @@ class HelloProcessing:
         self._first_addresses: dict[str, Address] = {}
         """ID → the address at which a peer was registered before it was moved."""
 
-        self._clones: dict[bytes, None] = {}
-        """``host,port`` of Sentinels with our own ID, from their hellos."""
-
     def hello(self, payload: bytes, now: Millis, *, through_server: bool, link: InstanceLink | None = None) -> None:
         """
         Process one hello. An invalid one has no effect at all.
@@ -99,9 +96,10 @@ class HelloProcessing:
 
     def _own_id(self, place: bytes) -> None:
         """Handle a hello with our own ID. If its address is not ours, another Sentinel uses a copy of our file."""
-        if place in self._state.own_endpoints or place in self._clones or len(self._clones) >= MAX_CLONES:
+        clones = self._state.clones
+        if place in self._state.own_endpoints or place in clones or len(clones) >= MAX_CLONES:
             return
-        self._clones[place] = None
+        clones[place] = None
         where = excerpt(text(place).replace(",", " port "))
         self._state.note(
             Level.WARNING,

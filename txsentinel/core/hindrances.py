@@ -17,11 +17,9 @@ from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import Master, Peer, Replica
 from txsentinel.core.quorum import (
     agreeing_sentinels,
-    describe_missing,
-    is_ghost,
     reachable_sentinels,
+    unreachable,
     usable_sentinels,
-    votes_needed,
 )
 from txsentinel.core.role import Role
 from txsentinel.core.selection import choose
@@ -102,25 +100,8 @@ def _refused(master: Master, command: str, refusal: LinkFailure, consequence: st
 
 def _sentinels(present: CopiedState) -> Iterator[Hindrance]:
     """Yield that the quorum or the votes that make a leader cannot be reached."""
-    master, now = present.master, present.now
-    available = available_sentinels(present)
-    quorum, voters, needed = master.options.quorum, master.voters, votes_needed(master)
-    missing = "".join(f"; {clause}" for clause in describe_missing(master, now))
-    if quorum > voters:
-        known = f"{voters} Sentinel{'s are' if voters > 1 else ' is'} known"
-        yield Hindrance(VerdictCode.QUORUM_UNREACHABLE, None, f"the quorum is {quorum} and only {known}")
-    elif available < quorum:
-        text = f"the quorum is {quorum} and only {available} of {voters} Sentinels can be reached{missing}"
-        yield Hindrance(VerdictCode.QUORUM_UNREACHABLE, None, text)
-    if available < master.majority:
-        ghosts = [peer for peer in master.peers.values() if is_ghost(peer, now)]
-        without = voters - len(ghosts)
-        text = f"{available} of {voters} Sentinels can be reached, {needed} are needed{missing}"
-        if ghosts and available >= max(without // 2 + 1, quorum):
-            text += f"; {len(ghosts)} of them may not exist any more, but count for the majority"
-            yield Hindrance(VerdictCode.MAJORITY_COUNTS_GHOSTS, None, text)
-        else:
-            yield Hindrance(VerdictCode.MAJORITY_UNREACHABLE, None, text)
+    for code, text in unreachable(present.master, available_sentinels(present), present.now):
+        yield Hindrance(code, None, text)
 
 
 def available_sentinels(present: CopiedState) -> int:

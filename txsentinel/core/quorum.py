@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from txsentinel.core.instances import Master, Peer
+from txsentinel.model.explanation import VerdictCode
 from txsentinel.model.timings import Millis
 
 MAX_NAMED_PEERS: Final = 5
@@ -51,7 +53,31 @@ def is_ghost(peer: Peer, now: Millis) -> bool:
     return not answered or now - peer.sdown_since >= GHOST_AGE
 
 
-def describe_missing(master: Master, now: Millis) -> list[str]:
+def unreachable(master: Master, available: int, now: Millis) -> Iterator[tuple[VerdictCode, str]]:
+    """
+    Yield that the quorum or the votes that make a leader cannot be reached, as a code and a clause.
+
+    :param available: number of Sentinels that can agree and vote.
+    """
+    quorum, voters, needed = master.options.quorum, master.voters, votes_needed(master)
+    missing = "".join(f"; {clause}" for clause in _describe_missing(master, now))
+    if quorum > voters:
+        known = f"{voters} Sentinel{'s are' if voters > 1 else ' is'} known"
+        yield VerdictCode.QUORUM_UNREACHABLE, f"the quorum is {quorum} and only {known}{missing}"
+    elif available < quorum:
+        text = f"the quorum is {quorum} and only {available} of {voters} Sentinels can be reached{missing}"
+        yield VerdictCode.QUORUM_UNREACHABLE, text
+    if available < master.majority:
+        ghosts = sum(1 for peer in master.peers.values() if is_ghost(peer, now))
+        text = f"{available} of {voters} Sentinels can be reached, {needed} are needed{missing}"
+        if ghosts and available >= max((voters - ghosts) // 2 + 1, quorum):
+            text += f"; {ghosts} of them may not exist any more, but count for the majority"
+            yield VerdictCode.MAJORITY_COUNTS_GHOSTS, text
+        else:
+            yield VerdictCode.MAJORITY_UNREACHABLE, text
+
+
+def _describe_missing(master: Master, now: Millis) -> list[str]:
     """Return a clause for each peer that is down: since when, and why; at most ``MAX_NAMED_PEERS`` and one more."""
     missing = [peer for peer in master.peers.values() if peer.sdown_since is not None]
     clauses = []

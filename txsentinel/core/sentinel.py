@@ -36,6 +36,7 @@ from txsentinel.core.registry import Registry
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR, SentinelState, StorageError
 from txsentinel.core.switching import Switching
 from txsentinel.core.tilt import ProcessorTime, TiltGuard
+from txsentinel.core.verdict_log import VerdictLog
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Vote, Voting
 from txsentinel.model.address import Address
@@ -61,7 +62,7 @@ class SentinelCore:
         self._crashes = CrashDetection(self.state, self.registry, self._probing, self.tilt)
         self._availability = Availability(self.state, self.registry, self._questions, self._failures)
         votes = VoteCounter(self.state)
-        self._explaining = Explaining(self.state, self.tilt, self._crashes)
+        verdicts = VerdictLog(self.state, self.tilt)
         self._switching = Switching(self.state, self.registry, self._questions, self._probing)
         reconfiguration = Reconfiguration(self.state, self._switching)
         self._failovers = Failovers(
@@ -71,6 +72,7 @@ class SentinelCore:
             self._probing,
             self._switching,
             reconfiguration,
+            verdicts,
         )
         self._restarts = EmptyRestarts(self.state, self._probing)
         self._observation = Observation(
@@ -84,7 +86,9 @@ class SentinelCore:
             self._crashes,
         )
         self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
-        self.id_reply = self._hello_processing.confirmations.answered
+        confirmations = self._hello_processing.confirmations
+        self.id_reply = confirmations.answered
+        self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
         self._evaluation = Evaluation(
             self.state,
@@ -97,6 +101,7 @@ class SentinelCore:
             self._hello_processing,
             self._crashes,
             self._fencing,
+            verdicts,
         )
         self.administration = Administration(
             self.state,
@@ -294,6 +299,7 @@ class SentinelCore:
         self._probing.ping_reply(link, kind, reply, now)
         if reply is not None and reply.startswith(b"PONG"):
             self._failures.command_accepted(link, "PING")
+            self._failures.command_accepted(link, "SCRIPT KILL")
             self._observation.pong(link)
         elif reply is not None:
             self._failures.command_refused(link, "PING", text(reply), now)

@@ -91,6 +91,9 @@ class SentinelState:
     own_endpoints: set[bytes] = field(default_factory=set)
     """``host,port`` of all hellos that this Sentinel sent."""
 
+    clones: dict[bytes, None] = field(default_factory=dict)
+    """``host,port`` of Sentinels with our own ID, from their hellos; written by ``hello_processing``."""
+
     simulated_crashes: set[str] = field(default_factory=set)
     """Words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
 

@@ -91,6 +91,8 @@ def _on_failover(present: CopiedState, failover: Failover, found: list[Hindrance
 def _on_running(master: Master, found: list[Hindrance], would_promote: str | None) -> Verdict:
     who = f"{master.name} {master.address.joined()}"
     refusal = master.link.refusals.get("AUTH") or master.link.refusals.get("PING")
+    if not master.link.ping_refused:
+        refusal = None
     if refusal is not None and refusal.failure_class is FailureClass.AUTH:
         text = f"{who} cannot be judged: it answered {refusal.error}; is auth-pass right?"
         return Verdict(VerdictCode.AUTH_FAILING, text)

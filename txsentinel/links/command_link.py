@@ -16,6 +16,7 @@ from txsentinel.links import encoded_commands
 from txsentinel.links.connection import Answer, LinkConnection, ignore
 from txsentinel.links.context import LinkContext, instance_kind
 from txsentinel.links.transaction import TransactionReplies
+from txsentinel.model.failure import LinkFailure, class_of_reply
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
@@ -197,6 +198,9 @@ class CommandLink(LinkConnection):
 
     def _kill_answered(self, reply: object, now: Millis) -> None:
         if not self.void and isinstance(reply, Status | ErrorLine):
+            if isinstance(reply, ErrorLine):
+                error = excerpt(text(reply))
+                self.link.refusals["SCRIPT KILL"] = LinkFailure(class_of_reply(error), f"SCRIPT KILL: {error}", now)
             line = f"{self._instance_text()} answers BUSY; SCRIPT KILL was answered by {excerpt(text(reply))}"
             if self.factory.should_log(line):
                 self._log.warn("{line}", line=line)

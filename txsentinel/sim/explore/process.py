@@ -142,8 +142,9 @@ class SentinelModel:
             # These only keep the log short or save computing time.
             master.encoded_hello = None
             master.last_refusals = []
-            master.diagnosis.delay_logged_for = master.diagnosis.unfit_logged_at = None
-            master.diagnosis.election = None
+            diagnosis = master.diagnosis
+            diagnosis.delay_logged_for = diagnosis.logged = diagnosis.election = None
+            diagnosis.logged_at = diagnosis.verdict_due = 0
             for server in (master, *master.replicas.values()):
                 server.info_text = None
         return outputs

@@ -1,0 +1,139 @@
+"""
+Sentences on what does not block a failover by itself but needs the attention of an operator.
+
+Each names the instance, what was observed, and what to change. They are part of an explanation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from txsentinel.core.confirmation import Waiting
+from txsentinel.core.copied_state import CopiedState
+from txsentinel.core.hindrances import described_peer, seconds
+from txsentinel.core.instances import Master, Peer, Server
+from txsentinel.core.selection import max_master_link_down
+from txsentinel.model.failure import FailureClass, LinkFailure
+from txsentinel.wire.resp import text
+
+FRESH_HELLO_PERIODS: Final = 3
+"""Hello periods within which a hello must have arrived for its sender to be alive."""
+
+_NO_GOOD_REPLICAS: Final = re.compile(rb"^min_slaves_good_slaves:0\r?$", re.MULTILINE)
+"""In INFO of a master with ``min-replicas-to-write``, without a replica that counts."""
+
+_PEER_FAULTS: Final = frozenset({FailureClass.AUTH, FailureClass.NOPERM})
+
+
+def findings(present: CopiedState, unconfirmed: list[Waiting]) -> tuple[str, ...]:
+    """
+    Return all findings about a master.
+
+    :param unconfirmed: Sentinels of the master whose ID could not be confirmed.
+    """
+    master = present.master
+    found = list(_own(present))
+    servers: list[Server] = [master, *master.replicas.values()]
+    for server in servers:
+        found += _of_server(server)
+    found += _of_replication(present)
+    for peer in master.peers.values():
+        found += _of_peer(present, peer)
+    for waiting in unconfirmed:
+        found.append(_unconfirmed(waiting))
+    return tuple(found)
+
+
+def _own(present: CopiedState) -> Iterator[str]:
+    for place in present.state.clones:
+        where = text(place).replace(",", " port ")
+        yield (
+            f"a Sentinel at {where} has the ID of this one and is ignored: if it was started from a copy of its file,"
+            " delete 'sentinel myid' there and start it again"
+        )
+    for ignored in present.master.ignored_addresses:
+        hint = "" if present.state.options.resolve_hostnames else "; set 'sentinel resolve-hostnames yes' for names"
+        yield f"{ignored} is ignored, as its announced address cannot be used{hint}"
+
+
+def _of_server(server: Server) -> Iterator[str]:
+    """Yield what a server refuses, and that it refuses writes."""
+    where, link = server.address.joined(), server.link
+    for command, refusal in link.refusals.items():
+        if command == "SCRIPT KILL":
+            yield f"{where} is kept busy by a script; SCRIPT KILL was sent and answered by {_error(refusal)}"
+        elif refusal.failure_class is not FailureClass.BUSY:
+            yield f"{where} answered {refusal.error}{_hint(refusal)}"
+    if link.ping_refused and link.ping_error == "BUSY" and "SCRIPT KILL" not in link.refusals:
+        sent = "SCRIPT KILL was sent" if server.script_kill_sent else "SCRIPT KILL is sent once it is S_DOWN"
+        yield f"{where} is kept busy by a script; {sent}"
+    if isinstance(server, Master) and server.info_text is not None and _NO_GOOD_REPLICAS.search(server.info_text):
+        yield f"{where} is up, but refuses writes: min-replicas-to-write is set, and no replica acknowledges in time"
+
+
+def _error(refusal: LinkFailure) -> str:
+    return refusal.error.partition(": ")[2] or refusal.error
+
+
+def _hint(refusal: LinkFailure) -> str:
+    if refusal.failure_class is FailureClass.AUTH:
+        return ": is auth-pass right?"
+    if refusal.failure_class is FailureClass.NOPERM:
+        return ": the user of this Sentinel lacks the permission"
+    return ""
+
+
+def _of_replication(present: CopiedState) -> Iterator[str]:
+    """Yield data that was lost, and replicas without a link to the master."""
+    master, now = present.master, present.now
+    before, after = master.replaced_data_set, master.data_set
+    if before is not None and after is not None and before.keys and not after.keys:
+        yield (
+            f"{master.address.joined()} came back without its data: it has no keys at offset {after.offset}, and had"
+            f" {before.keys} keys at offset {before.offset}; its replicas discard theirs when they synchronize"
+        )
+    if present.down:
+        return
+    limit = max_master_link_down(master, now)
+    for replica in master.replicas.values():
+        reported = replica.info_refreshed_at is not None and not replica.is_down
+        if reported and not replica.master_link_up and replica.master_link_down_for > 0:
+            yield (
+                f"{replica.address.joined()} has had no link to its master for"
+                f" {seconds(replica.master_link_down_for)}; after {seconds(limit)} it cannot be promoted,"
+                " and what was written meanwhile would be lost with it"
+            )
+
+
+def _of_peer(present: CopiedState, peer: Peer) -> Iterator[str]:
+    """Yield that a peer sends hellos but cannot be reached, or refuses this Sentinel."""
+    failure = peer.link.failure
+    if failure is not None and failure.failure_class in _PEER_FAULTS and failure.at >= peer.link.available_at:
+        yield (
+            f"Sentinel {described_peer(peer)} answered {failure.error}: requirepass must be the same on all Sentinels,"
+            " or sentinel-user and sentinel-pass must be set"
+        )
+        return
+    alive = present.now - peer.hello_received_at <= FRESH_HELLO_PERIODS * present.state.timings.publish_period
+    if not peer.hello_received_at or not alive or (peer.link.commands_up and not peer.is_down):
+        return
+    why = "" if failure is None else f" ({failure})"
+    yield (
+        f"hellos of Sentinel {described_peer(peer)} arrive, but it cannot be reached there{why}: is it a firewall, NAT,"
+        " or its sentinel announce-ip or announce-port?"
+    )
+
+
+def _unconfirmed(waiting: Waiting) -> str:
+    where = f"{waiting.peer_id} at {waiting.address.joined()}"
+    if waiting.failure.startswith(("NOAUTH", "WRONGPASS")):
+        return (
+            f"Sentinel {where} answers {waiting.failure.split(' ', 1)[0]}: requirepass must be the same on all"
+            " Sentinels, or sentinel-user and sentinel-pass must be set"
+        )
+    return (
+        f"hellos of Sentinel {where} arrive, but it cannot be reached there ({waiting.failure.rstrip('.')}): is it a"
+        " firewall, NAT, or its sentinel announce-ip or announce-port?"
+    )
