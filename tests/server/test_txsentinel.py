@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from tests.model.test_history import BEGIN, RECORD
 from tests.server.harness import MY_ID, ServerTestCase
 from tests.server.test_sentinel_queries import NO_MASTER, ReportTestCase
 from txsentinel.core.explaining import MAX_JOURNAL
 from txsentinel.core.state import StorageError
-from txsentinel.model.history import JournalKind
+from txsentinel.model.history import FailoverRecord, JournalKind
+from txsentinel.model.history_json import records_of
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands.txsentinel import options_hash
 
@@ -56,6 +59,47 @@ class ReplyTests(ReportTestCase):
         self.assertEqual(self.map("explain", "mymaster", "JOURNAL", "2")[b"journal"], whole[-2:])
         self.assertEqual(self.map("explain", "mymaster", "JOURNAL", "0")[b"journal"], [])
         self.assertEqual(self.map("explain", "mymaster")[b"journal"], whole[-MAX_JOURNAL:])
+
+    def test_history(self) -> None:
+        """The records are maps, of one master or of all, as many as are requested."""
+        asked = []
+
+        def failovers(name: str | None, limit: int) -> list[FailoverRecord]:
+            asked.append((name, limit))
+            return [RECORD, replace(RECORD, epoch=6)][:limit] if name != "other" else []
+
+        self.harness.context.failovers = failovers
+        found = self.client.reply("TXSENTINEL", "HISTORY")
+        assert isinstance(found, list)
+        self.assertEqual([7, 6], [each[b"epoch"] for each in found])
+        self.assertEqual(BEGIN, found[0][b"phases"][0][b"at"])
+        self.assertEqual(b"10.0.0.1:6379", found[0][b"from_server"][b"address"][b"address"])
+        self.assertEqual(found[:1], self.client.reply("TXSENTINEL", "history", "mymaster", "1"))
+        self.assertEqual(found, self.client.reply("TXSENTINEL", "HISTORY", "*", "5"))
+        self.assertEqual([(None, 10), ("mymaster", 1), (None, 5)], asked)
+        # Records of a master that is not monitored any more are kept; without any, its name is an error.
+        self.assertEqual(found, self.client.reply("TXSENTINEL", "HISTORY", "gone"))
+        self.refused(NO_MASTER, "TXSENTINEL", "HISTORY", "other")
+        self.refused("ERR the number of failovers is negative", "TXSENTINEL", "HISTORY", "*", "-1")
+        self.refused("ERR value is not an integer or out of range", "TXSENTINEL", "HISTORY", "*", "x")
+        self.refused("ERR syntax error", "TXSENTINEL", "HISTORY", "*", "1", "2")
+
+    def test_history_as_record(self) -> None:
+        """A record can be made of the reply again."""
+        self.harness.context.failovers = lambda name, limit: [RECORD]
+        reply = self.client.reply("TXSENTINEL", "HISTORY")
+        assert isinstance(reply, list)
+
+        def decoded(value: Any) -> Any:
+            if isinstance(value, bytes):
+                return value.decode()
+            if isinstance(value, list):
+                return [decoded(each) for each in value]
+            if isinstance(value, dict):
+                return {key.decode(): decoded(each) for key, each in value.items()}
+            return value
+
+        self.assertEqual([RECORD], records_of(decoded(reply)))
 
     def test_agree(self) -> None:
         """The reply has what should be equal on all Sentinels, and the clock."""

@@ -164,7 +164,11 @@ def _endpoint(fields: Mapping[str, Any]) -> Endpoint:
     return Endpoint(_text(fields["host"]), _number(fields["port"]))
 
 
-def _instant(text: str) -> Instant:
+def _instant(value: object) -> Instant:
+    """Return the time in RFC 3339 or, in replies to commands, in milliseconds since 1970."""
+    if type(value) is int:
+        return Instant(value)
+    text = _text(value)
     moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     return Instant(int(moment.timestamp()) * 1000 + moment.microsecond // 1000)
 

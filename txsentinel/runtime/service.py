@@ -132,6 +132,7 @@ class SentinelService(MultiService):
             process_info=ProcessInfo(run_id=new_id(host)),
             config_path=configuration.path,
             started_at=host.now(),
+            failovers=self.history.records,
         )
         self.server = SentinelServerFactory(self.context)
         self.surface = Surface(

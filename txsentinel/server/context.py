@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
     from txsentinel.model.address import Address
+    from txsentinel.model.history import FailoverRecord
     from txsentinel.server.services import PendingScripts, ReplyBarrier
 
 
@@ -45,6 +46,11 @@ def _keep_nothing(lines: Sequence[str]) -> None:
 
 def _keep_loglevel(word: str) -> None:
     """Ignore the log level, where there is no log to configure."""
+
+
+def _no_history(name: str | None, limit: int) -> Sequence[FailoverRecord]:
+    """Return no records, where there is no history of failovers."""
+    return ()
 
 
 @dataclass(slots=True)
@@ -69,6 +75,9 @@ class ServerContext:
     executable: Callable[[str], bool] = _executable
     available_descriptors: Callable[[], int] = _unlimited
     """Returns the number of clients for which there are file descriptors, without those reserved for links."""
+
+    failovers: Callable[[str | None, int], Sequence[FailoverRecord]] = _no_history
+    """Returns the latest failovers of one master or of all, newest first."""
 
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)

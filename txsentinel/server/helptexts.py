@@ -82,6 +82,9 @@ DOCTOR [<master-name>]
 EXPLAIN <master-name> [JOURNAL <records>]
     Return why the master is, or is not, failed over: verdict, evidence, votes,
     fitness of the replicas, timers, and what would let a failover start.
+HISTORY [<master-name>|* [<failovers>]]
+    Return the latest failovers, newest first, 10 unless a number is given:
+    phases with their times, votes, the choice of the replica, lost data.
 """,
 )
 

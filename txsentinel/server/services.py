@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
     from txsentinel.model.address import Address
+    from txsentinel.model.history import FailoverRecord
     from txsentinel.model.log_throttle import LogThrottle
     from txsentinel.model.timings import Limits, Millis
     from txsentinel.server.access_control import AccessControl
@@ -246,6 +247,9 @@ class OperatorServices(Protocol):
 
     def available_descriptors(self) -> int:
         """Return the number of clients for which there are file descriptors."""
+
+    def failovers(self, name: str | None, limit: int, /) -> Sequence[FailoverRecord]:
+        """Return the latest failovers of one master or of all, newest first."""
 
 
 class SavingServices(Protocol):

@@ -27,9 +27,13 @@ from txsentinel.wire.resp import Value, text
 
 if TYPE_CHECKING:
     from txsentinel.model.failure import LinkFailure
+    from txsentinel.model.history import FailoverRecord
     from txsentinel.model.timings import Millis
     from txsentinel.server.clients import Client
     from txsentinel.server.services import OperatorServices
+
+DEFAULT_FAILOVERS: Final = 10
+"""Number of failovers that HISTORY returns if none is given."""
 
 HASH_DIGITS: Final = 16
 """Hexadecimal digits of the hash of the options."""
@@ -108,6 +112,32 @@ def options_hash(master: Master) -> str:
     ]
     lines = "\n".join(f"{name} {value}" for name, value in rows)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:HASH_DIGITS]
+
+
+def history(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """
+    Return the latest failovers of one master, or of all for ``*``, as an array of maps, newest first.
+
+    :raises CommandError: if no master of that name is monitored and none was failed over, or the syntax is wrong.
+    """
+    if len(request) > 4:
+        raise syntax_error()
+    name = text(request[2]) if len(request) > 2 and request[2] != b"*" else None
+    limit = integer(request[3]) if len(request) > 3 else DEFAULT_FAILOVERS
+    if limit < 0:
+        raise CommandError("ERR the number of failovers is negative")
+    found = services.failovers(name, limit)
+    if name is not None and not found:
+        services.core.master(name)
+    return Stepwise(_rendered(found))
+
+
+def _rendered(records: Sequence[FailoverRecord]) -> Steps:
+    found = []
+    for record in records:
+        found.append(_value(record))
+        yield b""
+    return found
 
 
 def doctor(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
@@ -280,6 +310,14 @@ COMMANDS: Final[CommandModule[OperatorServices]] = {
         summary="Returns what a check of this Sentinel needs",
         arguments=(optional(text_argument("master-name")),),
     ): doctor,
+    txsentinel(
+        "txsentinel|history",
+        arity=-2,
+        since="0.2.0",
+        alias_of="sentinel|masters",
+        summary="Returns the latest failovers of one master or of all",
+        arguments=(optional(text_argument("master-name")), optional(integer_argument("failovers"))),
+    ): history,
     Command(
         "txsentinel|help",
         arity=2,
