@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.test_tidy import ROOT
 from txsentinel.model.history import (
     Acknowledgement,
     DataLoss,
@@ -22,7 +25,7 @@ from txsentinel.model.history import (
     VoterRecord,
     failover_group,
 )
-from txsentinel.model.history_json import BadRecord, decode_record, decode_records, encode_record
+from txsentinel.model.history_json import BadRecord, decode_record, decode_records, encode_record, record_of
 from txsentinel.model.history_merge import ended_at, merge
 from txsentinel.model.snapshots import Endpoint, Instant
 
@@ -114,6 +117,30 @@ class JsonTests(SynchronousTestCase):
             self.assertRaises(BadRecord, decode_record, line)
         found, bad = decode_records(b"junk\n" + encode_record(RECORD) + b"{}\n\n")
         self.assertEqual(([RECORD], 2), (found, bad))
+
+    def test_documented_record(self) -> None:
+        """The record in the documentation is a valid one, and its numbers fit together."""
+        page = Path(ROOT, "docs", "history.rst").read_text(encoding="utf-8")
+        _, _, after = page.partition("::\n\n    {\n")
+        text, _, _ = after.partition("\n    }\n")
+        record = record_of(json.loads("{" + text + "}"))
+        loss, phases = record.loss, record.phases
+        assert loss.lost_bytes is not None and loss.from_offset is not None and loss.to_offset is not None
+        self.assertEqual(loss.lost_bytes, loss.to_offset - loss.from_offset)
+        for before, phase in pairwise(phases):
+            self.assertEqual(phase.at.unix_ms - before.at.unix_ms, phase.took_ms)
+        for phase in phases:
+            self.assertIn(f"``{phase.phase}``", page)
+
+    def test_fields_are_documented(self) -> None:
+        """The documentation has every field of a record."""
+        page = Path(ROOT, "docs", "history.rst").read_text(encoding="utf-8")
+        _, _, fields_of_page = page.partition("\nFields\n")
+        for field in fields(FailoverRecord):
+            self.assertIn(f"``{field.name}``", fields_of_page)
+        for word in (*FailoverKind, *Outcome, *ObserverRole, *LossVerdict):
+            if word is not FailoverKind.SWITCHOVER:
+                self.assertIn(f"``{word.value}``", fields_of_page)
 
     def test_later_fields(self) -> None:
         """Fields of later versions are ignored."""
