@@ -11,6 +11,7 @@ from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyObject
 
 from txsentinel.core.instances import Master
+from txsentinel.core.link import LinkKind
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.plain import plain
@@ -241,6 +242,17 @@ class CacheTests(ViewCase):
         self.assertEqual(([each.name for each in self.view.masters()], self.view.names()), (["m2"], ("m2",)))
         self.assertRaises(LookupError, self.view.master, "m1")
 
+    def test_refused_commands(self) -> None:
+        """What a server refuses, and that it does so no longer, is shown at once."""
+        self.start()
+        core, link, now = self.sentinel.alive.core, self.core_master().link, self.sentinel.host.now()
+        core.ping_reply(link, LinkKind.COMMANDS, b"NOAUTH Authentication required.", now)
+        failure = self.one().failure
+        assert failure is not None
+        self.assertEqual((failure.failure_class, self.one().verdict), ("auth", "auth_failing"))
+        core.ping_reply(link, LinkKind.COMMANDS, b"PONG", now)
+        self.assertEqual(self.one().verdict, "healthy")
+
     def test_clock_step(self) -> None:
         """When the wall clock is set, all dates are made anew."""
         self.start()
@@ -273,6 +285,54 @@ class SubscriptionTests(ViewCase):
         state.announce("-sdown", master)
         self.sentinel.alive.executor.drain()
         self.assertEqual(len(seen), 2)
+
+    def changed(self, seen: list[ViewChange]) -> list[str | None]:
+        """Return the masters whose snapshots were reported as changed, without events, and forget them."""
+        names = [each.master for each in seen if each.event is None]
+        seen.clear()
+        return names
+
+    def test_read_meanwhile(self) -> None:
+        """A change is reported to subscribers although another reader has seen it before."""
+        self.start()
+        seen: list[ViewChange] = []
+        self.view.subscribe(seen.append)
+        for read in (lambda: self.view.masters(), lambda: self.view.master("m1")):
+            self.core_master().options.quorum += 1
+            self.sentinel.alive.core.state.touch(self.core_master())
+            read()
+            self.fleet.run(0.0001)
+            self.assertEqual(self.changed(seen), ["m1"])
+
+    def test_passing_of_time(self) -> None:
+        """What changes by the passing of time is reported, although nothing happens and nobody asks."""
+        self.start(Shape(down_after=60_000))
+        seen: list[ViewChange] = []
+        cancel = self.view.subscribe(seen.append)
+        self.fleet.masters[0].servers[1].host.pause()
+        self.fleet.run(SILENCE - 1.0)
+        self.changed(seen)
+        self.fleet.run(2.5)
+        self.assertIn("m1", self.changed(seen))
+        cancel()
+        calls = len(self.sentinel.host.reactor.getDelayedCalls())
+        self.view.subscribe(seen.append)()
+        self.assertEqual(len(self.sentinel.host.reactor.getDelayedCalls()), calls)
+
+    def test_pauses(self) -> None:
+        """If a report takes long, the next one waits ten times as long, and has all changes until then."""
+        self.start(Shape(masters=2))
+        seen: list[ViewChange] = []
+        self.view.subscribe(seen.append)
+        state, reactor = self.sentinel.alive.core.state, self.sentinel.host.reactor
+        clock = iter(range(1, 1000))
+        self.patch(reactor, "seconds", lambda: next(clock) * 0.03)
+        for delay, names in ((0.0001, ["m1"]), (0.25, []), (0.1, ["m1", "m2"])):
+            for name in ("m1", "m2") if delay == 0.25 else ("m1",) if names == ["m1"] else ():
+                self.sentinel.alive.core.master(name).options.quorum += 1
+                state.touch(self.sentinel.alive.core.master(name))
+            self.fleet.run(delay)
+            self.assertEqual(self.changed(seen), names, delay)
 
     def test_exception(self) -> None:
         """An exception of one subscriber is logged; the others are called."""

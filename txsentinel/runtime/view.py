@@ -24,6 +24,8 @@ from txsentinel.runtime.snapshot_builder import NEVER, Assessment, SnapshotBuild
 from txsentinel.server.information import CRASH_BITS
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
     from txsentinel.model.events import SentinelEvent
@@ -44,8 +46,11 @@ MAX_CLOCK_ERROR: Final = 500
 FLUSH_DELAY_FACTOR: Final = 10
 """How many times longer than the last report of changes the pause before the next one is."""
 
-MAX_FLUSH_DELAY: Final = 1_000
-"""Milliseconds."""
+IDLE_FLUSH_INTERVAL: Final = 1.0
+"""Seconds after which subscribers get what changed by the passing of time; the longest of those pauses, too."""
+
+PROBE_LAG: Final = 250
+"""Milliseconds by which reports to subscribers may lag behind in what changes with each probe of a master."""
 
 
 class ServerState(Protocol):
@@ -133,8 +138,14 @@ class SentinelView:
         self._subscribers: dict[int, Callable[[ViewChange], None]] = {}
         self._subscriptions = 0
         self._unsubscribe_events: Callable[[], None] | None = None
-        self._flush_scheduled = False
-        self._flush_delay: Millis = 0
+        self._unreported: dict[str, None] = {}
+        """The masters whose snapshots changed since the last report to the subscribers."""
+
+        self._flush_call: IDelayedCall | None = None
+        self._flush_soon = False
+        """Whether that call reports changes, and does not only look for what changed by the passing of time."""
+
+        self._flush_delay = 0.0
         self._refreshing = False
 
     def touched(self, master: Master | None) -> None:
@@ -143,9 +154,8 @@ class SentinelView:
             self._all_touched = True
         else:
             self._touched.add(master.name)
-        if self._subscribers and not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._host.reactor.callLater(self._flush_delay / 1000, self._flush)
+        if self._subscribers and not self._flush_soon:
+            self._schedule_flush(self._flush_delay, soon=True)
 
     @property
     def clock_offset(self) -> Millis:
@@ -206,7 +216,7 @@ class SentinelView:
 
         :raises LookupError: if no master of that name is monitored.
         """
-        self._refresh(self._host.now())
+        self._refresh_one(name, self._host.now())
         cached = self._cached.get(name)
         if cached is None:
             raise unknown_master(name)
@@ -253,13 +263,15 @@ class SentinelView:
         Call ``callback`` with every event, once it is durable, and with every change of a snapshot.
 
         Changes of one reactor turn are reported together, in the next one; later if there are so many that this takes
-        long.
+        long. Changes by the passing of time are reported within about a second.
 
         :returns: a function that ends the subscription.
         """
         self._refresh(self._host.now())
         if not self._subscribers:
+            self._unreported.clear()
             self._unsubscribe_events = self._service.subscribe(self._event_published)
+            self._schedule_flush(IDLE_FLUSH_INTERVAL)
         self._subscriptions += 1
         number = self._subscriptions
         self._subscribers[number] = callback
@@ -269,6 +281,7 @@ class SentinelView:
             if not self._subscribers and self._unsubscribe_events is not None:
                 self._unsubscribe_events()
                 self._unsubscribe_events = None
+                self._cancel_flush()
 
         return cancel
 
@@ -307,14 +320,22 @@ class SentinelView:
         """Return the milliseconds from the monotonic clock to the wall clock."""
         return int(self._host.wall_clock() * 1000) - self._host.now()
 
-    def _refresh(self, now: Millis) -> list[str]:
-        """Make the snapshots of changed masters anew; return the names of those whose snapshot differs."""
-        if self._refreshing:
-            return []  # Called by a client that is served meanwhile.
+    def _check_clock(self) -> None:
+        """Have all snapshots made anew if the wall clock was set."""
         offset = self._offset()
         if abs(offset - self._builder.offset) > MAX_CLOCK_ERROR:
             self._builder = SnapshotBuilder(self._core, offset)
             self._all_touched = True
+
+    def _refresh(self, now: Millis, lag: Millis = 0) -> None:
+        """
+        Make the snapshots of changed masters anew.
+
+        :param lag: for how long what changes with each probe need not be looked at.
+        """
+        if self._refreshing:
+            return  # Called by a client that is served meanwhile.
+        self._check_clock()
         masters = self._core.registry.masters
         names: set[str] = set()
         if self._all_touched:
@@ -330,13 +351,32 @@ class SentinelView:
                 if self._rebuild(name, now):
                     changed.append(name)
                 self._host.yield_to_clients()
-            changed += [name for name in self._expired(now) if self._reassess(name, self._cached[name], now)]
+            changed += [name for name in self._expired(now - lag) if self._reassess(name, self._cached[name], now)]
         finally:
             self._refreshing = False
-        if changed:
-            self._revision += 1
-            self._all = None
-        return changed
+        self._note_changed(changed)
+
+    def _refresh_one(self, name: str, now: Millis) -> None:
+        """Make the snapshot of one master anew if it changed."""
+        self._check_clock()
+        cached = self._cached.get(name)
+        if self._all_touched:
+            self._refresh(now)
+        elif name in self._touched:
+            self._touched.discard(name)
+            self._note_changed([name] if self._rebuild(name, now) else [])
+        elif cached is not None and cached.valid_until <= now:
+            self._note_changed([name] if self._reassess(name, cached, now) else [])
+
+    def _note_changed(self, changed: Sequence[str]) -> None:
+        if not changed:
+            return
+        self._revision += 1
+        self._all = None
+        if self._subscribers:
+            self._unreported.update(dict.fromkeys(changed))
+            if not self._flush_soon:
+                self._schedule_flush(self._flush_delay, soon=True)
 
     def _rebuild(self, name: str, now: Millis) -> bool:
         """Make the snapshot of one master anew; return whether it differs from the one before."""
@@ -382,14 +422,30 @@ class SentinelView:
 
     def _flush(self) -> None:
         """Report the changes since the last call to the subscribers."""
-        self._flush_scheduled = False
+        self._flush_call, self._flush_soon = None, True
+        began = self._host.reactor.seconds()
+        self._refresh(self._host.now(), PROBE_LAG)
+        changed, self._unreported = self._unreported, {}
+        for name in changed:
+            self._report(ViewChange(name))
+        self._flush_soon = False
         if not self._subscribers:
             return
-        began = self._host.now()
-        for name in self._refresh(began):
-            self._report(ViewChange(name))
         # While very much changes, the failovers need the time.
-        self._flush_delay = min(FLUSH_DELAY_FACTOR * (self._host.now() - began), MAX_FLUSH_DELAY)
+        self._flush_delay = min(FLUSH_DELAY_FACTOR * (self._host.reactor.seconds() - began), IDLE_FLUSH_INTERVAL)
+        soon = bool(self._touched or self._all_touched or self._unreported)
+        self._schedule_flush(self._flush_delay if soon else IDLE_FLUSH_INTERVAL, soon=soon)
+
+    def _schedule_flush(self, delay: float, *, soon: bool = False) -> None:
+        self._cancel_flush()
+        self._flush_soon = soon
+        self._flush_call = self._host.reactor.callLater(delay, self._flush)
+
+    def _cancel_flush(self) -> None:
+        self._flush_soon = False
+        if self._flush_call is not None:
+            self._flush_call.cancel()
+            self._flush_call = None
 
     def _event_published(self, event: SentinelEvent) -> None:
         self._report(ViewChange(event.master, event))
