@@ -106,7 +106,7 @@ class HttpService(Service):
 
     def __init__(self, reactor: IHttpReactor, application: HttpApplication, settings: HttpSettings) -> None:
         self._reactor = reactor
-        self._application = application
+        self.application = application
         self._settings = settings
         self._ports: list[IListeningPort] = []
         self._calls: set[IDelayedCall] = set()
@@ -116,7 +116,7 @@ class HttpService(Service):
     def startService(self) -> None:
         """Begin to listen."""
         super().startService()
-        self._application.events.start()
+        self.application.events.start()
         for description in self._settings.listen:
             self._listen(description)
         self._after(TOKEN_SECONDS, self._read_tokens)
@@ -127,9 +127,9 @@ class HttpService(Service):
         for call in self._calls:
             call.cancel()
         self._calls.clear()
-        self._application.events.stop()
-        self._application.streams.close()
-        self._application.factory.close_connections()
+        self.application.events.stop()
+        self.application.streams.close()
+        self.application.factory.close_connections()
         ports, self._ports = self._ports, []
         stopped = [each for each in (port.stopListening() for port in ports) if each is not None]
         return DeferredList(stopped, consumeErrors=True)
@@ -137,7 +137,7 @@ class HttpService(Service):
     def _listen(self, description: str) -> None:
         if not self.running:
             return
-        listening = serverFromString(self._reactor, description).listen(self._application.factory)
+        listening = serverFromString(self._reactor, description).listen(self.application.factory)
         listening.addCallback(self._listening, description)
         listening.addErrback(self._failed_to_listen, description)
 
@@ -191,7 +191,7 @@ class HttpService(Service):
 
     def _take_tokens(self, tokens: dict[str, Token]) -> None:
         self._failed.discard(self._settings.token_file)
-        self._application.tokens.replace(tokens)
+        self.application.tokens.replace(tokens)
 
     def _keep_tokens(self, failure: Failure) -> None:
         """Keep the former tokens, and log once why."""
