@@ -60,6 +60,11 @@ SCENARIOS: Final = {
         "what clients get, and what it costs",
         "--rounds 1 --masters 1 20 --connections 1 50 --subscribers 100 --events 10 --factor 0.1",
     ),
+    "operators": Scenario(
+        "benchmarks.operators",
+        "what metrics and streams of events cost",
+        "--masters 20 --pairs 1 --seconds 2 --victims 2 --down-after 1000",
+    ),
     "growth": Scenario(
         "benchmarks.growth",
         "how cost and duration grow with the number of masters",

@@ -300,6 +300,12 @@ class SentinelProcess(ChildProcess):
         self.failover_timeout = failover_timeout
         self.parallel_syncs = parallel_syncs
         self.extra = list(extra)
+        self.arguments: list[str] = []
+        """Further words of its command line, such as options of extensions."""
+
+        self.variables: dict[str, str] = {}
+        """Variables of its environment, besides the inherited ones."""
+
         self._command = sentinel_command(kind, str(self.config_path))
 
     @property
@@ -307,12 +313,13 @@ class SentinelProcess(ChildProcess):
         return self.kind
 
     def command_line(self) -> list[str]:
-        return self._command
+        return [*self._command, *self.arguments]
 
     def environment(self) -> dict[str, str]:
         ours = str(COMPILED if self.kind == "compiled" else SOURCE)
         inherited = os.environ.get("PYTHONPATH")
-        return {**os.environ, "PYTHONPATH": os.pathsep.join([ours, inherited] if inherited else [ours])}
+        path = os.pathsep.join([ours, inherited] if inherited else [ours])
+        return {**os.environ, "PYTHONPATH": path, **self.variables}
 
     def prepare(self) -> None:
         lines = [f"port {self.port}", "bind 127.0.0.1", "protected-mode no", "daemonize no", f'dir "{self.directory}"']
