@@ -47,7 +47,8 @@ LAYERS = (
         "core",
         "core.errors core.role core.question core.options core.fence_state core.link core.failover_state"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
-        " core.instances core.effects core.due_queue core.journal_texts core.journal core.data_comparison"
+        " core.instances core.reported_state core.effects core.due_queue core.journal_texts core.journal"
+        " core.data_comparison"
         " core.state core.quorum core.registry core.succession core.deadlines core.handover core.probing"
         " core.lineage core.empty_restart core.fencing core.selection core.tilt core.blockers core.voting"
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"

@@ -182,8 +182,13 @@ class ISentinelView(Interface):
     def names() -> tuple[str, ...]:
         """Return the names of all masters, in the order of ``SENTINEL MASTERS``."""
 
-    def masters() -> tuple[MasterSnapshot, ...]:
-        """Return all masters. A snapshot is made anew only if its master changed, which takes time for all at once."""
+    def masters(*, offsets: bool = True) -> tuple[MasterSnapshot, ...]:
+        """
+        Return all masters. A snapshot is made anew only if its master changed, which takes time for all at once.
+
+        :param offsets: whether replication offsets are those of the latest INFO; otherwise they may be older, and so
+            may be which replica would be promoted. That is much cheaper, as the offsets of every master change.
+        """
 
     def master(name: str) -> MasterSnapshot:
         """
@@ -192,8 +197,8 @@ class ISentinelView(Interface):
         :raises LookupError: if no master of that name is monitored.
         """
 
-    def revision() -> int:
-        """Return a number that grows whenever any snapshot changes."""
+    def revision(*, offsets: bool = True) -> int:
+        """Return a number that grows whenever any snapshot changes; for ``offsets`` see :meth:`masters`."""
 
     def probe_times(name: str) -> Mapping[str, ProbeTimes]:
         """
@@ -219,11 +224,13 @@ class ISentinelView(Interface):
     def history(name: str | None = None, limit: int = 100) -> tuple[FailoverRecord, ...]:
         """Return the latest failovers of one master or of all, newest first."""
 
-    def subscribe(callback: Callable[[ViewChange], None]) -> Callable[[], None]:
+    def subscribe(callback: Callable[[ViewChange], None], *, changes: bool = True) -> Callable[[], None]:
         """
         Call ``callback`` with every event, once it is durable, and with every change of a snapshot.
 
         It must return quickly. An exception is logged and otherwise ignored.
+
+        :param changes: whether changes of snapshots are wanted, which costs CPU time with every INFO of a server.
 
         :returns: a function that ends the subscription.
         """

@@ -391,6 +391,9 @@ class FakeView:
         """The masters that were explained."""
 
         self.subscribers: list[Callable[[ViewChange], None]] = []
+        self.event_subscribers: list[Callable[[ViewChange], None]] = []
+        """Those that want no changes of snapshots."""
+
         self._masters = {each.name: each for each in masters}
         self._revision = len(masters)
 
@@ -411,7 +414,8 @@ class FakeView:
         self._notify(ViewChange(master, SentinelEvent(channel, payload, master)))
 
     def _notify(self, change: ViewChange) -> None:
-        for callback in list(self.subscribers):
+        subscribers = [*self.subscribers, *(self.event_subscribers if change.event is not None else ())]
+        for callback in subscribers:
             callback(change)
 
     def identity(self) -> SentinelSnapshot:
@@ -422,7 +426,7 @@ class FakeView:
         """See ``ISentinelView``."""
         return tuple(self._masters)
 
-    def masters(self) -> tuple[MasterSnapshot, ...]:
+    def masters(self, *, offsets: bool = True) -> tuple[MasterSnapshot, ...]:
         """See ``ISentinelView``."""
         return tuple(self._masters.values())
 
@@ -430,7 +434,7 @@ class FakeView:
         """See ``ISentinelView``."""
         return self._masters[name]
 
-    def revision(self) -> int:
+    def revision(self, *, offsets: bool = True) -> int:
         """See ``ISentinelView``."""
         return self._revision
 
@@ -460,10 +464,11 @@ class FakeView:
         """See ``ISentinelView``."""
         return tuple(each for each in self.records if name in (None, each.master))[:limit]
 
-    def subscribe(self, callback: Callable[[ViewChange], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[ViewChange], None], *, changes: bool = True) -> Callable[[], None]:
         """See ``ISentinelView``."""
-        self.subscribers.append(callback)
-        return lambda: self.subscribers.remove(callback)
+        subscribers = self.subscribers if changes else self.event_subscribers
+        subscribers.append(callback)
+        return lambda: subscribers.remove(callback)
 
     def load(self) -> LoadState:
         """See ``ISentinelView``."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyObject
 
-from txsentinel.core.instances import Master
+from txsentinel.core.instances import Master, Server
 from txsentinel.core.link import LinkKind
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import ISentinelView
@@ -208,6 +209,55 @@ class CacheTests(ViewCase):
         self.assertIs(after[0], first)
         self.assertIs(after[2], third)
         self.assertGreater(after[1].revision, second.revision)
+
+    def test_offsets(self) -> None:
+        """
+        An INFO that changes only offsets, as nearly all do, makes no snapshot anew for those that do not want offsets.
+        """
+        self.start()
+        before, revision = self.view.masters(), self.view.revision()
+        names = self.count_assessments()
+        for server in (self.core_master(), *self.core_master().replicas.values()):
+            self.report(server, rb"(repl_offset|offset)(:|=)[0-9]+", rb"\1\g<2>7000000")
+        self.assertIs(self.view.masters(offsets=False), before)
+        self.assertEqual((names, self.view.revision(offsets=False)), ([], revision))
+        (after,) = self.view.masters()
+        self.assertEqual(names, ["m1"])
+        self.assertEqual([after.offset, *(each.offset for each in after.replicas)], [7_000_000] * 3)
+
+    def test_reports_of_replicas(self) -> None:
+        """What else a replica reports by INFO is shown also to those that do not want offsets."""
+        self.start()
+        (before,) = self.view.masters(offsets=False)
+        self.assertTrue(before.replicas[0].fit)
+        self.report(self.core_master().replicas[before.replicas[0].name], rb"slave_priority:100", rb"slave_priority:0")
+        (after,) = self.view.masters(offsets=False)
+        changed = next(each for each in after.replicas if each.name == before.replicas[0].name)
+        self.assertEqual((changed.priority, changed.unfit_code), (0, "priority_zero"))
+
+    def report(self, server: Server, pattern: bytes, replacement: bytes) -> None:
+        """Let a server report by INFO what it last reported, with a difference."""
+        text, changes = re.subn(pattern, replacement, server.info_text or b"")
+        self.assertGreater(changes, 0)
+        self.sentinel.alive.core.info_reply(server.link, text, self.sentinel.host.now())
+
+    def test_events_only(self) -> None:
+        """A subscriber that wants events only gets no changes, and has no snapshot made."""
+        self.start()
+        self.view.masters()
+        names = self.count_assessments()
+        received: list[ViewChange] = []
+        cancel = self.view.subscribe(received.append, changes=False)
+        self.fleet.run(11.0)
+        self.assertEqual((names, [change for change in received if change.event is None]), ([], []))
+        self.fleet.masters[0].servers[0].host.kill()
+        self.fleet.run(5.0)
+        self.assertIn("+sdown", {change.event.channel for change in received})
+        self.assertEqual(names, [])
+        count = len(received)
+        cancel()
+        self.fleet.run(10.0)
+        self.assertEqual(len(received), count)
 
     def test_touched_without_a_difference(self) -> None:
         """A report without a difference makes no new snapshot and no revision."""

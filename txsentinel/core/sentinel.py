@@ -33,6 +33,7 @@ from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
+from txsentinel.core.reported_state import ReportedState, reported_state
 from txsentinel.core.state import UNKNOWN_STORAGE_ERROR, SentinelState, StorageError
 from txsentinel.core.switching import Switching
 from txsentinel.core.tilt import ProcessorTime, TiltGuard
@@ -320,9 +321,11 @@ class SentinelCore:
                 continue
             self._failures.command_accepted(link, "INFO")
             self._probing.alive(link, now)
-            self.state.touch(instance.master)
+            before = reported_state(instance) if self.state.change_observer is not None else None
             tilt = self.tilt.active
             self._observation.info(instance, info, now, tilt=tilt)
+            if before is not None:
+                self._report_change(instance, before)
             if not link.closed:
                 self._evaluation.recheck(link, now)
             master = instance.master
@@ -334,6 +337,15 @@ class SentinelCore:
             if self._fencing.concerns(instance) and not instance.gone:
                 self._evaluation.evaluate(instance, now)
             self._evaluation.schedule(instance, now)
+
+    def _report_change(self, server: Server, before: ReportedState) -> None:
+        """Report what an INFO has changed: usually the offset and nothing else."""
+        master = server.master
+        stable = master.sdown_since is None and master.failover is None and master.restart is None
+        if stable and before == reported_state(server):
+            self.state.touch_offsets(master)
+        else:
+            self.state.touch(master)
 
     def writes_paused(self, link: InstanceLink, now: Millis) -> None:
         """Handle that the server of ``link`` has paused its writes."""

@@ -71,7 +71,7 @@ class SentinelState:
     due: DueQueue = field(default_factory=DueQueue)
     journal: Journal = field(default_factory=Journal)
     """Records of rare events; written only, no decision reads it."""
-    change_observer: Callable[[Master | None], None] | None = None
+    change_observer: Callable[[Master | None, bool], None] | None = None
     """Called by :meth:`touch`; ``None`` while nothing shows the state."""
 
     comparisons: DataComparisons = field(init=False)
@@ -138,8 +138,12 @@ class SentinelState:
         """Queue an effect with the current generation; with ``probe`` it does not wait."""
         self.outbox.emit(effect, probe=probe)
 
-    def observe_changes(self, observer: Callable[[Master | None], None]) -> None:
-        """Have ``observer`` called with each master that may have changed; with ``None`` if any may have."""
+    def observe_changes(self, observer: Callable[[Master | None, bool], None]) -> None:
+        """
+        Have ``observer`` called with each master that may have changed; with ``None`` if any may have.
+
+        The second argument is whether nothing but the replication offsets may have changed.
+        """
         self.change_observer = observer
 
     def touch(self, master: Master | None) -> None:
@@ -150,13 +154,18 @@ class SentinelState:
         reply, is not reported.
         """
         if self.change_observer is not None:
-            self.change_observer(master)
+            self.change_observer(master, False)
+
+    def touch_offsets(self, master: Master) -> None:
+        """Report that replication offsets of ``master`` have changed, which those of a healthy one do all the time."""
+        if self.change_observer is not None:
+            self.change_observer(master, True)
 
     def touch_link(self, link: InstanceLink) -> None:
         """Report that the state of the masters that use ``link`` may have changed."""
         if self.change_observer is not None:
             for instance in link.instances:
-                self.change_observer(instance.master)
+                self.change_observer(instance.master, False)
 
     def changed(self, master: Master | None) -> int:
         """Begin a generation, as the hard state of ``master`` (``None``: of the Sentinel itself) changed; return it."""

@@ -131,11 +131,17 @@ class SentinelView:
         """Heap of the times until which assessments are valid; an entry is outdated if it differs from the cache."""
 
         self._touched: set[str] = set()
+        self._offsets_touched: set[str] = set()
+        """The names of masters of which only offsets may have changed since their snapshot was made."""
+
         self._all_touched = True
         self._all: tuple[MasterSnapshot, ...] | None = None
         """What :meth:`masters` returned last; ``None`` if a snapshot has changed since."""
 
         self._subscribers: dict[int, Callable[[ViewChange], None]] = {}
+        self._change_subscribers: dict[int, Callable[[ViewChange], None]] = {}
+        """Those of the subscribers that want changes of snapshots, too."""
+
         self._subscriptions = 0
         self._unsubscribe_events: Callable[[], None] | None = None
         self._unreported: dict[str, None] = {}
@@ -148,13 +154,19 @@ class SentinelView:
         self._flush_delay = 0.0
         self._refreshing = False
 
-    def touched(self, master: Master | None) -> None:
-        """Handle that a master (``None``: any) may have changed. The core calls this in the middle of an input."""
+    def touched(self, master: Master | None, offsets_only: bool = False) -> None:
+        """
+        Handle that a master (``None``: any) may have changed. The core calls this in the middle of an input.
+
+        :param offsets_only: whether nothing but its replication offsets may have changed.
+        """
         if master is None:
             self._all_touched = True
+        elif offsets_only:
+            self._offsets_touched.add(master.name)
         else:
             self._touched.add(master.name)
-        if self._subscribers and not self._flush_soon:
+        if self._change_subscribers and not self._flush_soon:
             self._schedule_flush(self._flush_delay, soon=True)
 
     @property
@@ -166,7 +178,7 @@ class SentinelView:
         """Return the state of the Sentinel itself."""
         core, info = self._core, self._server.process_info
         state, now = core.state, self._host.now()
-        self._refresh(now)  # So that the times agree with those of the masters.
+        self._refresh(now, offsets=False)  # So that the times agree with those of the masters.
         builder, tilt, error = self._builder, core.tilt, state.storage_error
         since = tilt.since
         generation, durable = core.outbox.generation, core.durable_generation
@@ -202,9 +214,14 @@ class SentinelView:
         """Return the names of all masters, in the order of ``SENTINEL MASTERS``."""
         return tuple(self._core.registry.masters)
 
-    def masters(self) -> tuple[MasterSnapshot, ...]:
-        """Return all masters. A snapshot is made anew only if its master changed, which takes time for all at once."""
-        self._refresh(self._host.now())
+    def masters(self, *, offsets: bool = True) -> tuple[MasterSnapshot, ...]:
+        """
+        Return all masters. A snapshot is made anew only if its master changed, which takes time for all at once.
+
+        :param offsets: whether replication offsets are those of the latest INFO; otherwise they may be older, and so
+            may be which replica would be promoted. That is much cheaper, as the offsets of every master change.
+        """
+        self._refresh(self._host.now(), offsets=offsets)
         if self._all is None:
             cached = self._cached
             self._all = tuple([cached[name].snapshot for name in self._core.registry.masters if name in cached])
@@ -222,9 +239,9 @@ class SentinelView:
             raise unknown_master(name)
         return cached.snapshot
 
-    def revision(self) -> int:
-        """Return a number that grows whenever any snapshot changes."""
-        self._refresh(self._host.now())
+    def revision(self, *, offsets: bool = True) -> int:
+        """Return a number that grows whenever any snapshot changes; for ``offsets`` see :meth:`masters`."""
+        self._refresh(self._host.now(), offsets=offsets)
         return self._revision
 
     def probe_times(self, name: str) -> Mapping[str, ProbeTimes]:
@@ -258,30 +275,36 @@ class SentinelView:
         """Return the latest failovers of one master or of all, newest first."""
         return () if self._history is None else self._history.records(name, limit)
 
-    def subscribe(self, callback: Callable[[ViewChange], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[ViewChange], None], *, changes: bool = True) -> Callable[[], None]:
         """
         Call ``callback`` with every event, once it is durable, and with every change of a snapshot.
 
         Changes of one reactor turn are reported together, in the next one; later if there are so many that this takes
         long. Changes by the passing of time are reported within about a second.
 
+        :param changes: whether changes of snapshots are wanted, which costs CPU time with every INFO of a server.
         :returns: a function that ends the subscription.
         """
-        self._refresh(self._host.now())
         if not self._subscribers:
-            self._unreported.clear()
             self._unsubscribe_events = self._service.subscribe(self._event_published)
-            self._schedule_flush(IDLE_FLUSH_INTERVAL)
         self._subscriptions += 1
         number = self._subscriptions
         self._subscribers[number] = callback
+        if changes:
+            self._refresh(self._host.now())
+            if not self._change_subscribers:
+                self._unreported.clear()
+                self._schedule_flush(IDLE_FLUSH_INTERVAL)
+            self._change_subscribers[number] = callback
 
         def cancel() -> None:
             self._subscribers.pop(number, None)
+            self._change_subscribers.pop(number, None)
+            if not self._change_subscribers:
+                self._cancel_flush()
             if not self._subscribers and self._unsubscribe_events is not None:
                 self._unsubscribe_events()
                 self._unsubscribe_events = None
-                self._cancel_flush()
 
         return cancel
 
@@ -327,11 +350,12 @@ class SentinelView:
             self._builder = SnapshotBuilder(self._core, offset)
             self._all_touched = True
 
-    def _refresh(self, now: Millis, lag: Millis = 0) -> None:
+    def _refresh(self, now: Millis, lag: Millis = 0, *, offsets: bool = True) -> None:
         """
         Make the snapshots of changed masters anew.
 
         :param lag: for how long what changes with each probe need not be looked at.
+        :param offsets: whether that includes masters of which only offsets have changed.
         """
         if self._refreshing:
             return  # Called by a client that is served meanwhile.
@@ -344,6 +368,9 @@ class SentinelView:
         if self._touched:
             names.update(self._touched)
         self._touched.clear()
+        if offsets:
+            names.update(self._offsets_touched)
+            self._offsets_touched.clear()
         changed = []
         self._refreshing = True
         try:
@@ -362,8 +389,9 @@ class SentinelView:
         cached = self._cached.get(name)
         if self._all_touched:
             self._refresh(now)
-        elif name in self._touched:
+        elif name in self._touched or name in self._offsets_touched:
             self._touched.discard(name)
+            self._offsets_touched.discard(name)
             self._note_changed([name] if self._rebuild(name, now) else [])
         elif cached is not None and cached.valid_until <= now:
             self._note_changed([name] if self._reassess(name, cached, now) else [])
@@ -373,7 +401,7 @@ class SentinelView:
             return
         self._revision += 1
         self._all = None
-        if self._subscribers:
+        if self._change_subscribers:
             self._unreported.update(dict.fromkeys(changed))
             if not self._flush_soon:
                 self._schedule_flush(self._flush_delay, soon=True)
@@ -427,13 +455,13 @@ class SentinelView:
         self._refresh(self._host.now(), PROBE_LAG)
         changed, self._unreported = self._unreported, {}
         for name in changed:
-            self._report(ViewChange(name))
+            self._report(self._change_subscribers, ViewChange(name))
         self._flush_soon = False
-        if not self._subscribers:
+        if not self._change_subscribers:
             return
         # While very much changes, the failovers need the time.
         self._flush_delay = min(FLUSH_DELAY_FACTOR * (self._host.reactor.seconds() - began), IDLE_FLUSH_INTERVAL)
-        soon = bool(self._touched or self._all_touched or self._unreported)
+        soon = bool(self._touched or self._offsets_touched or self._all_touched or self._unreported)
         self._schedule_flush(self._flush_delay if soon else IDLE_FLUSH_INTERVAL, soon=soon)
 
     def _schedule_flush(self, delay: float, *, soon: bool = False) -> None:
@@ -448,10 +476,10 @@ class SentinelView:
             self._flush_call = None
 
     def _event_published(self, event: SentinelEvent) -> None:
-        self._report(ViewChange(event.master, event))
+        self._report(self._subscribers, ViewChange(event.master, event))
 
-    def _report(self, change: ViewChange) -> None:
-        for callback in list(self._subscribers.values()):
+    def _report(self, subscribers: Mapping[int, Callable[[ViewChange], None]], change: ViewChange) -> None:
+        for callback in list(subscribers.values()):
             try:
                 callback(change)
             except Exception:

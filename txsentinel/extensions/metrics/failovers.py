@@ -52,17 +52,17 @@ class FailoverCounters:
         self._receipts = Counter(dict.fromkeys(VERDICTS.values(), 0))
         self._lost: Counter[str] = Counter()
         self._phases = {phase: Histogram(catalogue.PHASE_BOUNDS) for phase in (*(each[0] for each in PHASES), TOTAL)}
-        self._revision: int | None = None
+        self._newest: tuple[FailoverRecord, ...] = ()
         self._basis: tuple[tuple[str, ...], int] | None = None
         self._samples = b""
         """The samples of ``FAILOVERS``, made from the masters and the number of records in ``_basis``."""
 
     def update(self) -> None:
         """Count the records since the last call."""
-        revision = self._view.revision()
-        if revision == self._revision:
+        newest = self._view.history(None, 1)
+        if newest == self._newest:
             return
-        self._revision = revision
+        self._newest = newest
         for record in self._view.history(None, MAX_RECORDS):
             if record.record_id in self._counted:
                 continue

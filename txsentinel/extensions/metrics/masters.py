@@ -228,11 +228,11 @@ class MasterPages:
         view = self._view
         sentinel = view.identity()
         able = not sentinel.tilt.active and sentinel.storage.state == "ok"
-        state = (view.revision(), able)
+        lag = self._options.replica_lag or len(view.names()) <= MAX_MASTERS_WITH_LAG
+        state = (view.revision(offsets=lag), able)
         if state == self._state:
             return
-        masters = view.masters()
-        lag = self._options.replica_lag or len(masters) <= MAX_MASTERS_WITH_LAG
+        masters = view.masters(offsets=lag)
         same = self._with == (able, lag)
         blocks: dict[str, _Block] = {}
         before = self._blocks
