@@ -102,7 +102,7 @@ def installed(kind: str, masters: int, baseline: Path | None, down_after: int) -
     """The three Sentinels, stable, and the port of the first one's HTTP server."""
     with Installation((kind,) * 3, masters, down_after=down_after) as installation:
         port = free_port()
-        installation.sentinels[0].arguments.extend(["--extension", f"http:tcp:{port}:interface=127.0.0.1;insecure=yes"])
+        installation.sentinels[0].arguments.extend(["--extension", f"http:tcp:{port}:interface=127.0.0.1"])
         if baseline is not None:
             installation.sentinels[2].variables["PYTHONPATH"] = str(baseline)
         installation.start()

@@ -165,7 +165,7 @@ class PrometheusTests(SynchronousTestCase):
         self.fleet = Fleet(harness, ["txsentinel"] * 3, "redis", name=NAME, quorum=2, down_after=1_000)
         self.ports = [free_port() for _ in self.fleet.sentinels]
         for sentinel, port in zip(self.fleet.sentinels, self.ports, strict=True):
-            sentinel.arguments.extend(["--extension", f"http:tcp:{port}:interface=127.0.0.1;insecure=yes"])
+            sentinel.arguments.extend(["--extension", f"http:tcp:{port}:interface=127.0.0.1"])
         self.fleet.start()
         shorten_periods(self.fleet.sentinels)
         self.prometheus = Prometheus(free_port(), harness.directory / "prometheus", self.ports)

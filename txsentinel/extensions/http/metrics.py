@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from txsentinel.extensions.http.requests import ApiRequest
-from txsentinel.extensions.http.responses import ApiResponse
+from txsentinel.extensions.http.responses import ApiResponse, entity_tag, matches, not_modified
 from txsentinel.extensions.http.router import Route, RouteAccess
 from txsentinel.extensions.metrics.format import negotiated
 from txsentinel.extensions.metrics.page import MetricsPages
 
 
 class MetricsRoute:
-    """The handler of ``/metrics``."""
+    """
+    The handler of ``/metrics``.
 
-    def __init__(self, pages: MetricsPages) -> None:
+    :param run_id: distinguishes the pages of this process from those of earlier ones.
+    """
+
+    def __init__(self, pages: MetricsPages, run_id: str) -> None:
         self._pages = pages
+        self._run_id = run_id
 
     def route(self, access: RouteAccess) -> Route:
         """Return the route."""
@@ -21,6 +26,11 @@ class MetricsRoute:
         return Route("GET", "/metrics", self.metrics, access, (b"SENTINEL", b"MASTERS"), summary=summary)
 
     def metrics(self, request: ApiRequest) -> ApiResponse:
-        """Answer with a page that is at most a second old."""
+        """Answer with a page that is at most a second old, or without one if the client has it already."""
         text_format = negotiated(request.headers.get("accept"))
-        return ApiResponse(self._pages.page(text_format).parts, content_type=text_format.value)
+        page = self._pages.page(text_format)
+        tag = entity_tag(self._run_id, page.number)
+        if matches(request.headers.get("if-none-match"), tag):
+            return not_modified(tag)
+        headers = (("ETag", tag), ("Cache-Control", "no-cache"), ("Vary", "Accept"))
+        return ApiResponse(page.parts, content_type=text_format.value, headers=headers)

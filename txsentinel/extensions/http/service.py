@@ -77,8 +77,11 @@ class HttpApplication:
         query = ("master", "after")
         self.router.add(Route("GET", "/v1/events", self.streams.events, RouteAccess.READ, READ_EVENTS, query, summary))
         access = RouteAccess.READ if settings.metrics_login else RouteAccess.OPEN
-        pages = MetricsPages(view, reactor.seconds, MetricsOptions(redis_names=settings.redis_exporter_names))
-        self.router.add(MetricsRoute(pages).route(access))
+        options = MetricsOptions(
+            settings.redis_exporter_names, settings.metrics_replica_lag, settings.metrics_peer_info
+        )
+        pages = MetricsPages(view, reactor.seconds, options)
+        self.router.add(MetricsRoute(pages, view.identity().run_id).route(access))
         self.router.add(OpenApiRoute(self.router.routes, view.identity().version).route())
         dispatcher = Dispatcher(self.router, operator, self.authenticator, settings.server_names)
         self.factory = HttpFactory(reactor, dispatcher, wall_clock)

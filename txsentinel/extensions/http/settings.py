@@ -43,6 +43,12 @@ class HttpSettings:
     redis_exporter_names: bool = True
     """Whether metrics have the names of redis_exporter, too."""
 
+    metrics_peer_info: bool = False
+    """Whether metrics have one sample for each other Sentinel of each master."""
+
+    metrics_replica_lag: bool = False
+    """Whether metrics have the lag of each replica also with very many masters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -102,12 +108,16 @@ def _with(settings: HttpSettings, name: str, value: str) -> HttpSettings:
         return replace(settings, metrics_login=_yes_or_no(name, value))
     if name == "redis-exporter-names":
         return replace(settings, redis_exporter_names=_yes_or_no(name, value))
+    if name == "metrics-peer-info":
+        return replace(settings, metrics_peer_info=_yes_or_no(name, value))
+    if name == "metrics-replica-lag":
+        return replace(settings, metrics_replica_lag=_yes_or_no(name, value))
     if name == "tokens":
         # The working directory changes later.
         return replace(settings, token_file=os.path.abspath(value))
     raise ValueError(
         f"unknown setting {shown(name)}; known: listen, server-names, tokens, insecure, metrics-login, "
-        "redis-exporter-names"
+        "metrics-peer-info, metrics-replica-lag, redis-exporter-names"
     )
 
 

@@ -65,7 +65,7 @@ class EventLog:
 
     def start(self) -> None:
         """Begin to receive events."""
-        self._cancel = self._view.subscribe(self._changed)
+        self._cancel = self._view.subscribe(self._changed, changes=False)
 
     def stop(self) -> None:
         """Receive nothing more."""
