@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture
+from txsentinel.core.effects import Ping
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import FailureClasses, GuardOptions
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass, class_of_reply
@@ -62,6 +63,21 @@ class ReplyTests(FailureTestCase):
                 excuses = [line for line in lines if "is not considered down" in line]
                 self.assertEqual(len(excuses), 1, lines)
                 self.assertIn(f": {word} (PING: {error.decode()[:10]}", excuses[0])
+
+    def test_short_down_after(self) -> None:
+        """Also if down-after is not longer than the period of PING, and replies are late; PING stays rare otherwise."""
+        for down_after, least, most in ((200, 30, 70), (1_000, 9, 13), (3_000, 9, 13), (5_000, 4, 7)):
+            with self.subTest(down_after=down_after):
+                fixture = Fixture(down_after=down_after)
+                fixture.wait(3_000, 10)
+                fixture.sent.clear()
+                fixture.servers[MASTER].ping_text = b"NOAUTH Authentication required."
+                fixture.servers[MASTER].refuses = True
+                fixture.wait(5_000, 10)
+                self.assertEqual([line for line in fixture.output() if "+sdown" in line], [])
+                link = fixture.master.link
+                pings = [each for _, each in fixture.sent if isinstance(each, Ping) and each.link is link]
+                self.assertTrue(least <= len(pings) <= most, len(pings))
 
     def test_requests_for_replacement(self) -> None:
         """MISCONF, BUSY and unknown errors begin S_DOWN, as in C Sentinels."""

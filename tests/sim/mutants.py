@@ -23,6 +23,7 @@ from txsentinel.core import (
     empty_restart,
     failover,
     failover_start,
+    failure_recorder,
     fencing,
     handover,
     hello_processing,
@@ -47,6 +48,7 @@ from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
 from txsentinel.model.explanation import Unfit, UnfitCode
+from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass
 from txsentinel.runtime import durability as barriers
 from txsentinel.server import replies
 from txsentinel.sim import files
@@ -564,6 +566,36 @@ def counts_unread_replies_as_missing() -> list[Patch]:
     return [(state.SentinelState, "received_until", lambda self, now: now)]
 
 
+STARVED = ("starve-sentinel", "kill-server")
+
+
+@mutant("slow", kinds=STARVED, seed=1)
+def takes_starvation_for_a_stop() -> list[Patch]:
+    """A process that waited for a processor enters TILT."""
+    return [(tilt_guard.TiltReport, "starved", False)]
+
+
+@mutant("S13", kinds=("pause-sentinel", "kill-server"), seed=1)
+def takes_a_stop_for_starvation() -> list[Patch]:
+    """A process that was stopped does not enter TILT."""
+    return [(tilt_guard.TiltReport, "starved", True)]
+
+
+@mutant("S13", kinds=STARVED, seed=1, seconds=120.0)
+def starves_without_a_limit() -> list[Patch]:
+    """A process that waited for a processor for longer than the period of TILT does not enter it."""
+    real = tilt_guard.TiltGuard.swept
+
+    def swept(self: tilt_guard.TiltGuard, *arguments: Any) -> bool:
+        before, self.timings = self.timings, replace(self.timings, tilt_period=1_000_000)
+        try:
+            return real(self, *arguments)
+        finally:
+            self.timings = before
+
+    return [(tilt_guard.TiltGuard, "swept", swept)]
+
+
 @mutant("S13", kinds=("pause-sentinel", "kill-server", "masters-die"), seed=4)
 def gives_opinions_in_tilt() -> list[Patch]:
     """Opinions are given in TILT."""
@@ -827,6 +859,35 @@ def confirms_no_crash() -> list[Patch]:
             master.options.guards = before
 
     return [(crash_detection.CrashDetection, "assess", assess)]
+
+
+# Classes of failures
+
+REFUSED = ("refuse-sentinels",)
+
+
+@mutant("classes", kinds=REFUSED, seed=1)
+def takes_refusals_for_silence() -> list[Patch]:
+    """A server that answers with an error of its configuration is S_DOWN."""
+    return _without(failure_recorder.FailureRecorder, "_excuse")
+
+
+@mutant("classes", kinds=REFUSED, seed=1)
+def takes_missing_permissions_for_silence() -> list[Patch]:
+    """``NOPERM`` is an error like any other."""
+    return [(failure_recorder, "CONFIGURATION_FAULTS", CONFIGURATION_FAULTS - {FailureClass.NOPERM})]
+
+
+@mutant("L1", kinds=REFUSED, seed=1)
+def excuses_dead_servers() -> list[Patch]:
+    """A server that once refused a command is never S_DOWN."""
+    real = failure_recorder.FailureRecorder._excuse
+
+    def excuse(self: failure_recorder.FailureRecorder, link: InstanceLink, proof: str, now: int) -> None:
+        real(self, link, proof, now)
+        link.excused_at = now + 1_000_000_000
+
+    return [(failure_recorder.FailureRecorder, "_excuse", excuse)]
 
 
 # Pauses of isolated masters

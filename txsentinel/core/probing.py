@@ -273,8 +273,9 @@ class Probing:
         if link.ping_sent_at is None:
             return link.last_reply_at + period
         if link.ping_refused:
-            # Only PONG ends that, so other replies do not delay the next PING.
-            return link.ping_sent_at + period
+            # Only PONG ends that, so other replies do not delay the next PING. If the refusal itself proves that the
+            # server is alive, the next one must arrive before down-after-milliseconds has passed.
+            return link.ping_sent_at + (again if link.has_configuration_fault else period)
         answered, unanswered = link.last_reply_at + period, link.ping_sent_at + again
         return answered if answered > unanswered else unanswered
 

@@ -72,6 +72,9 @@ SLACK: Final = 0.1
 
 TILT_TRIGGER: Final = 2.0
 
+STARVATION_LIMIT: Final = 30.0
+"""Seconds for which a process may wait for a processor without TILT."""
+
 FROZEN_IN_TILT: Final = frozenset(
     {"+sdown", "-sdown", "+odown", "-odown", "+try-failover", "+elected-leader", "+selected-slave", "+promoted-slave"}
 )
@@ -121,7 +124,7 @@ class InvariantChecker(Observer):
         record = self.records.sentinels[sentinel.name]
         service = sentinel.alive
         persisted = record.persisted = read_persisted(sentinel.host.files.surviving(CONFIG_PATH), self._fleet.names)
-        record.tilt_since = record.tilt_expected_by = None
+        record.tilt_since = record.tilt_expected_by = record.starved_until = None
         record.turned_at = self._now
         record.wall_offset = sentinel.host.wall_offset
         record.valid_hellos.clear()
@@ -150,9 +153,18 @@ class InvariantChecker(Observer):
         Check that a Sentinel enters TILT after its process was stopped or its clock jumped for longer than the trigger.
         """
         host, gap = record.sentinel.host, now - record.turned_at
-        jumped = not -TILT_TRIGGER / 8 <= host.wall_offset - record.wall_offset + gap <= TILT_TRIGGER + SLACK
-        if jumped or gap > TILT_TRIGGER + SLACK:
+        step = host.wall_offset - record.wall_offset
+        jumped = not -TILT_TRIGGER / 8 <= step + gap <= TILT_TRIGGER + SLACK
+        waited = (host.starved_ms - record.starved_ms) / 1000
+        if not step and 2 * waited > gap and gap + 2 * SLACK <= STARVATION_LIMIT:
+            record.starved_until = now + 2 * SLACK
+        elif jumped or gap > TILT_TRIGGER + SLACK:
             record.tilt_expected_by = now + 2 * SLACK
+        if record.starved_until is not None and now > record.starved_until:
+            record.starved_until = None
+        if record.starved_until is not None:
+            self._expect(record.tilt_since != now, "slow", f"{record.sentinel.name} waited for a processor: TILT")
+        record.starved_ms = host.starved_ms
         record.wall_offset = host.wall_offset
         if tilt:
             record.tilt_expected_by = None
@@ -431,7 +443,8 @@ class _Observer:
         if tilt != (record.tilt_since is not None):
             record.tilt_since = now if tilt else None
         stepped = self._host.wall_offset != record.wall_offset
-        if stepped or now - record.turned_at > TILT_TRIGGER or record.tilt_expected_by is not None:
+        awaited = record.tilt_expected_by is not None or record.starved_until is not None
+        if stepped or awaited or now - record.turned_at > TILT_TRIGGER:
             checker.clocks(record, now, tilt)
         record.turned_at = now
         if self._outbox.pending and record.persisted.my_id:

@@ -1,9 +1,10 @@
 """
-Invariant of the detection of crashes, checked on the network and on the servers themselves.
+Invariants of the evidence that a master is down, checked on the network and on the servers themselves.
 
 ======= ==============================================================================================
 crash   a master is taken for crashed only if two attempts of this Sentinel to connect were refused since it lost its
         connection, the last one ``crash-confirm`` later, and each was refused because no process listened
+classes a master that answers a Sentinel with ``-NOAUTH`` or ``-NOPERM`` is not S_DOWN to it
 ======= ==============================================================================================
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from txsentinel.core.instances import Master
+from txsentinel.core.options import FailureClasses
 from txsentinel.sim.fleet import SimSentinel
 from txsentinel.sim.records import Records
 
@@ -21,6 +23,9 @@ KEPT_SECONDS: Final = 10.0
 
 MIN_REFUSALS: Final = 2
 ROUNDING: Final = 0.002
+
+MIN_SILENCE: Final = 0.9
+"""The part of ``down-after-milliseconds`` that must have passed since a server refused a command."""
 
 
 class CrashChecker:
@@ -49,6 +54,8 @@ class CrashChecker:
         """A Sentinel began to hold a master down."""
         evidence = master.crash
         if evidence.confirmed_at is None:
+            if master.data_missing_since is None and master.rebooting_since is None:
+                self._check_class(sentinel, master)
             return
         self.verdicts += 1
         who = f"{sentinel.name} takes {master.name} at {master.address.ip} for crashed"
@@ -62,3 +69,13 @@ class CrashChecker:
         late = bool(found) and found[-1][0] - since >= confirm / 2
         self._expect(late, "crash", f"{who} without a refused attempt long enough after the loss")
         self._expect(all(dead for _, dead in found), "crash", f"{who}, but a server was running there")
+
+    def _check_class(self, sentinel: SimSentinel, master: Master) -> None:
+        """Check that a master that is held down does not refuse the commands of this Sentinel."""
+        server = self._fleet.server_at(master.address)
+        refused_at = None if server is None else server.refused_at.get(sentinel.host.ip)
+        if server is None or refused_at is None or master.options.guards.failure_classes is not FailureClasses.ON:
+            return
+        age = self._fleet.simulation.seconds() - refused_at
+        fine = not server.host.running or age >= MIN_SILENCE * master.down_after / 1000
+        self._expect(fine, "classes", f"{sentinel.name} holds {master.name} down, which answered {age:.2f} s ago")

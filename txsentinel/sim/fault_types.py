@@ -15,6 +15,7 @@ from txsentinel.sim.disk_faults import restart as _restart
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.group_faults import Done, Undo, isolate_with_minority, lost_handover, masterless, pause_group
 from txsentinel.sim.groups import SimMaster
+from txsentinel.sim.harmless_faults import refuse_sentinels, starve_sentinel
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.redis.server import SimRedis
 
@@ -472,6 +473,8 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "monitor-anew": _monitor_anew,
     "reject-pair": _reject_pair,
     "isolate-with-minority": isolate_with_minority,
+    "refuse-sentinels": refuse_sentinels,
+    "starve-sentinel": starve_sentinel,
 }
 """Fault type → function that injects it. It returns a description, and the function that ends the fault."""
 

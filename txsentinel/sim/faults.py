@@ -22,7 +22,9 @@ RESTARTS: Final = frozenset({"empty", "supervised-restart"})
 SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
 """Fault types drawn separately, so that adding them changes no plan without them."""
 
-ONLY_BY_NAME: Final = frozenset({"reject-pair", "foreign-master", "isolate-with-minority"})
+ONLY_BY_NAME: Final = frozenset(
+    {"reject-pair", "foreign-master", "isolate-with-minority", "refuse-sentinels", "starve-sentinel"}
+)
 """
 Fault types that a plan has only if they are named. A server that is a replica of two groups may be promoted by either,
 which no Sentinel can resolve.

@@ -76,6 +76,8 @@ class SimHost:
         """Rate by which the wall clock gains: 0.001 is one millisecond per second."""
         self.wall_offset = 0.0
         """The sum of all steps of the wall clock, in seconds."""
+        self.starved_ms = 0
+        """Milliseconds that processes have waited for a processor."""
         self._powered = True
         self._started = False
         self._children = 0
@@ -103,8 +105,8 @@ class SimHost:
         return EPOCH + self.simulation.time / SECOND * (1.0 + self.drift) + self.wall_offset
 
     def scheduled(self) -> tuple[int, int] | None:
-        """Report no time: calls take none here, so a process that is late was stopped."""
-        return 0, 0
+        """Report no work, as calls take no time here: a process that is late was stopped, or waited for a processor."""
+        return 0, self.starved_ms
 
     def resolve(self, hostname: str) -> Deferred[str]:
         """Look a name up in :attr:`names`, after the delay; literal addresses at once."""
@@ -183,6 +185,18 @@ class SimHost:
         reactor = self.reactor
         self.pause()
         self.simulation.call_later(seconds, lambda: None if reactor.dead else reactor.unstall())
+
+    def starve_for(self, seconds: float) -> None:
+        """Have the process wait for a processor now; its clocks continue, and so does the kernel."""
+        reactor = self.reactor
+        self.pause()
+
+        def end() -> None:
+            if not reactor.dead and reactor.stalled:
+                self.starved_ms += round(1_000 * seconds)
+                reactor.unstall()
+
+        self.simulation.call_later(seconds, end)
 
     def terminate(self) -> None:
         """Ask the program to end, as SIGTERM does: the shutdown triggers run, then it exits with status 0."""

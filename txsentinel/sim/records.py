@@ -115,6 +115,10 @@ class SentinelRecord:
     wall_offset: float = 0.0
     """The total step of its wall clock at its last turn."""
     tilt_expected_by: float | None = None
+    starved_ms: int = 0
+    """Milliseconds that the processes on its machine have waited for a processor, as of the last turn."""
+    starved_until: float | None = None
+    """Until when TILT would be because of a wait for a processor; ``None`` if it has not waited just now."""
     valid_hellos: set[bytes] = field(default_factory=set)
     saw_master: dict[str, float] = field(default_factory=dict)
     """IP of a server → when it last reported role master to this Sentinel."""

@@ -26,7 +26,7 @@ conversion of a returned master, and a repair after another failover-timeout.
 WAITS_FOR_OPERATORS = (3.0, 3.0)
 """Seconds after which the operator checks that everything is monitored, so that every process has started."""
 
-HARMLESS = {"slow-sentinel"}
+HARMLESS = {"slow-sentinel", "starve-sentinel"}
 """Faults of Sentinels during which they may hold no server down."""
 
 CLIENT_LIMIT = 40.0

@@ -110,6 +110,10 @@ class RedisInstance:
         self.paused = False
         """Whether any commands are held."""
         self._pauses: dict[PauseReason, Pause] = {}
+        self.refusals: dict[str, str] = {}
+        """IP of a client → the error that all of its commands are answered with."""
+        self.refused_at: dict[str, float] = {}
+        """IP of such a client → when it was last refused, in simulated seconds."""
         self.role_changed: Callable[[RedisInstance, RoleChange], None] | None = None
         """Called after a client's order, or a FAILOVER that has ended, changed the role or the master."""
         self.started: Callable[[RedisInstance, dict[bytes, bytes]], None] | None = None
@@ -227,6 +231,9 @@ class RedisInstance:
 
     def refusal(self, client: RedisClient, command: SimCommand | None, words: list[bytes]) -> str | None:
         """The error that a server replies before it executes a command, in the server's order of checks."""
+        if client.ip in self.refusals:
+            self.refused_at[client.ip] = self.host.simulation.seconds()
+            return self.refusals[client.ip]
         if command is None:
             return _unknown(words)
         if not command.takes(len(words)):
