@@ -24,9 +24,6 @@ SECURITY_HEADERS: Final[tuple[tuple[str, str], ...]] = (
 )
 """Headers of every response; those of a response override them."""
 
-MAX_STREAMED_DEPTH: Final = 3
-"""Down to which depth :func:`encode` splits a value; what is deeper is small."""
-
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
@@ -48,34 +45,38 @@ def json_response(value: object, status: int = 200, headers: Iterable[tuple[str,
     return ApiResponse(encode(value), status, headers=tuple(headers))
 
 
-def encode(value: object, depth: int = MAX_STREAMED_DEPTH) -> Iterator[bytes]:
+def encode(value: object) -> Iterator[bytes]:
     """
     Encode a record, a mapping or an iterable of records as JSON, in small parts.
 
-    The text is ASCII, so that no master name can contain a line break or an invalid character.
+    Each element of a list is a part, also in the lists that are members of a record. The text is ASCII, so that no
+    master name can contain a line break or an invalid character.
     """
-    if depth == 0 or value is None or isinstance(value, (str, int, float, Instant, Endpoint)):
-        yield json.dumps(plain(value)).encode()
+    pairs = None if isinstance(value, (Instant, Endpoint)) else _pairs(value)
+    if pairs is None:
+        yield from _encode_member(value)
         return
-    separator = b""
-    pairs = _pairs(value)
-    if pairs is not None:
-        yield b"{"
-        for name, member in pairs:
-            yield separator + json.dumps(name).encode() + b": "
-            yield from encode(member, depth - 1)
-            separator = b", "
-        yield b"}"
-    elif isinstance(value, Iterable):
-        yield b"["
-        for member in value:
-            if separator:
-                yield separator
-            yield from encode(member, depth - 1)
-            separator = b",\n" if depth == MAX_STREAMED_DEPTH else b", "
-        yield b"]"
-    else:
-        yield json.dumps(plain(value)).encode()
+    separator = b"{"
+    for name, member in pairs:
+        yield separator + _dumps(name) + b": "
+        yield from _encode_member(member)
+        separator = b", "
+    yield b"}" if separator == b", " else b"{}"
+
+
+def _encode_member(value: object) -> Iterator[bytes]:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        yield _dumps(plain(value))
+        return
+    separator = b"["
+    for member in value:
+        yield separator + _dumps(plain(member))
+        separator = b",\n" if isinstance(member, Mapping) or is_dataclass(member) else b", "
+    yield b"]" if separator != b"[" else b"[]"
+
+
+def _dumps(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _pairs(value: object) -> Iterable[tuple[str, object]] | None:
