@@ -282,6 +282,45 @@ class AccessTests(SynchronousTestCase):
             sentinel.call("ACL", "SETUSER", "reader", "off")
             self.assertEqual(sentinel.ask("/v1/masters", headers=token)[0], 403)
 
+    def test_operations(self) -> None:
+        """Masters and settings are changed as by commands, and a failover is started; the log has who did it."""
+        with HttpHarness() as harness:
+            fleet = Fleet(harness, ["txsentinel"], replicas=1, sentinel_password="secret")
+            fleet.start()
+            fleet.set_info_period(200)
+            sentinel, old = first(fleet), fleet.master()
+            headers = {**self.login("default", "secret"), "Content-Type": "application/json"}
+
+            def act(method: str, target: str, **body: object) -> tuple[int, Any]:
+                status, _, answer = sentinel.ask(target, method, headers, json.dumps(body))
+                return status, json.loads(answer)
+
+            status, document = act(
+                "PATCH", f"/v1/config/{fleet.name}", down_after_ms=1500, guards={"crash-failover": "on"}
+            )
+            self.assertEqual((status, document["down_after_ms"]), (200, 1500))
+            self.assertIn(["crash-failover", "on"], document["guards"])
+            self.assertIn("down-after-milliseconds mymaster 1500", sentinel.config_path.read_text())
+            status, document = act("PATCH", f"/v1/config/{fleet.name}", down_after_ms=0)
+            self.assertEqual((status, document["code"]), (400, "bad_request"))
+            other = harness.redis()
+            other.start()
+            new = {"name": "other", "host": "127.0.0.1", "port": other.port, "quorum": 1}
+            self.assertEqual(act("POST", "/v1/masters", **new)[0], 201)
+            self.assertEqual(act("POST", "/v1/masters", **new)[1]["code"], "exists")
+            status, _, body = sentinel.ask("/v1/masters/other", headers=headers)
+            self.assertEqual((status, json.loads(body)["address"]["port"]), (200, other.port))
+            self.assertEqual(act("POST", "/v1/masters/other/failover")[1]["code"], "candidate_unfit")
+            self.assertEqual(act("POST", "/v1/masters/other/reset")[0], 200)
+            self.assertEqual(act("DELETE", "/v1/masters/other")[0], 200)
+            self.assertEqual(act("DELETE", "/v1/masters/other")[1]["code"], "unknown_master")
+            failover = f"/v1/masters/{fleet.name}/failover"
+            self.assertEqual(act("POST", failover, expect={"config_epoch": 99})[1]["code"], "expectation_failed")
+            self.assertEqual(act("POST", failover)[0], 202)
+            self.assertNotEqual(wait_moved(fleet, old).port, old.port)
+            text = f"Operator default (password, 127.0.0.1) executes: SENTINEL FAILOVER {fleet.name}"
+            self.assertIn(text, sentinel.log_text())
+
     def test_unsafe(self) -> None:
         """A public address without TLS ends the start, with the reason."""
         with HttpHarness() as harness:

@@ -246,7 +246,7 @@ class MalformedTests(ProtocolCase):
     def test_methods(self) -> None:
         """A method that a path does not have is 405 with those that it has."""
         for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW", "CONNECT"):
-            reply = self.server.ask(method, "/v1/masters")
+            reply = self.server.ask(method, "/v1/history")
             self.assertEqual((reply.status, reply.code), (405, "method_not_allowed"))
             self.assertEqual(reply.headers["allow"], "GET, HEAD, OPTIONS")
         self.assertEqual(self.server.ask("OPTIONS", "/v1/session").headers["allow"], "DELETE, GET, HEAD, OPTIONS, POST")

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.http.acting import ActingRoutes
 from txsentinel.extensions.http.authentication import Authenticator
 from txsentinel.extensions.http.dispatcher import Dispatcher
 from txsentinel.extensions.http.health import HealthRoutes
@@ -72,6 +73,8 @@ class HttpApplication:
         for route in ReadingRoutes(view).routes():
             self.router.add(route)
         for route in SessionRoutes(operator, self.authenticator.sessions, wall_clock).routes():
+            self.router.add(route)
+        for route in ActingRoutes(view, operator, reactor.seconds).routes():
             self.router.add(route)
         summary = "The events of the Sentinel as server-sent events, or the latest as a list if only JSON is accepted."
         query = ("master", "after")

@@ -1,0 +1,243 @@
+"""
+What operators change: failover, monitored masters, and settings.
+
+Each operation is a command of the Sentinel port, executed for the user that has logged in. The command, its
+permissions, its durability and its log line are those of a client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+
+from txsentinel.extensions.http.idempotency import Idempotency
+from txsentinel.extensions.http.problem import Problem, ProblemReason, bad_request, shown, unknown_master
+from txsentinel.extensions.http.requests import ApiRequest
+from txsentinel.extensions.http.responses import ApiResponse, json_response
+from txsentinel.extensions.http.router import Answer, Route, RouteAccess
+from txsentinel.interfaces import CommandRefused, IOperator, ISentinelView
+from txsentinel.model.snapshots import CommandRefusal, MasterSnapshot
+
+SETTINGS: Final = {
+    "quorum": "quorum",
+    "down_after_ms": "down-after-milliseconds",
+    "failover_timeout_ms": "failover-timeout",
+    "parallel_syncs": "parallel-syncs",
+    "reboot_down_after_ms": "master-reboot-down-after-period",
+    "notification_script": "notification-script",
+    "client_reconfig_script": "client-reconfig-script",
+    "auth_user": "auth-user",
+    "auth_pass": "auth-pass",
+}
+"""Members of the body → options of ``SENTINEL SET``."""
+
+REFUSALS: Final = (
+    ("INPROG", 409, "failover_in_progress"),
+    ("NOGOODSLAVE", 412, "candidate_unfit"),
+    ("NOPERM", 403, "not_permitted"),
+    ("NOAUTH", 403, "not_permitted"),
+    ("NOQUORUM", 409, "no_majority"),
+    ("ERR No such master", 404, "unknown_master"),
+    ("ERR Duplicate", 409, "exists"),
+    ("ERR ", 400, "bad_request"),
+)
+"""Beginnings of error replies, the first that fits counts → status and code."""
+
+MAX_TEXT: Final = 1024
+"""Characters of a text in a body."""
+
+
+class ActingRoutes:
+    """The handlers of all routes that change something."""
+
+    def __init__(self, view: ISentinelView, operator: IOperator, clock: Callable[[], float]) -> None:
+        self._view = view
+        self._operator = operator
+        self._idempotency = Idempotency(clock)
+
+    def routes(self) -> Iterator[Route]:
+        """Return the routes."""
+
+        def act(
+            method: str, pattern: str, handler: Callable[[ApiRequest], Deferred[Answer]], command: bytes, summary: str
+        ) -> Route:
+            words = tuple(command.split())
+            return Route(method, pattern, self._guarded(handler), RouteAccess.LOGIN, words, (), summary)
+
+        one = "/v1/masters/{master}"
+        summary = "Start a failover without the agreement of other Sentinels."
+        yield act("POST", f"{one}/failover", self.failover, b"SENTINEL FAILOVER {master}", summary)
+        summary = "Forget the replicas and the other Sentinels of a master, and find them again."
+        yield act("POST", f"{one}/reset", self.reset, b"SENTINEL RESET {master}", summary)
+        monitor = b"SENTINEL MONITOR * 127.0.0.1 6379 1"
+        yield act("POST", "/v1/masters", self.monitor, monitor, "Monitor a master.")
+        yield act("DELETE", one, self.remove, b"SENTINEL REMOVE {master}", "Monitor a master no longer.")
+        summary = "Change settings of a master; all of them or none."
+        yield act("PATCH", "/v1/config/{master}", self.set, b"SENTINEL SET {master} quorum 1", summary)
+
+    def _guarded(self, handler: Callable[[ApiRequest], Deferred[Answer]]) -> Callable[[ApiRequest], Deferred[Answer]]:
+        def guarded(request: ApiRequest) -> Deferred[Answer]:
+            return self._idempotency.answer(request, lambda: self._if_able(request, handler))
+
+        return guarded
+
+    def _if_able(self, request: ApiRequest, handler: Callable[[ApiRequest], Deferred[Answer]]) -> Deferred[Answer]:
+        """Call a handler unless the Sentinel cannot act: nothing is ordered then that could not be carried out."""
+        sentinel = self._view.identity()
+        if sentinel.stopping:
+            raise Problem(503, "stopping", "the process is stopping")
+        if sentinel.tilt.active:
+            raise Problem(503, "tilt", f"TILT until {sentinel.tilt.until}: nothing is decided until then")
+        if sentinel.storage.state != "ok":
+            raise Problem(503, "storage_failing", f"the state cannot be saved: {sentinel.storage.last_error}")
+        return handler(request)
+
+    def failover(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 202 once the failover has started; the explanation shows how it goes on."""
+        body = request.document("coordinated", "expect", "comment")
+        master = self._expected(request, body)
+        words = ["SENTINEL", "FAILOVER", master.name]
+        if _truth(body, "coordinated"):
+            words.append("COORDINATED")
+        _text(body, "comment")
+        location = f"/v1/masters/{quote(master.name, safe='', errors='surrogateescape')}/explain"
+
+        def started(_: object) -> Answer:
+            document = {"master": master.name, "state": "started", "from": master.address}
+            return json_response(document, 202, [("Location", location)])
+
+        return self._run(request, words).addCallback(started)
+
+    def reset(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 200 once the master was reset; its name is no pattern here."""
+        master = self._expected(request, request.document("expect"))
+        words = ["SENTINEL", "RESET", re.sub(r"([\\*?\[\]])", r"\\\1", master.name)]
+        return self._run(request, words).addCallback(lambda _: json_response({"master": master.name, "state": "reset"}))
+
+    def monitor(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 201 once the master is monitored, which is durable then."""
+        body = request.document("name", "host", "port", "quorum")
+        name, host = _text(body, "name", required=True), _text(body, "host", required=True)
+        port, quorum = _number(body, "port"), _number(body, "quorum")
+        location = f"/v1/masters/{quote(name, safe='', errors='surrogateescape')}"
+
+        def added(_: object) -> Answer:
+            return json_response({"name": name, "href": location}, 201, [("Location", location)])
+
+        return self._run(request, ["SENTINEL", "MONITOR", name, host, str(port), str(quorum)]).addCallback(added)
+
+    def remove(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 200 once the master is no longer monitored."""
+        name = self._expected(request, request.document("expect")).name
+        removed = self._run(request, ["SENTINEL", "REMOVE", name])
+        return removed.addCallback(lambda _: json_response({"master": name, "state": "removed"}))
+
+    def set(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 200 with the new settings once they are durable."""
+        body = request.document(*SETTINGS, "guards", "expect")
+        name = self._expected(request, body).name
+        words = ["SENTINEL", "SET", name]
+        for member, option in SETTINGS.items():
+            if member in body:
+                words += [option, _value(body, member)]
+        guards = body.get("guards", {})
+        if not isinstance(guards, dict):
+            raise bad_request("the member guards must be an object")
+        for option in guards:
+            words += [option, _value(guards, option)]
+        if len(words) == 3:
+            raise bad_request(f"the body has no setting; known: {', '.join(SETTINGS)}, guards")
+
+        def done(_: object) -> Answer:
+            try:
+                return json_response(self._view.master(name).settings)
+            except LookupError:
+                raise unknown_master(name) from None
+
+        return self._run(request, words).addCallback(done)
+
+    def _expected(self, request: ApiRequest, body: Mapping[str, object]) -> MasterSnapshot:
+        """
+        Return the master of a request.
+
+        :raises Problem: if it is unknown, or in another state than the member ``expect`` of the body demands.
+        """
+        name = request.parameters["master"]
+        try:
+            master = self._view.master(name)
+        except LookupError:
+            raise unknown_master(name) from None
+        expected = body.get("expect", {})
+        if not isinstance(expected, dict) or not expected.keys() <= {"master", "config_epoch"}:
+            raise bad_request("the member expect must be an object with the members master and config_epoch")
+        actual = {"master": str(master.address), "config_epoch": master.config_epoch}
+        reasons = [
+            ProblemReason(
+                member, "expectation_failed", f"expected {shown(str(value))}, found {shown(str(actual[member]))}"
+            )
+            for member, value in expected.items()
+            if value != actual[member]
+        ]
+        if reasons:
+            raise Problem(412, "expectation_failed", "the master is not in the expected state", reasons)
+        return master
+
+    def _run(self, request: ApiRequest, words: list[str]) -> Deferred[Answer]:
+        """Execute a command; the result fails with ``Problem`` if it is refused."""
+        assert request.principal is not None, "the route requires a login"
+        result = self._operator.run(request.principal, [word.encode("utf-8", "surrogateescape") for word in words])
+
+        async def run() -> Answer:
+            try:
+                await result
+            except CommandRefused as error:
+                raise problem_of(error.refusal) from None
+            return ApiResponse()
+
+        return Deferred.fromCoroutine(run())
+
+
+def problem_of(refusal: CommandRefusal) -> Problem:
+    """Return the error for an error reply."""
+    found = next((each for each in REFUSALS if refusal.text.startswith(each[0])), ("", 409, "refused"))
+    _, status, code = found
+    return Problem(status, code, "the Sentinel refuses the command", [ProblemReason("", refusal.code, refusal.text)])
+
+
+def _text(body: Mapping[str, object], name: str, required: bool = False) -> str:
+    value = body.get(name, None if required else "")
+    if not isinstance(value, str) or len(value) > MAX_TEXT or (required and not value):
+        raise bad_request(f"the member {name} must be a text of at most {MAX_TEXT} characters")
+    return value
+
+
+def _truth(body: Mapping[str, object], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise bad_request(f"the member {name} must be true or false")
+    return value
+
+
+def _number(body: Mapping[str, object], name: str) -> int:
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise bad_request(f"the member {name} must be a whole number")
+    return value
+
+
+def _value(body: Mapping[str, object], name: str) -> str:
+    """Return a setting as a word of a command; ``null`` empties it."""
+    value = body[name]
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str) and len(value) <= MAX_TEXT:
+        return value
+    raise bad_request(f"the member {shown(name)} must be a number, a truth value or a text")
