@@ -8,7 +8,7 @@ detect it, and with the run in which it does: a fleet, a plan of faults, a seed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +22,7 @@ from txsentinel.core import (
     election,
     empty_restart,
     failover,
+    failover_records,
     failover_start,
     failure_recorder,
     fencing,
@@ -45,10 +46,12 @@ from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.fence_state import LeaseEnd
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
+from txsentinel.core.journal import JournalEntry
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
 from txsentinel.model.explanation import Unfit, UnfitCode
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass
+from txsentinel.model.history import JournalKind
 from txsentinel.runtime import durability as barriers
 from txsentinel.server import replies
 from txsentinel.sim import files
@@ -1063,3 +1066,23 @@ def empty_restarts_are_ignored() -> list[Patch]:
 def foreign_replicas_are_fit() -> list[Patch]:
     """A replica that copied the data of another group is promoted."""
     return [(selection, "fit", lambda report, master: lineage.Fit.FITS)]
+
+
+# History
+
+
+@mutant("history", kinds=("masters-die",), seed=1, seconds=10.0)
+def switches_are_not_recorded() -> list[Patch]:
+    """The journal has no record of a switch, so that the history misses the failover."""
+    return _without(switching.Switching, "record_switch")
+
+
+@mutant("history", kinds=("masters-die",), seed=1, seconds=10.0)
+def records_are_made_before_the_end() -> list[Patch]:
+    """The record of a failover is made of the records of its beginning only."""
+    real = failover_records._steps  # what a mutant breaks is not public
+
+    def steps(entries: Sequence[JournalEntry], end: JournalEntry) -> list[JournalEntry]:
+        return [each for each in real(entries, end) if each.kind is not JournalKind.PROMOTED]
+
+    return [(failover_records, "_steps", steps)]

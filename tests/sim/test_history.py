@@ -167,6 +167,22 @@ class HistoryTests(SynchronousTestCase):
         self.assertIs(LossVerdict.NONE, record.loss.verdict)
         self.assertIsNotNone(record.clients_closed)
 
+    def test_mass_failure(self) -> None:
+        """While many masters are failed over together no records are made; then each master has one."""
+        fleet = self.fleet(shape=replace(SHAPE, masters=6, mass_failure=3))
+        for group in fleet.masters:
+            next(server for server in group.servers if server.is_master).host.kill()
+        fleet.run(6.0)
+        for sentinel in fleet.sentinels:
+            self.assertEqual(0, sentinel.alive.history.total)
+            names = [each.name for each in fleet.masters]
+            self.assertTrue(all(sentinel.alive.core.journal.is_durable(name) for name in names))
+        fleet.run(12.0)
+        for sentinel in fleet.sentinels:
+            made = sentinel.alive.history.records(None, 9)
+            self.assertEqual({f"m{number}" for number in range(1, 7)}, {record.master for record in made})
+            self.assertEqual({Outcome.SWITCHED}, {record.outcome for record in made})
+
     def test_stop(self) -> None:
         """A process that is stopped in an orderly way writes what it has recorded before it ends."""
         fleet = self.fleet()

@@ -12,7 +12,7 @@ from tests.sim.mutants import MUTANTS, Mutant
 
 INVARIANTS = {f"S{number}" for number in range(1, 19)} | {
     *("L1", "L2", "L4", "L5", "durable", "bounded", "replies", "slow"),
-    *("pauses", "clients", "files", "follows", "crash", "classes", "data", "fence"),
+    *("pauses", "clients", "files", "follows", "crash", "classes", "data", "fence", "history"),
 }
 """The names in violations; L2 includes L3 and L6."""
 

@@ -9,7 +9,6 @@ was restarted does not report the last offset of the one before it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,8 +31,6 @@ RESYNC_DELAY: Final[Millis] = 5_000
 
 UNDECIDED_DELAY: Final[Millis] = 60_000
 """How long after the promotion they are counted if there is no verdict."""
-
-_COUNTERS: Final = re.compile(rb"\n(sync_full|sync_partial_ok):([0-9]{1,18})")
 
 
 @dataclass(slots=True)
@@ -224,6 +221,14 @@ def sync_counters(info: bytes | None) -> tuple[int, int] | None:
     """Return how many partial and full synchronizations a server has given, from the text of its INFO."""
     if info is None:
         return None
-    found = {name: int(value) for name, value in _COUNTERS.findall(info)}
-    full, partial = found.get(b"sync_full"), found.get(b"sync_partial_ok")
-    return None if full is None or partial is None else (partial, full)
+    full, partial = _counter(info, b"\nsync_full:"), _counter(info, b"\nsync_partial_ok:")
+    return None if full < 0 or partial < 0 else (partial, full)
+
+
+def _counter(info: bytes, name: bytes) -> int:
+    """Return the number after ``name``, or −1 without one."""
+    at = info.find(name)
+    if at < 0:
+        return -1
+    digits = info[at + len(name) : at + len(name) + 20].split(b"\r", 1)[0].split(b"\n", 1)[0]
+    return int(digits) if digits.isdigit() else -1

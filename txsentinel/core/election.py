@@ -88,11 +88,6 @@ class Elections:
             failover.campaign_again_at = now + wait + state.rng(backoff)
         return ElectionStatus.OPEN
 
-    def votes(self, master: Master) -> tuple[int, int]:
-        """Return how many votes this Sentinel has and how many it needs."""
-        count = self._votes.count(master)
-        return count.granted, count.needed
-
     def next_due(self, master: Master, failover: Failover) -> Millis:
         """Return when :meth:`assess` must be called even if nothing else happens."""
         due = self._end(master, failover) + 1

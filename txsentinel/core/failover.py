@@ -266,8 +266,9 @@ class Failovers:
             self._switching.broadcast_hello(master, now)
             return
         state.announce("+elected-leader", master)
-        votes, needed = self._elections.votes(master)
-        data = (("votes", votes), ("needed", needed))
+        mine = (state.options.my_id, failover.epoch)
+        votes = 1 + sum(1 for answer in failover.answers.values() if answer == mine)
+        data = (("votes", votes), ("needed", max(master.majority, master.options.quorum)))
         state.journal.write(JournalKind.ELECTED, master.name, now, epoch=failover.epoch, data=data)
         if "crash-after-election" in state.simulated_crashes:
             self._crash()

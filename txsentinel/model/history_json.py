@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, Final, TypeVar
 
@@ -54,12 +54,14 @@ def decode_record(line: bytes) -> FailoverRecord:
         raise BadRecord(f"{type(error).__name__}: {error}") from error
 
 
-def decode_records(raw: bytes) -> tuple[list[FailoverRecord], int]:
+def decode_records(raw: bytes, between: Callable[[], object] = bool) -> tuple[list[FailoverRecord], int]:
     """
     Return the records of a file, oldest first, and the number of lines that are none.
 
     The latest line with a ``record_id`` replaces the earlier ones. The last line may be torn, if the process was
     killed; it is then not counted.
+
+    :param between: called after each line.
     """
     found: dict[str, FailoverRecord] = {}
     bad = 0
@@ -73,6 +75,7 @@ def decode_records(raw: bytes) -> tuple[list[FailoverRecord], int]:
             bad += number < len(lines) - 1
             continue
         found[record.record_id] = record
+        between()
     return list(found.values()), bad
 
 

@@ -26,6 +26,9 @@ ABORTS: Final = {
 GRACE_PERIOD: Final = 3.0
 """Seconds after the end of a failover within which its record may be missing."""
 
+MASS_FAILURE_GRACE_PERIOD: Final = 20.0
+"""The same if masters failed together, whose records are made later."""
+
 LED: Final = ("last_ok_ping", "sdown", "odown", "campaign", "elected", "selected", "promotion_ordered", "promoted")
 """The phases of a failover in their only order, up to the point where others may overlap."""
 
@@ -83,7 +86,9 @@ class HistoryChecker(Observer):
             made = list(reversed(service.history.records(None, MAX_KEPT)))
             for record in made:
                 self._check_phases(sentinel.name, record)
-            over = fleet.simulation.seconds() - GRACE_PERIOD
+            state = service.core.state
+            together = len(state.recent_failures) >= state.limits.mass_failure
+            over = fleet.simulation.seconds() - (MASS_FAILURE_GRACE_PERIOD if together else GRACE_PERIOD)
             for ended in self._ended:
                 if ended.service is service and ended.at < over and len(made) < MAX_KEPT:
                     compared += 1
