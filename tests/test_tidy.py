@@ -377,6 +377,16 @@ class LayerTests(SynchronousTestCase):
                 ]
         self.assertEqual(wrong, [])
 
+    def test_examples_import_little(self) -> None:
+        """The examples import what other extensions may import."""
+        paths = [path for path in described_files() if path.startswith("examples/")]
+        self.assertGreater(len(paths), 1)
+        for path in paths:
+            with open(os.path.join(ROOT, path), encoding="utf-8") as stream:
+                targets = [each.target for each in imports(ast.parse(stream.read()))]
+            parts = {target.split(".")[1] for target in targets if target.startswith("txsentinel.")}
+            self.assertLessEqual(parts, TOOL_IMPORTS["extensions"], path)
+
     def test_the_service_never_loads_the_simulator(self) -> None:
         """Only one function of the console script imports the simulator; running the service does not."""
         outside = [

@@ -256,6 +256,7 @@ class LogTests(OperatorCase):
         """Passwords are masked, and words from outside escaped."""
         lines = self.operator_lines(
             ("default", "SENTINEL", "SET", "m1", "auth-pass", "opensesame"),
+            ("default", "SENTINEL", "SET", "m1", "auth-user", "auth-pass", "Auth-Pass", "opensesame"),
             ("default", "SENTINEL", "CONFIG", "SET", "sentinel-pass", "opensesame"),
             ("default", "ACL", "SETUSER", "carol", "on", ">opensesame", "+ping"),
             ("default", "SENTINEL", "SET", "m1", "client-reconfig-script", "/x\nfake line"),
@@ -264,6 +265,7 @@ class LogTests(OperatorCase):
             [line.partition("executes: ")[2] for line in lines],
             [
                 "SENTINEL SET m1 auth-pass ******",
+                "SENTINEL SET m1 auth-user auth-pass ****** ******",
                 "SENTINEL CONFIG SET sentinel-pass ******",
                 "ACL SETUSER carol on ****** +ping",
                 "SENTINEL SET m1 client-reconfig-script /x\\nfake line",

@@ -212,3 +212,8 @@ class FailoverRecord:
 def failover_group(master: str, epoch: int) -> str:
     """Return the identifier that all Sentinels give to the failover of ``master`` in ``epoch``: 16 hex digits."""
     return hashlib.sha256(f"{master}\0{epoch}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def trace_id(master: str, epoch: int) -> str:
+    """Return the identifier of the trace of a failover, equal on all Sentinels: 32 hex digits."""
+    return hashlib.sha256(f"txsentinel\0{master}\0{epoch}".encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -88,9 +88,10 @@ def masked(command: Command, words: Sequence[bytes]) -> str:
     if command.name == "acl|setuser":
         shown[3:] = [MASKED if rule[:1] in (">", "<", "#", "!") else rule for rule in shown[3:]]
     else:
-        for index in range(1, len(shown) - 1):
-            name = shown[index].lower()
-            if name in SECRET_OPTIONS or (_SECRET_WORD.search(name) and command.name in ("sentinel|config",)):
+        # Each word may be the name of an option, whose value follows; the names are not looked for in what is masked.
+        for index, word in enumerate(words[:-1]):
+            name = text(word).lower()
+            if name in SECRET_OPTIONS or (command.name == "sentinel|config" and _SECRET_WORD.search(name)):
                 shown[index + 1] = MASKED
     return excerpt(" ".join(shown))
 

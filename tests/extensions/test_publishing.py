@@ -1,0 +1,220 @@
+"""What all publishers have in common: which changes they get, and what happens after failures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tests.extensions.fixture import FakeView, healthy_master
+from txsentinel.extensions.publishing import PUBLISH_TIMEOUT, VERIFY_INTERVAL, PublishingService
+from txsentinel.interfaces import IPublisher
+from txsentinel.model.history import trace_id
+from txsentinel.model.snapshots import Endpoint, MasterChange
+
+NEW = Endpoint("10.0.0.2", 6379)
+
+
+@implementer(IPublisher)
+class RecordingPublisher:
+    """A publisher whose attempts end when a test says so."""
+
+    def __init__(self) -> None:
+        self.changes: list[MasterChange] = []
+        self.attempts: list[Deferred[None]] = []
+        self.checks: list[Deferred[bool]] = []
+
+    def publish(self, change: MasterChange) -> Deferred[None]:
+        """Begin an attempt."""
+        attempt: Deferred[None] = Deferred()
+        self.changes.append(change)
+        self.attempts.append(attempt)
+        return attempt
+
+    def verify(self, name: str) -> Deferred[bool]:
+        """Begin a check."""
+        check: Deferred[bool] = Deferred()
+        self.checks.append(check)
+        return check
+
+
+class PublishingCase(SynchronousTestCase):
+    """The base of the tests: a service with one master."""
+
+    def setUp(self) -> None:
+        """Start the service; its first attempt is in progress. Each delay is the longest."""
+        self.clock = Clock()
+        self.view = FakeView(healthy_master())
+        self.publisher = RecordingPublisher()
+        self.ranges: list[tuple[float, float]] = []
+        self.service = PublishingService(
+            self.clock,
+            self.view,
+            self.publisher,
+            wanted=lambda name: name != "unwanted",
+            wall_clock=lambda: 1_800_000_000.5 + self.clock.seconds(),
+            random=self.random,
+        )
+        self.service.startService()
+
+    def random(self, low: float, high: float) -> float:
+        """Return the highest value."""
+        self.ranges.append((low, high))
+        return high
+
+    def succeed(self) -> None:
+        """End the latest attempt."""
+        self.publisher.attempts[-1].callback(None)
+
+    def fail_attempt(self) -> None:
+        """Have the latest attempt fail."""
+        self.publisher.attempts[-1].errback(OSError("no route"))
+
+    def move(self, address: Endpoint = NEW, epoch: int = 8) -> None:
+        """Move the master."""
+        self.view.put(replace(self.view.master("mymaster"), address=address, config_epoch=epoch))
+
+    def published(self) -> list[tuple[str, str, int]]:
+        """Return kind, address and epoch of each attempt."""
+        return [(each.kind, str(each.address), each.config_epoch) for each in self.publisher.changes]
+
+
+class ChangeTests(PublishingCase):
+    """Which changes are published."""
+
+    def test_initial(self) -> None:
+        """At the start the present address is published, with all that identifies the change."""
+        master = self.view.master("mymaster")
+        (change,) = self.publisher.changes
+        self.assertEqual((change.kind, change.address, change.previous), ("initial", master.address, None))
+        self.assertEqual(change.at.unix_ms, 1_800_000_000_500)
+        self.assertEqual(change.durable_generation, self.view.identity().storage.durable_generation)
+        self.assertEqual(change.trace_id, trace_id("mymaster", master.config_epoch))
+        self.assertEqual(len(change.trace_id), 32)
+        self.assertEqual(self.service.unpublished(), ("mymaster",))
+        self.succeed()
+        self.assertEqual(self.service.unpublished(), ())
+
+    def test_kinds(self) -> None:
+        """A failover of our own is a switch, one that another Sentinel announced an update, also of the epoch alone."""
+        self.succeed()
+        first = self.view.master("mymaster").address
+        self.move(NEW, 8)
+        self.assertEqual(self.publisher.changes[-1].previous, first)
+        self.succeed()
+        self.view.publish("+config-update-from", "sentinel ...", "mymaster")
+        self.move(first, 9)
+        self.succeed()
+        self.move(NEW, 10)
+        self.succeed()
+        self.move(NEW, 11)
+        self.assertEqual(
+            [kind for kind, _, _ in self.published()[1:]], ["switch", "config-update", "switch", "config-update"]
+        )
+
+    def test_irrelevant(self) -> None:
+        """Changes that do not concern the address, and masters that are not wanted, are not published."""
+        self.succeed()
+        self.view.put(replace(self.view.master("mymaster"), status="sdown"))
+        self.view.put(healthy_master("unwanted"))
+        self.view.publish("+tilt", "#tilt mode entered")
+        self.assertEqual(len(self.publisher.changes), 1)
+
+    def test_added_and_removed(self) -> None:
+        """A new master is published; one that is removed is forgotten, with its attempt."""
+        self.view.put(healthy_master("other"))
+        self.assertEqual([each.master for each in self.publisher.changes], ["mymaster", "other"])
+        self.view.remove("other")
+        self.assertEqual(self.service.unpublished(), ("mymaster",))
+        self.clock.advance(PUBLISH_TIMEOUT)
+        self.assertEqual([each.master for each in self.publisher.changes], ["mymaster", "other"])
+
+
+class FailureTests(PublishingCase):
+    """Repetition of attempts."""
+
+    def test_growing_delays(self) -> None:
+        """A change is tried again after random delays, which grow up to a limit, until it is published."""
+        for attempt in range(10):
+            self.fail_attempt()
+            self.assertEqual(len(self.publisher.changes), attempt + 1)
+            self.clock.advance(self.ranges[-1][1])
+            self.assertEqual(len(self.publisher.changes), attempt + 2)
+        self.assertEqual([high for _, high in self.ranges], [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0])
+        self.assertEqual({low for low, _ in self.ranges}, {0.2})
+        self.succeed()
+        self.fail_again()
+
+    def fail_again(self) -> None:
+        """After a success the delays are short again."""
+        self.move()
+        self.fail_attempt()
+        self.assertEqual(self.ranges[-1], (0.2, 0.4))
+
+    def test_newest_only(self) -> None:
+        """While an attempt is in progress, only the newest change waits; it follows at once."""
+        for epoch in (8, 9, 10):
+            self.move(Endpoint("10.0.0.2", epoch), epoch)
+        self.assertEqual(len(self.publisher.changes), 1)
+        self.fail_attempt()
+        self.assertEqual([epoch for _, _, epoch in self.published()], [self.publisher.changes[0].config_epoch, 10])
+        self.move(Endpoint("10.0.0.2", 11), 11)
+        self.succeed()
+        self.assertEqual(self.published()[-1][2], 11)
+        self.succeed()
+        self.assertEqual(self.service.unpublished(), ())
+
+    def test_superseded_repetition(self) -> None:
+        """A newer change does not wait for the repetition of an older one."""
+        self.fail_attempt()
+        self.move()
+        self.assertEqual(self.published()[-1][2], 8)
+        self.succeed()
+        self.clock.advance(40.0)
+        self.assertEqual(len(self.publisher.changes), 2)
+
+    def test_timeout(self) -> None:
+        """An attempt without an end fails after a while."""
+        self.clock.advance(PUBLISH_TIMEOUT)
+        self.clock.advance(0.4)
+        self.assertEqual(len(self.publisher.changes), 2)
+
+    def test_stop(self) -> None:
+        """After the end nothing is in progress, scheduled or subscribed."""
+        self.view.put(healthy_master("other"))
+        self.fail_attempt()
+        self.service.stopService()
+        self.assertEqual((self.clock.getDelayedCalls(), self.view.subscribers), ([], []))
+
+
+class VerificationTests(PublishingCase):
+    """Checks of what was published."""
+
+    def test_missing(self) -> None:
+        """What is not there any more is published again; what is there is not."""
+        self.succeed()
+        self.clock.advance(VERIFY_INTERVAL)
+        self.publisher.checks[0].callback(True)
+        self.assertEqual(len(self.publisher.changes), 1)
+        self.clock.advance(VERIFY_INTERVAL)
+        self.publisher.checks[1].callback(False)
+        change = self.publisher.changes[-1]
+        self.assertEqual((change.kind, change.at.unix_ms), ("resync", 1_800_000_120_500))
+        self.succeed()
+
+    def test_failed_check(self) -> None:
+        """A check that fails is made again at the next time; a change during a check is published after it."""
+        self.succeed()
+        self.clock.advance(VERIFY_INTERVAL)
+        self.move()
+        self.assertEqual(len(self.publisher.changes), 1)
+        self.publisher.checks[0].errback(OSError("no route"))
+        self.assertEqual(self.published()[-1][2], 8)
+
+    def test_not_while_publishing(self) -> None:
+        """What is being published is not checked."""
+        self.clock.advance(VERIFY_INTERVAL)
+        self.assertEqual(self.publisher.checks, [])
