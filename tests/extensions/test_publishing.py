@@ -20,7 +20,7 @@ NEW = Endpoint("10.0.0.2", 6379)
 
 @implementer(IPublisher)
 class RecordingPublisher:
-    """A publisher whose attempts end when a test says so."""
+    """A publisher whose attempts a test ends."""
 
     def __init__(self) -> None:
         self.changes: list[MasterChange] = []

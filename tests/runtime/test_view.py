@@ -292,6 +292,16 @@ class CacheTests(ViewCase):
         self.assertEqual(([each.name for each in self.view.masters()], self.view.names()), (["m2"], ("m2",)))
         self.assertRaises(LookupError, self.view.master, "m1")
 
+    def test_resolved_names(self) -> None:
+        """A new address of a name is shown for the instances that have the name; the others are not looked at."""
+        self.start(Shape(masters=2, hostnames=True))
+        self.view.masters()
+        core, master = self.sentinel.alive.core, self.core_master()
+        names = self.count_assessments()
+        core.address_resolved(master.address, "10.1.0.77", self.sentinel.host.now())
+        self.view.masters()
+        self.assertEqual((self.one().address.host, set(names)), ("10.1.0.77", {"m1"}))
+
     def test_refused_commands(self) -> None:
         """What a server refuses, and that it does so no longer, is shown at once."""
         self.start()

@@ -83,6 +83,7 @@ class FailureRecorder:
         for instance in self._registry.instances():
             if instance.address.hostname.casefold() == name:
                 instance.link.unresolved = not resolved
+                self._state.touch(instance.master)
 
     def replica_reported(self, replica: Replica, report: InfoReport, now: Millis) -> None:
         """Handle an INFO of a replica: it may prove that its master is alive."""

@@ -430,7 +430,6 @@ class SentinelCore:
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:
         """Handle the result of a name resolution; with ``None``, for a failure, the last known IP is kept."""
-        self.state.touch(None)
         self._failures.resolved(address, ip is not None)
         if ip is not None:
             self.registry.resolved(address, ip, now)
