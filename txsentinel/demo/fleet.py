@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from txsentinel.demo.blocking import Reply, ReplyError, pairs, wait_for
-from txsentinel.demo.processes import Harness, RedisProcess, SentinelProcess, quoted
+from txsentinel.demo.processes import Harness, RedisProcess, SentinelProcess, free_port, quoted
 
 
 class Fleet:
@@ -28,6 +28,7 @@ class Fleet:
         password: str | None = None,
         sentinel_password: str | None = None,
         extra: Sequence[str] = (),
+        http: bool = False,
     ) -> None:
         """
         Create the processes without starting them.
@@ -37,6 +38,7 @@ class Fleet:
         :param down_after: milliseconds, as is ``failover_timeout``.
         :param password: of the servers; the Sentinels know it. ``sentinel_password`` is theirs.
         :param extra: further lines for the Sentinels' configurations.
+        :param http: whether the Sentinels, which are all ours then, have a page.
         """
         self.name = name
         master = harness.redis(server_kind, password=password)
@@ -59,6 +61,13 @@ class Fleet:
             )
             for kind in sentinel_kinds
         ]
+        self.pages: list[str] = []
+        """The addresses of their pages, in the same order."""
+
+        for sentinel in self.sentinels if http else ():
+            port = free_port()
+            sentinel.arguments += ["--extension", f"http:tcp:{port}"]
+            self.pages.append(f"http://127.0.0.1:{port}/")
 
     @property
     def ports(self) -> dict[str, int]:

@@ -189,16 +189,25 @@ def _nodes(group: DrawnGroup, prefix: str) -> Iterator[str]:
             )
 
 
-def dot(groups: Iterable[DrawnGroup]) -> str:
-    """Return the drawing of the groups: one cluster for each."""
-    lines = ["digraph topology {", 'graph [fontname="sans-serif", bgcolor="white"]']
-    lines += ['node [fontname="sans-serif", fontsize=11]', 'edge [fontname="sans-serif", fontsize=10]']
+def dot_lines(groups: Iterable[DrawnGroup]) -> Iterator[str]:
+    """Return the lines of the drawing of the groups: one cluster for each."""
+    yield "digraph topology {"
+    yield 'graph [fontname="sans-serif", bgcolor="white"]'
+    yield 'node [fontname="sans-serif", fontsize=11]'
+    yield 'edge [fontname="sans-serif", fontsize=10]'
     for number, group in enumerate(groups):
-        lines += [f"subgraph cluster_{number} " + "{", f'graph [label={quoted(group.name)}, style="rounded"]']
+        yield f"subgraph cluster_{number} " + "{"
+        yield f'graph [label={quoted(group.name)}, style="rounded"]'
         if group.href:
-            lines.append(f"graph [href={_link(group.href)}]")
-        lines += [*_nodes(group, f"g{number}"), "}"]
-    return "\n".join([*lines, "}"]) + "\n"
+            yield f"graph [href={_link(group.href)}]"
+        yield from _nodes(group, f"g{number}")
+        yield "}"
+    yield "}"
+
+
+def dot(groups: Iterable[DrawnGroup]) -> str:
+    """Return the drawing of the groups as one text."""
+    return "".join(f"{line}\n" for line in dot_lines(groups))
 
 
 def node_count(groups: Iterable[DrawnGroup]) -> int:

@@ -205,6 +205,7 @@ def merged(records: Iterable[FailoverRecord]) -> list[dict[str, object]]:
 
 def master_summary(master: MasterSnapshot) -> dict[str, object]:
     """Return what the list of masters shows of one."""
+    lags = [each.lag_bytes for each in master.replicas if each.lag_bytes is not None]
     return {
         "name": master.name,
         "href": f"/v1/masters/{quote(master.name, safe='', errors='surrogateescape')}",
@@ -225,5 +226,7 @@ def master_summary(master: MasterSnapshot) -> dict[str, object]:
         "replicas": len(master.replicas),
         "ok_replicas": master.ok_replicas,
         "ok_sentinels": master.ok_sentinels,
+        "max_lag_bytes": max(lags, default=None),
+        "would_be_promoted": next((each.address for each in master.replicas if each.would_be_promoted), None),
         "revision": master.revision,
     }

@@ -18,9 +18,11 @@ from twisted.python.failure import Failure
 from txsentinel.extensions.http.acting import ActingRoutes
 from txsentinel.extensions.http.authentication import Authenticator
 from txsentinel.extensions.http.dispatcher import Dispatcher
+from txsentinel.extensions.http.graphviz import Graphviz
 from txsentinel.extensions.http.health import HealthRoutes
 from txsentinel.extensions.http.metrics import MetricsRoute
 from txsentinel.extensions.http.openapi import OpenApiRoute
+from txsentinel.extensions.http.page import PageRoutes
 from txsentinel.extensions.http.problem import shown
 from txsentinel.extensions.http.protocol import HttpFactory
 from txsentinel.extensions.http.reading import ReadingRoutes
@@ -37,6 +39,7 @@ from txsentinel.extensions.http.settings import (
 )
 from txsentinel.extensions.http.streams import EventLog, Streams
 from txsentinel.extensions.http.tokens import Token, TokenTable, parse_tokens
+from txsentinel.extensions.http.topology import TopologyRoutes
 from txsentinel.extensions.metrics.masters import MetricsOptions
 from txsentinel.extensions.metrics.page import MetricsPages
 from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
@@ -75,6 +78,10 @@ class HttpApplication:
         for route in SessionRoutes(operator, self.authenticator.sessions, wall_clock).routes():
             self.router.add(route)
         for route in ActingRoutes(view, operator, reactor.seconds).routes():
+            self.router.add(route)
+        for route in TopologyRoutes(view, Graphviz(reactor)).routes():
+            self.router.add(route)
+        for route in PageRoutes(view).routes():
             self.router.add(route)
         summary = "The events of the Sentinel as server-sent events, or the latest as a list if only JSON is accepted."
         query = ("master", "after")

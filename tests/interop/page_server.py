@@ -1,0 +1,44 @@
+"""``python -m tests.interop.page_server NAME``: the HTTP server over a fake Sentinel; prints its port."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import react
+
+from tests.extensions.fixture import FakeOperator, FakeView, healthy_master, isolated_master, switching_master
+from txsentinel.extensions.http.service import HttpApplication
+from txsentinel.extensions.http.settings import HttpSettings
+from txsentinel.model.snapshots import MasterSnapshot
+
+HOSTILE_NAME: Final = '<img src=x onerror="window.injected=1">'
+
+PASSWORD: Final = "a password: with a colon é"
+
+
+def masters(name: str) -> list[MasterSnapshot]:
+    """Return the masters of a scenario: ``three``, ``many`` or ``login``."""
+    found = [healthy_master(), switching_master(), isolated_master(), healthy_master(HOSTILE_NAME)]
+    if name == "many":
+        found += [healthy_master(f"shard-{number:04}", f"10.1.{number // 250}.{number % 250}") for number in range(996)]
+    return found
+
+
+def main(reactor: Any, name: str) -> Deferred[None]:
+    """Serve until the process is killed."""
+    operator = FakeOperator()
+    if name == "login":
+        operator.passwords["default"] = PASSWORD
+    application = HttpApplication(reactor, FakeView(*masters(name)), operator, HttpSettings())
+    application.events.start()
+    listening = serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(application.factory)
+
+    listening.addCallback(lambda port: print(port.getHost().port, flush=True))
+    return Deferred()
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])
