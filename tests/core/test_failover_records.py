@@ -261,13 +261,14 @@ class RecordTests(SynchronousTestCase):
         """An ordered failover is caused by the operator, also if the old master goes down afterwards."""
         fixture = self.group()
         fixture.servers[THIRD].obeys = False
-        fixture.core.administration.failover("mymaster", fixture.now)
+        fixture.core.administration.failover("mymaster", fixture.now, by="alice from 10.9.9.9:5")
         fixture.finish()
         fixture.wait(500)
         fixture.kill(MASTER)
         fixture.wait(60_000, 100)
         record = self.record(fixture, 0)
         self.assertEqual((FailoverKind.FORCED, "operator", None), (record.kind, record.cause, record.failure_class))
+        self.assertEqual("alice from 10.9.9.9:5", record.operator)
         self.assertEqual("campaign", self.phases(record)[0])
         self.assertNotIn("sdown", self.phases(record))
 

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, Fixture, identity
 from txsentinel.core.journal import MANY_MASTERS, MAX_RECORDS, MAX_RECORDS_OF_MANY, Journal
+from txsentinel.core.journal_texts import sentence
 from txsentinel.model.address import Address
 from txsentinel.model.history import JournalKind
 from txsentinel.model.snapshots import Instant
@@ -165,6 +166,7 @@ class RecordingTests(SynchronousTestCase):
         fixture = self.group()
         fixture.core.administration.failover("mymaster", fixture.now)
         self.assertEqual(["operator", "campaign"], self.kinds(fixture)[:2])
+        self.assertEqual("An operator ordered FAILOVER", fixture.core.journal.records("mymaster")[0].text)
 
     def test_removed_master(self) -> None:
         """A master that is not monitored any more has no records."""
@@ -182,6 +184,32 @@ class RecordingTests(SynchronousTestCase):
         fixture.wait(4_000)
         given = [e for e in fixture.core.journal.entries("mymaster") if e.kind is JournalKind.VOTE_GIVEN]
         self.assertEqual([ME], [entry.subject for entry in given])
+
+
+class TextTests(SynchronousTestCase):
+    """Sentences."""
+
+    def test_every_kind(self) -> None:
+        """Each kind of record has a sentence, also if fields are missing, and nothing of the template remains."""
+        for kind in JournalKind:
+            text = sentence(kind, "mymaster", None, None, None, {})
+            self.assertTrue(text and "{" not in text, text)
+            self.assertNotIn("{", sentence(kind, "m", "a {b}", "c", 1, {"reason": "x"}).replace("a {b}", ""))
+
+    def test_who(self) -> None:
+        """Who ordered a failover is named if it is known; a candidate that is no peer is not named."""
+        by = {"by": "alice from 10.0.0.9:5"}
+        self.assertEqual(
+            "alice from 10.0.0.9:5 ordered FAILOVER", sentence(JournalKind.OPERATOR, "m", None, "FAILOVER", None, by)
+        )
+        self.assertEqual(
+            "An operator ordered FAILOVER", sentence(JournalKind.OPERATOR, "m", None, "FAILOVER", None, {"by": None})
+        )
+        refused = {"reason": "it is not a Sentinel that we know"}
+        self.assertEqual(
+            "No vote for unknown in epoch 3: it is not a Sentinel that we know",
+            sentence(JournalKind.VOTE_REFUSED, "m", None, "unknown_candidate", 3, refused),
+        )
 
 
 class RingTests(SynchronousTestCase):

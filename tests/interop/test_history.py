@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, shorten_periods, wait_moved
+from tests.model.test_history import RECORD
 from tests.servers import Connection, Fleet, Harness, ReplyError, SentinelProcess, missing, pairs, wait_for
+from tests.test_tidy import ROOT
 from txsentinel.model.history import FailoverKind, FailoverRecord, LossVerdict, ObserverRole, Outcome
-from txsentinel.model.history_json import decode_records
+from txsentinel.model.history_json import BadRecord, decode_record, decode_records, encode_record
 from txsentinel.model.history_merge import MergedFailover, merge
 
 LOG_TIME = re.compile(r"^\d+:X (\d+ \w+ \d+ [\d:.]+) . (\S+) (\w+) ", re.MULTILINE)
@@ -219,3 +224,44 @@ class HistoryTests(SynchronousTestCase):
                 self.assertEqual(["c", "c", "self"], sorted(voter.kind for voter in record.voters))
             else:
                 self.assertEqual([("self", record.leader)], [(voter.kind, voter.vote) for voter in record.voters])
+
+
+APPENDING = """
+import sys
+from txsentinel.process.appending import append_lines
+path, line = sys.argv[1], sys.argv[2].encode() + b"\\n"
+while True:
+    append_lines(path, line * 20, 1 << 20, 4)
+"""
+"""A process that appends to a file for ever."""
+
+
+class KilledWriterTests(SynchronousTestCase):
+    """Processes that are killed while they append."""
+
+    def test_kill(self) -> None:
+        """Whatever they were doing, all records but the one that was being written can be read, over rotations."""
+        path = Path(self.mktemp())
+        line = encode_record(RECORD).decode().strip()
+        kills = 8
+        for number in range(kills):
+            command = [sys.executable, "-c", APPENDING, str(path), line]
+            with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
+                size = path.stat().st_size if path.exists() else 0
+
+                def grown(size: int = size, more: int = 60_000 + 7_919 * number) -> bool:
+                    now = path.stat().st_size if path.exists() else 0
+                    return now > size + more or now < size
+
+                wait_for(grown, SECONDS, "the file to grow", every=0.001)
+                process.kill()
+        whole = bad = 0
+        for each in path.parent.glob(f"{path.name}*"):
+            for row in each.read_bytes().split(b"\n"):
+                if row:
+                    try:
+                        whole += decode_record(row) == RECORD
+                    except BadRecord:
+                        bad += 1
+        self.assertGreater(whole, 200)
+        self.assertLessEqual(bad, kills)

@@ -221,11 +221,12 @@ class Administration:
             peers: list[Instance] = [i for i in self._registry.instances() if isinstance(i, Peer)]
             self._registry.renew_credentials(peers, "sentinel-user or sentinel-pass changed")
 
-    def failover(self, name: str, now: Millis, *, coordinated: bool = False) -> None:
+    def failover(self, name: str, now: Millis, *, coordinated: bool = False, by: str | None = None) -> None:
         """
         Start a failover now (``SENTINEL FAILOVER``).
 
         :param coordinated: have the master, which must be up, hand over its role without losing a write.
+        :param by: who ordered it, for the history.
         :raises CommandError: if the master is unknown, is being failed over, has no fit replica or does not support
             ``coordinated``; and in TILT, with its remaining duration.
         """
@@ -240,7 +241,7 @@ class Administration:
             raise CommandError(f"ERR Failed to save config file: {self._state.storage_error}")
         if select(master, self._state.timings, now) is None:
             raise CommandError("NOGOODSLAVE No suitable replica to promote")
-        self._failovers.force(master, now, coordinated=coordinated)
+        self._failovers.force(master, now, coordinated=coordinated, by=by)
         self._evaluation.step(master, now)
 
     def flush(self) -> None:

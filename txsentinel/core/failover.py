@@ -116,11 +116,11 @@ class Failovers:
                 due = min(due, deadlines.reconfiguration(replica, self._state.timings) + 1)
         return due
 
-    def force(self, master: Master, now: Millis, *, coordinated: bool) -> None:
+    def force(self, master: Master, now: Millis, *, coordinated: bool, by: str | None = None) -> None:
         """Start a failover now, whether or not the master is down (``SENTINEL FAILOVER``)."""
         self._state.note(Level.NOTICE, f"Executing user requested FAILOVER of '{master.name}'")
         code = "FAILOVER COORDINATED" if coordinated else "FAILOVER"
-        self._state.journal.write(JournalKind.OPERATOR, master.name, now, code=code)
+        self._state.journal.write(JournalKind.OPERATOR, master.name, now, code=code, data=(("by", by),))
         self._start(master, now, forced=not coordinated, coordinated=coordinated)
 
     def handover_refused(self, master: Master, command: str, error: str, now: Millis) -> None:

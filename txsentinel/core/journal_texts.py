@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -33,18 +34,15 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.TILT: "TILT begins: {reason}",
     JournalKind.TILT_ENDED: "TILT has ended",
     JournalKind.VERDICT: "{text}",
-    JournalKind.OPERATOR: "An operator ordered {code}",
+    JournalKind.OPERATOR: "{by} ordered {code}",
     JournalKind.DATA_COMPARED: "The old master {subject} is back: {text}",
     JournalKind.RESYNCS: "{subject} has synchronized replicas: {partial} partially, {full} fully",
     JournalKind.CLIENTS_CLOSED: "{subject} closed {clients} clients",
 }
 
 
-class _Fields(dict[str, object]):
-    """Fields of a sentence; a missing one is shown as unknown."""
-
-    def __missing__(self, name: str) -> str:
-        return "unknown"
+_UNKNOWN: Final = dict.fromkeys(re.findall(r"{(\w+)}", "".join(_SENTENCES.values())), "unknown")
+"""The fields of all sentences, as they are shown if a record does not have them."""
 
 
 def sentence(
@@ -56,8 +54,11 @@ def sentence(
     data: Mapping[str, str | int | None],
 ) -> str:
     """Return the sentence of a record, without a full stop."""
-    fields = _Fields(data)
+    fields: dict[str, object] = {**_UNKNOWN, **data}
     fields["master"], fields["subject"], fields["code"], fields["epoch"] = master, subject, code, epoch
     fields["what"] = subject or master
-    fields.setdefault("candidate", subject)
+    if subject is not None:
+        fields["candidate"] = subject
+    if data.get("by") is None:
+        fields["by"] = "An operator"
     return _SENTENCES[kind].format_map(fields)

@@ -164,16 +164,16 @@ def failover(services: ChangeServices, client: Client, request: Sequence[bytes])
     coordinated = len(request) == 4
     if coordinated and request[3].lower() != b"coordinated":
         raise CommandError("ERR Unknown failover option specified")
-    core, barrier = services.core, services.barrier
+    core, barrier, by = services.core, services.barrier, f"{client.user} from {client.address}"
     if not core.state.storage_failing or barrier.stuck:
-        core.administration.failover(name, services.host.now(), coordinated=coordinated)
+        core.administration.failover(name, services.host.now(), coordinated=coordinated, by=by)
         return DurableReply(core.outbox.generation, OK, NOT_SAVED)
     answer: Deferred[Value] = Deferred()
 
     def begin() -> None:
         """Start the failover; :meth:`SentinelCore.failover` refuses it if it is not possible."""
         try:
-            core.administration.failover(name, services.host.now(), coordinated=coordinated)
+            core.administration.failover(name, services.host.now(), coordinated=coordinated, by=by)
         except CommandError as refusal:
             answer.callback(ErrorReply(str(refusal)))
         else:
