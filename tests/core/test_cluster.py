@@ -127,6 +127,13 @@ class ClusterTests(SynchronousTestCase):
                 follows = None if server.address == place else place
                 self.assertEqual(follows, server.follows, f"{label}: {server.address.ip} beside {place.ip}")
 
+    def assertAcknowledged(self, cluster: Cluster, label: object = "") -> None:
+        """Every Sentinel has a hello with its own configuration from every other one."""
+        for one in cluster.nodes:
+            peers = one.core.registry.masters[NAME].peers.values()
+            missing = [peer.name[:1] for peer in peers if not peer.acknowledges]
+            self.assertEqual(missing, [], f"{label}: {one.sentinel_id[0]}")
+
     def test_finds_each_other(self) -> None:
         """Sentinels with only a server in common discover each other within three hello periods."""
         cluster = Cluster(1, sentinels=5)
@@ -145,6 +152,7 @@ class ClusterTests(SynchronousTestCase):
                 self.assertConverged(cluster)
                 cluster.run(10_000)
                 self.assertEqual(1, cluster.checker.promotions, f"down-after {down_after}, seed {seed}")
+                self.assertAcknowledged(cluster, f"down-after {down_after}, seed {seed}")
 
     def test_old_master_returns(self) -> None:
         """An old master that returns is converted within about ten seconds, and no other server changes."""
@@ -225,5 +233,6 @@ class ClusterTests(SynchronousTestCase):
             disruption.run(disruption.rng.randint(5, 25))
             disruption.heal_all(60_000)
             self.assertConverged(disruption.cluster, f"seed {seed}")
+            self.assertAcknowledged(disruption.cluster, f"seed {seed}")
             for one in disruption.cluster.nodes:
                 self.assertLess(max(one.sweeps.values()), BUSY, f"seed {seed}: {one.sentinel_id[0]} spins")

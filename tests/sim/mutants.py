@@ -49,7 +49,7 @@ from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.journal import JournalEntry
 from txsentinel.core.voting import Vote
 from txsentinel.model.address import Address
-from txsentinel.model.explanation import Unfit, UnfitCode
+from txsentinel.model.explanation import Unfit, UnfitCode, VerdictCode
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass
 from txsentinel.model.history import JournalKind
 from txsentinel.runtime import durability as barriers
@@ -620,7 +620,13 @@ def gives_opinions_in_tilt() -> list[Patch]:
 @mutant("S15", kinds=("masters-die", "crash-server"), shape=Shape(sentinels=5, masters=3, quorum=5), seed=2)
 def tries_again_at_once() -> list[Patch]:
     """There is no interval between attempts."""
-    return _without(failover_start.StartRules, "_may_attempt", True)
+    real = failover_start.StartRules.hindrances
+
+    def hindrances(self: failover_start.StartRules, master: Master, now: int) -> Iterator[failover_start.Hindrance]:
+        interval = (VerdictCode.ATTEMPT_TOO_RECENT, VerdictCode.VOTED_FOR_OTHER)
+        return (each for each in real(self, master, now) if each.code not in interval)
+
+    return [(failover_start.StartRules, "hindrances", hindrances)]
 
 
 @mutant("S16", kinds=("masters-die", "crash-sentinel", "pause-server"), seed=4)

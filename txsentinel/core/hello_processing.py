@@ -113,13 +113,13 @@ class HelloProcessing:
         peer.hello_received_at = now
         self._state.touch(master)
         peer.is_txsentinel = has_marker(payload)
-        peer.acknowledges = False
+        peer.acknowledged_epoch = -1
         if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:
             # Too far ahead to follow at once. The peer will repeat its hello.
             return
         if self._configuration(hello, master, peer, now):
             peer.confirmed_at = now
-            peer.acknowledges = peer.is_txsentinel and hello.master_config_epoch == master.config_epoch
+            peer.acknowledged_epoch = hello.master_config_epoch
             self._known.pop(peer.hello_seen, None)
             peer.hello_seen = payload
             self._known[payload] = peer

@@ -265,8 +265,8 @@ class Peer(Instance):
     is_txsentinel: bool = False
     """Whether it is a txsentinel: its hellos have the marker."""
 
-    acknowledges: bool = False
-    """Whether it is a txsentinel whose last hello has our address and config epoch of the master."""
+    acknowledged_epoch: int = -1
+    """The config epoch in its last hello, if that is neither newer than our configuration nor in conflict with it."""
 
     hello_seen: bytes = b""
     """Its last hello that changed nothing."""
@@ -278,6 +278,11 @@ class Peer(Instance):
     """The candidate that it last reported to have voted for."""
 
     voted_leader_epoch: int = 0
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether it is a txsentinel whose last hello has our config epoch of the master, and so our address."""
+        return self.is_txsentinel and self.acknowledged_epoch == self.master.config_epoch
 
     def void_requests(self) -> None:
         """Forget the unanswered hello and questions."""

@@ -179,8 +179,6 @@ class Switching:
         master.role_requested = master.role_refused = False
         master.hello_sent_at = None
         master.created_at = master.switched_at = now
-        for peer in master.peers.values():
-            peer.acknowledges = False
         self._questions.forget_opinions(master)
 
     def _safe_for_c(self, master: Master, now: Millis, link: InstanceLink | None = None) -> Millis:

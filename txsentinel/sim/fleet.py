@@ -273,6 +273,9 @@ class Fleet:
                     found.append(f"{sentinel.name} holds {group.name} down")
                 if len(master.peers) != len(self.sentinels) + len(self.c_peers) - 1:
                     found.append(f"{sentinel.name} knows {len(master.peers)} peers of {group.name}")
+                behind = [peer.name for peer in master.peers.values() if peer.is_txsentinel and not peer.acknowledges]
+                if behind and master.config_epoch:
+                    found.append(f"{sentinel.name} has no hello with its configuration of {group.name} from {behind}")
                 if len(master.replicas) != len(group.servers) - 1:
                     found.append(f"{sentinel.name} knows {len(master.replicas)} replicas of {group.name}")
             epochs = {sentinel.alive.core.current_epoch for sentinel in self.sentinels if sentinel.running}
