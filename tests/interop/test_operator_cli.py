@@ -232,6 +232,40 @@ class MixedTests(VerbCase):
         """All Sentinels are found from one address, agree, and are explained and changed."""
         self.check_all()
 
+    def test_doctor(self) -> None:
+        """What is broken on real servers is found: rights, quorum, and replicas that may not be promoted."""
+        fleet = self.fleet
+        for each in fleet.sentinels:
+            each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
+        master = fleet.master()
+        replicas = [server for server in fleet.servers.values() if server is not master]
+        sound = self.checks("--active")
+        self.assertEqual({check for check, severity in sound if severity == "error"}, set())
+        master.call("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-slaveof", "-client|pause")
+        fleet.sentinels[0].call("SENTINEL", "SET", "mymaster", "quorum", "4")
+        for server in replicas:
+            server.call("CONFIG", "SET", "replica-priority", 0)
+        try:
+            path = fleet.sentinels[0].directory / "secret"
+            path.write_text("secret")
+            wait_for(lambda: ("D04", "error") in self.checks(), 30, "the priorities to be seen")
+            found = self.checks("--active", "--server-user", "limited", "--server-password-file", str(path))
+        finally:
+            master.call("ACL", "DELUSER", "limited")
+            fleet.sentinels[0].call("SENTINEL", "SET", "mymaster", "quorum", "2")
+            for server in replicas:
+                server.call("CONFIG", "SET", "replica-priority", 100)
+            wait_for(lambda: ("D04", "error") not in self.checks(), 30, "the priorities to be restored")
+        self.assertLessEqual(
+            {("D04", "error"), ("D05", "error"), ("D05", "warning"), ("D09", "warning"), ("D19", "note")}, found
+        )
+
+    def checks(self, *words: str) -> set[tuple[str, str]]:
+        """Run the doctor and return the identifiers and severities of what it finds."""
+        status, text = self.run_verb("doctor", "mymaster", "-o", "json", *words)
+        self.assertLess(status, 3, text)
+        return {(each["check"], each["severity"]) for each in json.loads(text)[0]["findings"]}
+
     def test_unreachable(self) -> None:
         """A Sentinel that ended is shown with the reason, and a majority still agrees."""
         ended = self.fleet.sentinels[2]

@@ -19,7 +19,7 @@ from tests.remote.samples import (
     sentinel,
     unreachable,
 )
-from txsentinel.model.explanation import Election, Explanation, Phase, VerdictCode
+from txsentinel.model.explanation import Election, Explanation, JournalRecord, Phase, VerdictCode
 from txsentinel.model.plain import plain, unix_instant
 from txsentinel.model.snapshots import Instant
 from txsentinel.remote.agreement import agreement_on
@@ -206,6 +206,12 @@ class DecodingTests(SynchronousTestCase):
             found = explain(*sentinels)
             sent = plain(found, unix_instant)
             self.assertEqual(decoded(Explanation, sent), found)
+
+    def test_journal(self) -> None:
+        """The data of a record may be texts, numbers or nothing."""
+        data = (("votes", 3), ("leader", "ab"), ("address", None))
+        record = JournalRecord(1, NOW, "elected", NAME, 5, None, None, "elected", data)
+        self.assertEqual(decoded(JournalRecord, plain(record, unix_instant)), record)
 
     def test_bytes(self) -> None:
         """Texts of replies are bytes, also as keys."""

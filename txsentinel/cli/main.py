@@ -46,6 +46,7 @@ The process stays in the foreground; 'twistd sentinel FILE' runs the same servic
 VERBS: Final = (
     "completion",
     "diff",
+    "doctor",
     "explain",
     "failover",
     "list",

@@ -53,6 +53,11 @@ PREFERRING: Final[tuple[Command, ...]] = (
 """What a switchover from outside needs at the new master."""
 
 
+def label_of(command: Command) -> str:
+    """Return the name of a command, with its subcommand."""
+    return " ".join(command[:2] if command[0] in ("CLIENT", "CONFIG", "SCRIPT") else command[:1])
+
+
 def refused(endpoint: Endpoint, settings: ConnectionSettings, commands: Sequence[Command]) -> dict[str, str]:
     """
     Return the commands that the user of these settings may not execute, or that the server does not know.
@@ -66,7 +71,7 @@ def refused(endpoint: Endpoint, settings: ConnectionSettings, commands: Sequence
         replies = connection.pipeline(commands)
         # Closing the connection drops the transaction.
     return {
-        " ".join(command[:2] if command[0] in ("CLIENT", "CONFIG", "SCRIPT") else command[:1]): text(reply)
+        label_of(command): text(reply)
         for command, reply in zip(commands, replies, strict=True)
         if isinstance(reply, ErrorLine) and not reply.startswith(b"ERR Command not allowed inside a transaction")
     }
