@@ -76,7 +76,7 @@ def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis)
     if master.failover is None:
         chosen, refused = choose(master, state.timings, now)
         if chosen is None and not is_discovering(master, now):
-            yield Blocker(BlockerKind.NO_REPLICA, _unfit(refused))
+            yield Blocker(BlockerKind.NO_REPLICA, _unfit(master, refused))
 
 
 def is_discovering(master: Master, now: Millis) -> bool:
@@ -93,9 +93,10 @@ def is_discovering(master: Master, now: Millis) -> bool:
     )
 
 
-def _unfit(refused: list[tuple[str, Unfit]]) -> str:
+def _unfit(master: Master, refused: list[tuple[str, Unfit]]) -> str:
     if not refused:
-        return "No replica is known"
+        refusal = master.link.refusals.get("INFO")
+        return "No replica is known" + ("" if refusal is None else f", as the master answered {refusal.error}")
     named = [f"{name}: {reason.text}" for name, reason in refused[:MAX_NAMED_REPLICAS]]
     if len(refused) > MAX_NAMED_REPLICAS:
         named.append(f"{len(refused) - MAX_NAMED_REPLICAS} more")

@@ -18,6 +18,7 @@ from txsentinel.core.instances import Master, Peer, Replica
 from txsentinel.core.quorum import (
     agreeing_sentinels,
     reachable_sentinels,
+    unasked_peers,
     unreachable,
     usable_sentinels,
 )
@@ -31,9 +32,7 @@ from txsentinel.model.timings import Millis
 MAX_NAMED: Final = 5
 """Maximum number of replicas or peers that one sentence names."""
 
-_SHOWS_LIMIT: Final = frozenset(
-    {UnfitCode.SILENT, UnfitCode.STALE_INFO, UnfitCode.MASTER_LINK_DOWN_TOO_LONG, UnfitCode.PROMOTION_REFUSED}
-)
+_SHOWS_LIMIT: Final = frozenset({UnfitCode.SILENT, UnfitCode.STALE_INFO, UnfitCode.MASTER_LINK_DOWN_TOO_LONG})
 
 CAMPAIGN_CODES: Final = frozenset(
     {
@@ -118,6 +117,10 @@ def _disagreement(present: CopiedState) -> Hindrance | None:
     have, quorum = agreeing_sentinels(master), master.options.quorum
     if have >= quorum:
         return None
+    if have + unasked_peers(master) >= quorum:
+        # The answers will show whether they agree.
+        until = present.now + present.state.timings.ask_period
+        return Hindrance(VerdictCode.DOWN_HERE_ONLY, until, "the other Sentinels are being asked whether it is down")
     others = [peer for peer in master.peers.values() if not peer.reports_master_down]
     named = ", ".join(described_peer(peer) for peer in others[:MAX_NAMED]) or "none is known"
     if have == 1:

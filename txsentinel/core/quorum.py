@@ -21,6 +21,14 @@ def agreeing_sentinels(master: Master) -> int:
     return 1 + sum(peer.reports_master_down for peer in master.peers.values())
 
 
+def unasked_peers(master: Master) -> int:
+    """Return how many peers can be asked but have not answered since the master went down here."""
+    since = master.sdown_since
+    if since is None:
+        return 0
+    return sum(1 for each in master.peers.values() if is_reachable(each) and each.opinion_at < since)
+
+
 def usable_sentinels(master: Master) -> int:
     """Return how many Sentinels can agree and vote: this one, and the peers that are not down."""
     return 1 + sum(1 for peer in master.peers.values() if not peer.is_down)

@@ -14,9 +14,9 @@ from typing import Final
 from txsentinel.core.copied_state import CopiedState
 from txsentinel.core.election import FORCED_ELECTION_TIMEOUT
 from txsentinel.core.failover_start import FRESH_INFO_TIMEOUT, Hindrance
-from txsentinel.core.hindrances import CAMPAIGN_CODES, hindrances, is_lasting, seconds
+from txsentinel.core.hindrances import CAMPAIGN_CODES, available_sentinels, hindrances, is_lasting, seconds
 from txsentinel.core.instances import Master, Peer, Replica
-from txsentinel.core.quorum import agreeing_sentinels, is_ghost, is_reachable
+from txsentinel.core.quorum import agreeing_sentinels, is_ghost, is_reachable, unasked_peers
 from txsentinel.core.selection import LINK_DOWN_FACTOR, REFUSAL_LIFE, unfit_because
 from txsentinel.model.explanation import Remedy, UnfitCode, VerdictCode
 from txsentinel.model.failure import FailureClass
@@ -185,7 +185,9 @@ def _quorum(present: CopiedState) -> Iterator[StateChange]:
     """Yield the highest quorum that can be reached."""
     master = present.master
     quorum = master.options.quorum
-    have = agreeing_sentinels(master) if present.down else sum(is_reachable(each) for each in master.peers.values()) + 1
+    have = available_sentinels(present)
+    if present.down:
+        have = agreeing_sentinels(master) + unasked_peers(master)
     if have < quorum:
 
         def lower(changed: CopiedState) -> None:
