@@ -32,10 +32,12 @@ class HttpSentinel(SentinelProcess):
         super().__init__(*arguments)
         self.http_port = free_port()
         self.endpoint = f"tcp:{self.http_port}"
+        self.activation: list[str] = []
+        """The command of a service manager that starts the Sentinel."""
 
     def command_line(self) -> list[str]:
         """Return the command with the extension."""
-        return [*super().command_line(), "--extension", f"http:{self.endpoint}"]
+        return [*self.activation, *super().command_line(), "--extension", f"http:{self.endpoint}"]
 
     def ask(
         self, target: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
@@ -373,6 +375,27 @@ class AccessTests(SynchronousTestCase):
                 while chunk := client.recv(65536):
                     answer += chunk
             self.assertIn(b'"method": "local-socket"', answer)
+
+    def test_inherited_socket(self) -> None:
+        """A socket that the service manager has opened is served; a public one only with consent."""
+        if shutil.which("systemd-socket-activate") is None:
+            self.skipTest("not on this machine: systemd-socket-activate")
+        with HttpHarness() as harness:
+            sentinel = self.sentinel(harness)
+            sentinel.endpoint = "systemd:domain=INET:name=http"
+            command = ["systemd-socket-activate", "--fdname=http", "--listen"]
+            sentinel.activation = [*command, f"127.0.0.1:{sentinel.http_port}"]
+            sentinel.start(ready=False)
+            # The manager starts the program when the first client connects.
+            wait_for(lambda: sentinel.ask("/live")[0] == 200, SECONDS, "an answer")
+            self.assertEqual(sentinel.call("PING"), "PONG")
+            sentinel.stop()
+            sentinel.activation = [*command, f"0.0.0.0:{sentinel.http_port}"]
+            sentinel.start(ready=False)
+            address = ("127.0.0.1", sentinel.http_port)
+            with wait_for(lambda: socket.create_connection(address, 5), SECONDS, "the manager to listen"):
+                wait_for(lambda: "without TLS" in sentinel.log_text(), SECONDS, "the refusal")
+            wait_for(lambda: sentinel.call("PING") == "PONG", SECONDS, "the Sentinel to serve")
 
     def test_port_in_use(self) -> None:
         """A port that is in use does not end the Sentinel; it is served once it is free."""

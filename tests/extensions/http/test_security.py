@@ -15,6 +15,7 @@ from txsentinel.extensions.http.limits import MAX_TRACKED_ADDRESSES, LoginFailur
 from txsentinel.extensions.http.protocol import HttpRequest
 from txsentinel.extensions.http.settings import HttpSettings
 from txsentinel.extensions.http.tokens import Token, TokenTable, parse_tokens
+from txsentinel.model.snapshots import Principal
 
 
 def basic(user: str, password: str) -> str:
@@ -122,6 +123,13 @@ class LoginTests(SecurityCase):
         self.assertEqual(self.server.get("/v1/masters").status, 200)
         self.assertEqual(self.server.get("/v1/session").document["method"], "none")
         self.assert_problem(self.server.ask("POST", "/v1/session"), 401, "login_required")
+        # The user without a password accepts any password.
+        self.patch(self.server.operator, "authenticate", lambda user, _, origin: Principal(user, "password", origin))
+        headers = {"Authorization": basic("default", "anything")}
+        self.assertEqual(self.server.ask("GET", "/v1/masters", headers).status, 200)
+        for method, target in (("POST", "/v1/session"), ("POST", "/v1/masters/mymaster/failover")):
+            self.assert_problem(self.server.ask(method, target, headers), 401, "login_required")
+        self.assertEqual(self.server.operator.executed, [])
         self.server.operator.denied.add(("default", "sentinel|masters"))
         self.assert_problem(self.server.get("/v1/masters"), 403, "not_permitted")
 

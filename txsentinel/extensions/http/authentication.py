@@ -142,7 +142,13 @@ class Authenticator:
             user = self.sessions.user(value) or self._tokens.user(hash_of(value))
             return None if user is None else Principal(user, "token", origin)
         pair = basic_credentials(value) if scheme == "basic" else None
-        return None if pair is None else self._operator.authenticate(pair[0], pair[1], origin)
+        if pair is None:
+            return None
+        principal = self._operator.authenticate(pair[0], pair[1], origin)
+        if principal is not None and principal.user == LOCAL_USER:
+            # A user without a password accepts any: that is no login.
+            return self._operator.anonymous(origin) or principal
+        return principal
 
 
 def basic_credentials(value: str) -> tuple[str, str] | None:
