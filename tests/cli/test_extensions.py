@@ -344,6 +344,14 @@ class CheckTests(MainCase):
         self.assertIn("master mymaster also has crash-failover on", lines)
         self.assertFalse(os.path.exists(f"{self.file}.d"))
 
+    def test_refused(self) -> None:
+        """What an extension refuses is reported, by the same words as at the start."""
+        refusal = self.status("check", "--extension", "recorder:wrong", str(self.file))
+        self.assertEqual(refusal, "Extension recorder cannot run with 'wrong': it must not be wrong")
+        self.settings.write_text("recorder wrong 1\n")
+        refusal = self.status("check", "--extensions", str(self.settings), str(self.file))
+        self.assertEqual(refusal, f"Extension recorder cannot run: {self.settings}, line 1: unknown setting")
+
     def test_invalid(self) -> None:
         """An invalid file is refused with its place."""
         self.settings.write_text("recorder size 3\nguards crash-failover mymaster perhaps\n")

@@ -21,6 +21,7 @@ from txsentinel.config.saving import STOP_LIMIT
 from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.runtime.listeners import CannotStart
+from txsentinel.runtime.restoring import load_users
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.process_info import version_and_build
 from txsentinel.server.protocol import SentinelProtocol
@@ -232,6 +233,16 @@ class StartTests(ServiceCase):
         refusal = self.assertRaises(CannotStart, self.service.startService)
         self.assertIn("TLS", str(refusal))
         self.assertEqual(self.seen(), NOTHING)
+
+    def test_users_before_the_start(self) -> None:
+        """Extensions are built before the start; they see the users by then, who are declared once."""
+        self.build(WITH_ID + "user a on >secret\n")
+        self.assertFalse(self.service.surface.operator.has_passwords())
+        load_users(self.service.context.access, self.service.configuration, lambda level, line: None)
+        self.assertTrue(self.service.surface.operator.has_passwords())
+        self.assertIsNotNone(self.service.surface.operator.authenticate("a", "secret", "test"))
+        self.service.startService()
+        self.assertEqual([user.name for user in self.service.context.access.all_users()], ["a", "default"])
 
     def test_unusable_users(self) -> None:
         """They end the start before the state is restored or anything is opened."""

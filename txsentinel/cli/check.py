@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Final, cast
 
-from txsentinel.cli.extensions import ExtensionUse
+from txsentinel.cli.extensions import ExtensionUse, UnusableExtension, extension_services
 from txsentinel.cli.tap import Options, read_configuration, read_guards, refuse
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.disk import LocalDisk
 from txsentinel.config.generic import GenericOptions
 from txsentinel.config.guards import guard_lines
 from txsentinel.config.statements import MasterRecord
+from txsentinel.process.state_directory import StateDirectory
 from txsentinel.runtime.host import ISystemReactor, RealHost
-from txsentinel.runtime.listeners import NO_LISTENERS
+from txsentinel.runtime.listeners import NO_LISTENERS, CannotStart
+from txsentinel.runtime.restoring import load_users
+from txsentinel.runtime.service import SentinelService
 from txsentinel.server.access_control import AccessControl, UnusableUsers
 from txsentinel.server.all_commands import TABLE
 from txsentinel.tls.activation import wants_tls
@@ -83,10 +86,26 @@ def check(configuration: Configuration) -> list[str]:
     return [*describe(configuration)]
 
 
-def describe_extensions(uses: Sequence[ExtensionUse], directory: str) -> list[str]:
-    """Return lines about the extensions that would run, and about ``directory``, where they keep their files."""
+def describe_extensions(uses: Sequence[ExtensionUse], configuration: Configuration, directory: str) -> list[str]:
+    """
+    Return lines about the extensions that would run, and about ``directory``, where they keep their files.
+
+    :raises SystemExit: if an extension refuses its argument or a setting.
+    """
     if not uses:
         return []
+    from twisted.internet import reactor
+
+    sentinel = SentinelService(
+        RealHost(cast(ISystemReactor, reactor)), configuration, note=lambda level, line: None, shutdown=lambda: None
+    )
+    state = StateDirectory(directory, lambda level, line: None)
+    try:
+        load_users(sentinel.context.access, configuration, lambda level, line: None)
+        # The services are built as before a start; they open nothing, and are not started.
+        list(extension_services(uses, sentinel.surface.view, sentinel.surface.operator, state, reactor))
+    except (CannotStart, UnusableExtension) as error:
+        refuse(str(error))
     return [*(use.describe() for use in uses), f"extensions keep their files in {directory}"]
 
 

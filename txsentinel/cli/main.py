@@ -166,7 +166,8 @@ def run_check(words: Sequence[str]) -> NoReturn:
     except UsageError as error:
         raise SystemExit(f"txsentinel check: {error}\n{HINT}") from None
     lines = check(options.configuration)
-    lines += describe_extensions(options.extensions, options.state_directory(options.configuration.saved_path))
+    directory = options.state_directory(options.configuration.saved_path)
+    lines += describe_extensions(options.extensions, options.configuration, directory)
     sys.stdout.write("\n".join(lines) + "\n")
     raise SystemExit(0)
 

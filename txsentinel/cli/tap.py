@@ -56,7 +56,9 @@ from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
 from txsentinel.runtime.health import SentinelHealth
 from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_writable
+from txsentinel.runtime.listeners import CannotStart
 from txsentinel.runtime.reloading import Reload
+from txsentinel.runtime.restoring import load_users
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
 from txsentinel.server.all_commands import TABLE
@@ -454,8 +456,9 @@ def makeService(options: Options) -> IService:
     surface = sentinel.surface
     if options.extensions:
         try:
+            load_users(sentinel.context.access, options.configuration, note)
             for service in extension_services(options.extensions, surface.view, surface.operator, state, reactor):
                 service.setServiceParent(process)  # type: ignore[no-untyped-call]
-        except UnusableExtension as error:
+        except (CannotStart, UnusableExtension) as error:
             refuse(str(error))
     return process

@@ -1,11 +1,16 @@
-"""Restores the state of the core from the configuration file."""
+"""Restores the state of the core, and the users, from the configuration."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from txsentinel.config.configuration import Configuration
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import IHost
+from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
+from txsentinel.runtime.listeners import CannotStart
+from txsentinel.server.access_control import AccessControl, UnusableUsers
 
 
 def new_id(host: IHost) -> str:
@@ -35,3 +40,20 @@ def restore_state(core: SentinelCore, configuration: Configuration, now: Millis)
             replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
             peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
         )
+
+
+def load_users(access: AccessControl, configuration: Configuration, note: Callable[[Level, str], None]) -> None:
+    """
+    Create the users of the ACL, unless that was done before the start, because extensions need them.
+
+    :param note: writes a line to the log.
+    :raises CannotStart: if the users are invalid.
+    """
+    if access.started:
+        return
+    try:
+        access.start(configuration.users_elsewhere(), note)
+    except UnusableUsers as refusal:
+        for line in refusal.lines:
+            note(Level.WARNING, line)
+        raise CannotStart(refusal.lines[-1]) from refusal

@@ -24,11 +24,10 @@ from txsentinel.runtime.executor import Executor
 from txsentinel.runtime.history import FailoverHistory
 from txsentinel.runtime.listeners import CannotStart, open_listeners
 from txsentinel.runtime.publishing import EventPublisher
-from txsentinel.runtime.restoring import ensure_id, new_id, restore_state
+from txsentinel.runtime.restoring import ensure_id, load_users, new_id, restore_state
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.surface import Surface
 from txsentinel.runtime.sweeper import SweepLoop
-from txsentinel.server.access_control import UnusableUsers
 from txsentinel.server.context import ServerContext
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.process_info import ProcessInfo, version_and_build
@@ -157,12 +156,7 @@ class SentinelService(MultiService):
         :raises CannotStart: if a port cannot be opened or the users are invalid.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        try:
-            self.context.access.start(self.configuration.users_elsewhere(), self._note)
-        except UnusableUsers as refusal:
-            for line in refusal.lines:
-                self._note(Level.WARNING, line)
-            raise CannotStart(refusal.lines[-1]) from refusal
+        load_users(self.context.access, self.configuration, self._note)
         id_is_new = ensure_id(self.core, self.host)
         restore_state(self.core, self.configuration, self.host.now())
         self.context.access.hide_passwords()

@@ -105,6 +105,9 @@ class AccessControl:
         self.default = default_user(commands, options.requirepass)
         self._users = {DEFAULT_USER: self.default}
         self.log = AclLog(options.acllog_max_len)
+        self.started = False
+        """Whether :meth:`start` was called."""
+
         self._default_is_kept = False
         """Whether the file needs a line for ``default``. Such a line overrules ``requirepass``."""
 
@@ -124,6 +127,7 @@ class AccessControl:
         :param note: writes a line to the log.
         :raises UnusableUsers: if a declaration is invalid or the ACL file cannot be read.
         """
+        self.started = True
         declared = self._options.users
         self._kept_elsewhere = kept_elsewhere
         if self._options.aclfile:
