@@ -217,8 +217,16 @@ class OwnTests(VerbCase):
         skip = missing("redis")
 
     def test_verbs(self) -> None:
-        """All Sentinels are found from one address, agree, and are explained and changed."""
+        """All Sentinels agree, are explained and changed, and record the switchover."""
         self.check_all()
+        status, text = self.run_verb("history", "mymaster", "-o", "json")
+        self.assertEqual(status, 0, text)
+        newest = json.loads(text)[0]["record"]
+        self.assertEqual((newest["outcome"], newest["loss"]["verdict"]), ("switched", "none"))
+        self.assertEqual(newest["to_server"]["address"]["port"], self.fleet.master_port())
+        status, text = self.run_verb("explain", "mymaster")
+        self.assertIn("source      by 127.0.0.1:", text)
+        self.assertIn("journal", text)
 
 
 class MixedTests(VerbCase):

@@ -49,6 +49,7 @@ VERBS: Final = (
     "doctor",
     "explain",
     "failover",
+    "history",
     "list",
     "master",
     "replicas",

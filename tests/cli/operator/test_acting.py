@@ -41,9 +41,9 @@ class FakeConnection:
         """Accepted."""
         self.called.append((self.endpoint, "HELLO 3"))
 
-    def call(self, *words: str) -> Reply:
+    def call(self, *words: str | int) -> Reply:
         """Return the answer to a command."""
-        command = " ".join(words)
+        command = " ".join(map(str, words))
         self.called.append((self.endpoint, command))
         answer: Any = self.replies.get(self.endpoint, {}).get(command, ErrorAnswer("ERR unknown command"))
         if isinstance(answer, Exception):

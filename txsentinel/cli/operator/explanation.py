@@ -65,11 +65,9 @@ def show_explanation(
     blocks += _action_lines(explanation)
     if not only_blocks:
         blocks += [_labelled("warning", Styled(each, "warning")) for each in explanation.warnings]
-        blocks += [
-            _labelled("", f"{each.at.rfc3339()}  {each.text}")
-            for each in explanation.journal
-            if since is None or each.at >= since
-        ]
+        records = [each for each in explanation.journal if since is None or each.at >= since]
+        for place, record in enumerate(records):
+            blocks.append(_labelled("journal" if place == 0 else "", f"{record.at.rfc3339()}  {record.text}"))
     blocks.append(_labelled("source", Styled(source, "weak")))
     rows = [(each.code.value, each.text) for each in explanation.blocked_by]
     data = plain(explanation)

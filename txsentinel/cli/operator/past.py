@@ -1,0 +1,198 @@
+"""``txsentinel history``: the failovers that Sentinels of ours have recorded, merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from txsentinel.cli.operator.agreed import known_master
+from txsentinel.cli.operator.options import FleetAccess, common
+from txsentinel.cli.operator.output import repeat
+from txsentinel.cli.operator.screen import Block, Grid, Result, Styled, Words, line, records_of
+from txsentinel.cli.operator.statuses import OK, UNAVAILABLE, UNKNOWN, VerbFailed
+from txsentinel.cli.operator.visible import duration
+from txsentinel.model.history import FailoverRecord, LossVerdict, Outcome
+from txsentinel.model.history_merge import MergedFailover, merge
+from txsentinel.model.plain import plain
+from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
+from txsentinel.remote.decoding import UnknownForm, decoded, plain_reply
+from txsentinel.remote.fleet import FleetReport, in_parallel
+from txsentinel.remote.reports import SentinelReport
+
+SHORT_ID = 10
+"""Characters of a record ID that are shown in the table and suffice for ``--show``."""
+
+NO_RECORDS = (
+    "C Sentinels keep no records of failovers, and no Sentinel of txsentinel answers;"
+    " record events from now on with: txsentinel watch --record FILE"
+)
+
+
+def read_records(
+    access: FleetAccess, sentinels: list[SentinelReport], name: str | None, limit: int
+) -> tuple[list[FailoverRecord], list[str]]:
+    """Return the records of Sentinels of ours, and why some have not answered."""
+
+    def read(sentinel: SentinelReport) -> list[FailoverRecord] | str:
+        try:
+            with RemoteConnection(sentinel.endpoint, access.settings) as connection:
+                connection.use_resp3()
+                found = plain_reply(connection.call("TXSENTINEL", "HISTORY", "*" if name is None else name, limit))
+                return [decoded(FailoverRecord, each) for each in found]
+        except (ConnectionFailed, ErrorAnswer, UnknownForm) as problem:
+            return f"{sentinel.endpoint}: {problem}"
+
+    records: list[FailoverRecord] = []
+    problems: list[str] = []
+    for answer in in_parallel(read, sentinels):
+        if isinstance(answer, str):
+            problems.append(answer)
+        else:
+            records += answer
+    return records, problems
+
+
+@click.command("history")
+@click.argument("master", required=False)
+@click.option("-n", "limit", type=click.IntRange(1, 200), default=10, show_default=True, help="The latest ones.")
+@click.option("--show", "record_id", metavar="ID", help="All about one failover; the beginning of its ID suffices.")
+@common
+def history_verb(access: FleetAccess, master: str | None, limit: int, record_id: str | None) -> int:
+    """
+    List the latest failovers of MASTER, or of all masters, as the Sentinels of txsentinel have recorded them.
+
+    The records of several Sentinels on one failover are merged. C Sentinels keep none.
+    """
+
+    def make() -> Result:
+        fleet = access.read(None if master is None else [master], details=False)
+        if master is not None:
+            known_master(fleet, master)
+        return history_result(access, fleet, master, limit, record_id)
+
+    return repeat(access, make)
+
+
+def history_result(
+    access: FleetAccess, fleet: FleetReport, name: str | None, limit: int, record_id: str | None
+) -> Result:
+    """
+    Return the failovers, or one of them.
+
+    :raises VerbFailed: if no Sentinel keeps records, or none has this one.
+    """
+    ours = [each for each in fleet.reachable if each.identity is not None and not each.identity.is_c]
+    if not ours:
+        raise VerbFailed(NO_RECORDS, UNAVAILABLE)
+    records, problems = read_records(access, ours, name, 200 if record_id else limit)
+    if len(problems) == len(ours):
+        raise VerbFailed("no Sentinel has answered", UNAVAILABLE, problems)
+    merged = merge(records)
+    if record_id is not None:
+        wanted = record_id.upper()
+        found = [each for each in merged if each.record.record_id.startswith(wanted)]
+        if len(found) != 1:
+            raise VerbFailed(f"{'no' if not found else 'more than one'} failover has an ID {record_id}...", UNKNOWN)
+        return Result(plain(found[0]), tuple(_details(found[0])), _records(found), OK)
+    shown = merged[:limit]
+    blocks: list[Block] = [_table(shown)] if shown else [line("no failover is recorded")]
+    blocks += [line(Styled(f"! {each}", "warning")) for each in problems]
+    return Result([plain(each) for each in shown], tuple(blocks), _records(shown), OK)
+
+
+def _records(
+    found: list[MergedFailover] | tuple[MergedFailover, ...],
+) -> tuple[tuple[str, ...], tuple[tuple[object, ...], ...]]:
+    columns = ("id", "at", "master", "kind", "outcome", "from", "to", "epoch", "took_ms", "loss", "lost_bytes")
+    return records_of(
+        columns,
+        [
+            (
+                each.record.record_id,
+                each.at.rfc3339(),
+                each.record.master,
+                each.record.kind.value,
+                each.record.outcome.value,
+                each.record.from_server.address,
+                each.record.to_server and each.record.to_server.address,
+                each.record.epoch,
+                took_ms(each.record),
+                each.record.loss.verdict.value,
+                each.record.loss.lost_bytes,
+            )
+            for each in found
+        ],
+    )
+
+
+def took_ms(record: FailoverRecord) -> int | None:
+    """Return the time from the first phase to the durable address or the end; ``None`` without phases."""
+    if not record.phases:
+        return None
+    end = next((each.at for each in record.phases if each.phase in ("durable", "aborted")), record.phases[-1].at)
+    return end.unix_ms - record.phases[0].at.unix_ms
+
+
+def _loss(record: FailoverRecord) -> Words:
+    if record.loss.verdict is LossVerdict.LOST:
+        return Styled("lost" if record.loss.lost_bytes is None else f"lost {record.loss.lost_bytes:,} B", "bad")
+    return Styled("nothing", "good") if record.loss.verdict is LossVerdict.NONE else "unknown"
+
+
+def _table(found: tuple[MergedFailover, ...]) -> Grid:
+    rows: list[tuple[Words, ...]] = []
+    for each in found:
+        record = each.record
+        switched = record.outcome is Outcome.SWITCHED
+        took = took_ms(record)
+        rows.append(
+            (
+                record.record_id[:SHORT_ID],
+                each.at.rfc3339(),
+                record.master,
+                record.kind.value,
+                record.outcome.value if switched else Styled(record.outcome.value, "bad"),
+                str(record.from_server.address),
+                "-" if record.to_server is None else str(record.to_server.address),
+                "-" if took is None else duration(took),
+                _loss(record),
+                str(1 + len(each.others)),
+            )
+        )
+    headings = ("ID", "ENDED", "MASTER", "KIND", "OUTCOME", "FROM", "TO", "TOOK", "LOST", "SEEN BY")
+    return Grid(headings, tuple(rows), (9, 3, 5))
+
+
+def _details(found: MergedFailover) -> Iterator[Block]:
+    record = found.record
+    to = "nothing" if record.to_server is None else str(record.to_server.address)
+    yield line(
+        Styled(record.master, "strong"),
+        f"  {record.from_server.address} -> {to}   {record.kind.value}, {record.outcome.value}, epoch {record.epoch}",
+        indent=2,
+    )
+    yield line(f"  record    {record.record_id}, by {record.observer_role.value} {record.observer[:8]}")
+    cause = record.cause if record.failure_class is None else f"{record.cause}, {record.failure_class}"
+    yield line(f"  cause     {cause}" + (f", ordered by {record.operator}" if record.operator else ""))
+    if record.chosen_because:
+        yield line(f"  chosen    {record.chosen_because}", indent=12)
+    yield line("  lost      ", _loss(record), f": {record.loss.text}" if record.loss.text else "", indent=12)
+    if record.resyncs is not None:
+        yield line(f"  resyncs   {record.resyncs.partial} partial, {record.resyncs.full} full")
+    for place, phase in enumerate(record.phases):
+        took = "" if phase.took_ms is None else f"+{phase.took_ms:,} ms"
+        yield line(f"  {'phases' if place == 0 else '':<10}{phase.at.rfc3339()}  {phase.phase:<18} {took:>10}")
+    for place, voter in enumerate(record.voters):
+        vote = "no vote" if voter.vote is None else f"voted for {voter.vote[:8]} in epoch {voter.epoch}"
+        reason = f" ({voter.reason})" if voter.reason else ""
+        yield line(
+            f"  {'votes' if place == 0 else '':<10}{voter.sentinel_id[:8]} ({voter.kind}) {vote}{reason}", indent=12
+        )
+    for place, each in enumerate(record.replicas):
+        judged = f"rank {each.rank}" if each.unfit is None else f"unfit: {each.unfit_text or each.unfit}"
+        text = f"{each.address}  priority {each.priority}, offset {each.offset:,}, {judged}"
+        yield line(f"  {'replicas' if place == 0 else '':<10}{text}", indent=12)
+    for other in found.others:
+        last = other.phases[-1].at.rfc3339() if other.phases else "-"
+        yield line(f"  seen by   {other.role.value} {other.observer[:8]}, last phase at {last}")
