@@ -88,7 +88,7 @@ class CompleteEvidenceTests(CrashTestCase):
         self.fixture.wait(CONFIRM + 1, 1)
         notes = [line for line in self.fixture.output() if line.startswith("note ")]
         self.assertIn("2 attempts to connect were refused", notes[0])
-        self.assertIn("refused (refused)", notes[1])
+        self.assertIn("crashed; refused; ", notes[1])
 
     def test_replica_sees_it_later(self) -> None:
         """A replica that still reports a live link is asked again."""

@@ -8,7 +8,7 @@ from twisted.internet import error
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.links.failures import class_of_connection
+from txsentinel.links.failures import class_of_connection, text_of_connection
 from txsentinel.model.failure import FailureClass, class_of_reply
 
 
@@ -45,6 +45,22 @@ class ConnectionClassTests(SynchronousTestCase):
         ):
             with self.subTest(cause=repr(cause)):
                 self.assertIs(class_of_connection(Failure(cause)), expected)
+
+    def test_texts(self) -> None:
+        """The text is that of the operating system if there is one, as in C, and never describes Twisted."""
+        for cause, expected in (
+            (error.getConnectError((errno.ECONNREFUSED, "refused")), "Connection refused"),
+            (error.getConnectError((errno.EHOSTUNREACH, "no route")), "No route to host"),
+            (error.ConnectionRefusedError(), "Connection refused"),
+            (error.TimeoutError(), "no answer to the attempt to connect"),
+            (error.ConnectionDone(), "closed by the other side"),
+            (error.ConnectionLost(), "reset by the other side"),
+            (lost(errno.ETIMEDOUT), "Connection timed out"),
+            (error.DNSLookupError("no address"), "DNS lookup failed: no address"),
+            (OSError(errno.EMFILE, "too many"), "Too many open files"),
+        ):
+            with self.subTest(cause=repr(cause)):
+                self.assertEqual(text_of_connection(Failure(cause)), expected)
 
     def test_replies(self) -> None:
         """Error replies are classified by their first word."""

@@ -20,7 +20,7 @@ from txsentinel.model.address import Address
 from txsentinel.model.events import SentinelEvent
 from txsentinel.wire.resp import pack
 
-REFUSED = "Connection was refused by other side."
+REFUSED = "Connection refused"
 
 
 class ReconnectingTests(SynchronousTestCase):

@@ -15,7 +15,7 @@ from txsentinel.core.link import LinkKind
 from txsentinel.links.command_link import CommandLink
 from txsentinel.links.connection import LinkConnection
 from txsentinel.links.context import LinkContext
-from txsentinel.links.failures import class_of_connection
+from txsentinel.links.failures import class_of_connection, text_of_connection
 from txsentinel.links.pubsub_link import PubSubLink
 from txsentinel.links.reconnecting import link_machine
 from txsentinel.model.failure import FailureClass, class_of_reply
@@ -208,9 +208,9 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         now = self._context.host.now()
         self._failure = class_of_connection(reason)
         if self._leader is not None and self._leader.connection is None:
-            self._machine.failed_like_leader(reason.getErrorMessage(), now)
+            self._machine.failed_like_leader(text_of_connection(reason), now)
         else:
-            self._machine.failed(reason.getErrorMessage(), now)
+            self._machine.failed(text_of_connection(reason), now)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         """Schedule the next attempt, and report the loss to the core."""
@@ -222,7 +222,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         # There was none if the attempt succeeded after the link was retired.
         if established is not None and established.close_reason:
             close_reason, self._failure = established.close_reason, established.failure
-        self._machine.lost(close_reason or reason.getErrorMessage(), self._context.host.now())
+        self._machine.lost(close_reason or text_of_connection(reason), self._context.host.now())
 
     # Called by the machine, see ``reconnecting.Actions``.
 

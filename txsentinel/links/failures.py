@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EADDRNOTAVAIL, EHOSTDOWN, EHOSTUNREACH, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ETIMEDOUT
+from os import strerror
 from typing import Final
 
 from twisted.internet import error
@@ -49,3 +50,28 @@ def class_of_connection(reason: Failure) -> FailureClass:
         if isinstance(cause, kind):
             return failure
     return FailureClass.UNREACHABLE if isinstance(cause, error.ConnectError | OSError) else FailureClass.GARBAGE
+
+
+_TEXTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (error.TimeoutError, "no answer to the attempt to connect"),
+    (error.ConnectionDone, "closed by the other side"),
+    (error.ConnectionLost, "reset by the other side"),
+    (error.ConnectionRefusedError, "Connection refused"),
+)
+"""What these exceptions mean here; their own texts describe what Twisted did."""
+
+
+def text_of_connection(reason: Failure) -> str:
+    """
+    Return why an attempt failed or a connection was lost, as a clause.
+
+    It is the text of the operating system if there is one, such as ``Connection refused``.
+    """
+    cause = reason.value
+    number = getattr(cause, "osError", None) or getattr(cause, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return strerror(number)
+    for kind, text in _TEXTS:
+        if isinstance(cause, kind):
+            return text
+    return reason.getErrorMessage().rstrip(".")

@@ -91,5 +91,9 @@ class LinkFailure:
     at: Millis
 
     def __str__(self) -> str:
-        """Return the class with the error text."""
-        return f"{self.failure_class.value} ({self.error})" if self.error else self.failure_class.value
+        """Return the class with the error text; only the text if that has the word of the class in it."""
+        word = self.failure_class.value
+        if not self.error:
+            return word
+        same = self.failure_class in (FailureClass.REFUSED, FailureClass.RESET) and word in self.error.casefold()
+        return self.error if same else f"{word} ({self.error})"
