@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.test_tidy import ROOT
 from txsentinel.config.guards import FENCE_AFTER, GUARD_SETTINGS
 from txsentinel.core.options import NEUTRAL_GUARDS
+from txsentinel.model.explanation import Explanation, Phase, UnfitCode, VerdictCode
 
 OF_SPHINX: Final = {"docs/api.rst", "docs/index.rst"}
 """Pages that consist of directives of Sphinx."""
@@ -30,6 +32,28 @@ def problems(text: str, path: Path | None = None) -> str:
     }
     publish_doctree(text, source_path=None if path is None else str(path), settings_overrides=settings)
     return warnings.getvalue()
+
+
+class ExplanationTests(SynchronousTestCase):
+    """The page about explanations."""
+
+    def rows(self, title: str) -> list[str]:
+        """Return the first column of the table in a section."""
+        page = Path(ROOT, "docs", "explain.rst").read_text(encoding="utf-8")
+        section = page.split(f"\n{title}\n", 1)[1].split("\n====================== ", 1)[0]
+        table = re.split(r"\n=+ =+\n", section)[1]
+        return re.findall(r"^``([a-z_]+)``", table, re.MULTILINE)
+
+    def test_codes(self) -> None:
+        """The tables have every code, and nothing else."""
+        self.assertEqual(sorted(self.rows("Verdicts")), sorted(each.value for each in VerdictCode))
+        self.assertEqual(sorted(self.rows("Unfit replicas")), sorted(each.value for each in UnfitCode))
+
+    def test_fields(self) -> None:
+        """Every field in the table exists, and every phase is named."""
+        self.assertLessEqual(set(self.rows("The fields")), {each.name for each in fields(Explanation)})
+        page = Path(ROOT, "docs", "explain.rst").read_text(encoding="utf-8")
+        self.assertEqual([each.value for each in Phase if f"``{each.value}``" not in page], [])
 
 
 class PageTests(SynchronousTestCase):

@@ -116,8 +116,9 @@ def _of_peer(present: CopiedState, peer: Peer) -> Iterator[str]:
             " or sentinel-user and sentinel-pass must be set"
         )
         return
-    alive = present.now - peer.hello_received_at <= FRESH_HELLO_PERIODS * present.state.timings.publish_period
-    if not peer.hello_received_at or not alive or (peer.link.commands_up and not peer.is_down):
+    since = peer.sdown_since
+    fresh = present.now - FRESH_HELLO_PERIODS * present.state.timings.publish_period
+    if since is None or peer.hello_received_at <= max(since, fresh):
         return
     why = "" if failure is None else f" ({failure})"
     yield (

@@ -77,6 +77,9 @@ def unreachable(master: Master, available: int, now: Millis) -> Iterator[tuple[V
         yield VerdictCode.QUORUM_UNREACHABLE, text
     if available < master.majority:
         ghosts = sum(1 for peer in master.peers.values() if is_ghost(peer, now))
+        if available < quorum:
+            # They are named already.
+            missing = ""
         text = f"{available} of {voters} Sentinels can be reached, {needed} are needed{missing}"
         if ghosts and available >= max((voters - ghosts) // 2 + 1, quorum):
             text += f"; {ghosts} of them may not exist any more, but count for the majority"

@@ -159,7 +159,7 @@ def _changes(present: CopiedState, codes: set[VerdictCode]) -> Iterator[StateCha
         def override(changed: CopiedState) -> None:
             changed.assumed = AGREEMENT_CODES | CAMPAIGN_CODES
 
-        yield StateChange(3, forced.do, forced.who, forced.command, FORCED_ELECTION_TIMEOUT, override)
+        yield StateChange(6, forced.do, forced.who, forced.command, FORCED_ELECTION_TIMEOUT, override)
     considered = 0
     for replica in master.replicas.values():
         change = _replica_change(present, replica)
@@ -311,7 +311,7 @@ def _tolerate(present: CopiedState, replica: Replica) -> StateChange:
     command = f"SENTINEL SET {master.name} down-after-milliseconds {down_after}"
     # The master must be silent for that long, and the other Sentinels must agree again.
     ready = down_after + 2 * present.state.timings.ask_period
-    return StateChange(6, do, THIS_SENTINEL, command, ready, lengthen, votes=True)
+    return StateChange(8, do, THIS_SENTINEL, command, ready, lengthen, votes=True)
 
 
 def _discovery(present: CopiedState, codes: set[VerdictCode]) -> Iterator[StateChange]:
