@@ -127,6 +127,16 @@ class LineageTests(SynchronousTestCase):
         self.assertIn(described(FOREIGN), line)
         self.assertIn(described(OLD), line)
 
+    def test_known_replica_with_a_new_history(self) -> None:
+        """A replica whose data have a new history as its master restarted is announced: no other group is suspected."""
+        hold(self.replicas[0], 100, NEWER, replid2=NEW, second_offset=101)
+        self.replicas[0].role = "master"
+        self.fixture.hello("x", self.replicas[0].address, 5)
+        self.fixture.wait(3_000, 100)
+        lines = self.fixture.output()
+        self.assertTrue(self.fixture.master.address.same(self.replicas[0].address), lines)
+        self.assertEqual([line for line in lines if "share the name" in line], [])
+
     def test_unknown_address_if_strict(self) -> None:
         """With ``lineage strict`` two groups that share a name do not merge; the log names the Sentinel."""
         self.strict()

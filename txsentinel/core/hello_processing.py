@@ -300,8 +300,9 @@ class HelloProcessing:
         self._switching.announce_switch(master, address)
         self._record(master, peer, address, now)
         self._switching.run_client_script(master, "observer", address)
+        known = self._registry.replica_at(master, address) is not None
         self._switching.switch(master, address, published, now)
-        adopted(master)
+        adopted(master, known=known)
         return False
 
     def _record(self, master: Master, peer: Peer, address: Address, now: Millis) -> None:

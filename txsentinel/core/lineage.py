@@ -120,10 +120,15 @@ def permits(
     return False
 
 
-def adopted(master: Master) -> None:
-    """Record that ``master`` has an address that another Sentinel announced; its next INFO is checked."""
+def adopted(master: Master, *, known: bool) -> None:
+    """
+    Record that ``master`` has an address that another Sentinel announced; its next INFO is checked.
+
+    :param known: whether that was the address of a replica of the group. Its data may have another history all the
+        same, if it or its master restarted without persistence.
+    """
     master.lineage.awaited = None
-    master.lineage.unchecked = True
+    master.lineage.unchecked = not known
 
 
 def check_announced(state: SentinelState, server: Server) -> None:
