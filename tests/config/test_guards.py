@@ -207,7 +207,7 @@ class FileTests(SynchronousTestCase):
         configuration = read(text)
         self.assertEqual(
             configuration.warnings,
-            ["Master m: fence-after must be less than down-after-milliseconds, which is 3000. A lower value is used."],
+            ["Master m: fence-after must be less than down-after-milliseconds, which is 3000. 2999 is used."],
         )
         options = configuration.masters[0].options
         self.assertEqual(options.guards.fence_delay(options.down_after), 2999)

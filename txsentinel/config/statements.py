@@ -230,7 +230,8 @@ class _Execution:
             try:
                 check_fence_after(master.options.guards.fence_after, master.options.down_after)
             except DirectiveError as problem:
-                self._state.warnings.append(f"Master {excerpt(master.name)}: {problem}. A lower value is used.")
+                used = master.options.guards.fence_delay(master.options.down_after)
+                self._state.warnings.append(f"Master {excerpt(master.name)}: {problem}. {used} is used.")
 
     def unset(self, values: Sequence[str]) -> None:
         """Execute ``unset <master> <directive> [<command>]``: a setting in another file is not in force."""
