@@ -124,7 +124,21 @@ class BlockerTests(SynchronousTestCase):
         self.fixture.core.state.storage_error = StorageError("EROFS", "Read-only file system")
         self.fixture.core.tilt.since = self.fixture.now
         self.fixture.core.registry.drop_replicas(self.fixture.master)
+        self.fixture.core.command_refused(self.fixture.master.link, "INFO", "NOPERM no permissions", self.fixture.now)
         self.assertEqual(list(BlockerKind), self.kinds())
+
+    def test_refusals(self) -> None:
+        """A master that refuses PING or INFO for a fault of the configuration is named, until it accepts them."""
+        master = self.fixture.servers[MASTER]
+        master.ping_text, master.refuses = b"NOAUTH Authentication required.", True
+        self.fixture.wait(2_000)
+        text = "The master cannot be judged by this Sentinel, as it answers PING: NOAUTH Authentication required."
+        self.assertEqual(self.texts(), [text])
+        master.ping_text, master.refuses = b"PONG", False
+        self.fixture.wait(12_000)
+        self.assertEqual(self.texts(), [])
+        self.fixture.core.command_refused(self.fixture.master.link, "PING", "MISCONF no disk", self.fixture.now)
+        self.assertEqual(self.texts(), [])
 
     def test_logged_when_the_master_goes_down(self) -> None:
         """When a master goes down, missing peers are logged if too few are left, and only then."""

@@ -17,6 +17,7 @@ from txsentinel.core.selection import choose
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.explanation import Unfit
+from txsentinel.model.failure import CONFIGURATION_FAULTS
 from txsentinel.model.timings import Millis
 
 MAX_DISCOVERY: Final[Millis] = 10_000
@@ -45,6 +46,9 @@ class BlockerKind(Enum):
 
     NO_REPLICA = "no-replica"
     """No replica can be promoted."""
+
+    ACCESS = "access"
+    """The master refuses this Sentinel, which therefore cannot judge it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,12 @@ def blockers(master: Master, state: SentinelState, tilt: TiltGuard, now: Millis)
     if master.failover is None:
         chosen, refused = choose(master, state.timings, now)
         if chosen is None and not is_discovering(master, now):
-            yield Blocker(BlockerKind.NO_REPLICA, _unfit(master, refused))
+            yield Blocker(BlockerKind.NO_REPLICA, unfit_text(master, refused))
+    refusal = master.link.refusals.get("PING", master.link.refusals.get("INFO"))
+    if refusal is not None and refusal.failure_class in CONFIGURATION_FAULTS:
+        yield Blocker(
+            BlockerKind.ACCESS, f"The master cannot be judged by this Sentinel, as it answers {refusal.error}"
+        )
 
 
 def is_discovering(master: Master, now: Millis) -> bool:
@@ -93,7 +102,8 @@ def is_discovering(master: Master, now: Millis) -> bool:
     )
 
 
-def _unfit(master: Master, refused: list[tuple[str, Unfit]]) -> str:
+def unfit_text(master: Master, refused: list[tuple[str, Unfit]]) -> str:
+    """Return a sentence without a full stop with the reasons why no replica can be promoted."""
     if not refused:
         refusal = master.link.refusals.get("INFO")
         return "No replica is known" + ("" if refusal is None else f", as the master answered {refusal.error}")

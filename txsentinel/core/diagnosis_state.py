@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel.model.explanation import VerdictCode
@@ -62,6 +62,12 @@ class Diagnosis:
 
     unfit_announced_at: Millis | None = None
     """When ``-failover-abort-no-good-slave`` was last published instead of an attempt."""
+
+    warned: frozenset[str] = frozenset()
+    """What was logged that would matter if the master went down, and has not ended; written by ``readiness``."""
+
+    losses: dict[str, str] = field(default_factory=dict)
+    """Replica → replication ID of the empty data set for which it was logged that it has copied it."""
 
     def restart_log(self) -> None:
         """Forget what was logged, as the master moved to another address or was reset."""

@@ -31,6 +31,7 @@ from txsentinel.core.observation import Observation
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
+from txsentinel.core.readiness import Readiness
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.reported_state import ReportedState, reported_state
@@ -91,6 +92,7 @@ class SentinelCore:
         self.id_reply = confirmations.answered
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
+        self._readiness = Readiness(self.state, self.tilt)
         self._evaluation = Evaluation(
             self.state,
             self.tilt,
@@ -318,6 +320,7 @@ class SentinelCore:
                 # An error is no evidence of availability, so it does not delay the next PING either.
                 link.silent_since = None
                 self._evaluation.schedule(instance, now)
+                self._readiness.info_answered(instance, now)
                 continue
             self._failures.command_accepted(link, "INFO")
             self._probing.alive(link, now)
@@ -337,6 +340,7 @@ class SentinelCore:
             if self._fencing.concerns(instance) and not instance.gone:
                 self._evaluation.evaluate(instance, now)
             self._evaluation.schedule(instance, now)
+            self._readiness.info_answered(instance, now)
 
     def _report_change(self, server: Server, before: ReportedState) -> None:
         """Report what an INFO has changed: usually the offset and nothing else."""
