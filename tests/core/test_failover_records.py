@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, Fixture, identity
 from txsentinel.core.failover_records import ENDS, chosen_because, failover_record, record_id
+from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.journal import ComparedReplica, JournalEntry, KnownServer
 from txsentinel.model.address import Address
 from txsentinel.model.history import (
@@ -224,6 +225,20 @@ class RecordTests(SynchronousTestCase):
         record = self.record(fixture)
         self.assertIs(ObserverRole.FOLLOWER, record.observer_role)
         self.assertIn("sdown", self.phases(record))
+
+    def test_overruled(self) -> None:
+        """A leader whose promotion was overruled by a higher config epoch records the address that was adopted."""
+        fixture = self.group()
+        fixture.servers[THIRD].obeys = False
+        fixture.core.administration.failover("mymaster", fixture.now)
+        fixture.finish()
+        fixture.wait(300)
+        self.assertIs(FailoverState.RECONF_REPLICAS, fixture.master.failover_state)
+        fixture.hello("b", THIRD, 9)
+        record = self.record(fixture)
+        assert record.to_server is not None
+        self.assertEqual((Endpoint("10.0.0.3", 6379), 9), (record.to_server.address, record.config_epoch))
+        self.assertEqual(((), None), (record.replicas, record.chosen_because))
 
     def test_not_elected(self) -> None:
         """A campaign without a majority is recorded with what each peer answered."""

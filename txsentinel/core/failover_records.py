@@ -102,7 +102,9 @@ class _Builder:
         self._servers: SwitchedServers = end.servers
         self._compared: tuple[ComparedReplica, ...] = end.servers.candidates
         selected = self._last(JournalKind.SELECTED)
-        if selected is not None and selected.servers is not None:
+        # What this Sentinel selected was in vain if another configuration was adopted instead.
+        own = end.kind is not JournalKind.CONFIG_ADOPTED
+        if own and selected is not None and selected.servers is not None:
             self._servers, self._compared = selected.servers, selected.servers.candidates
         self._switched = end.kind is not JournalKind.ABORTED
 
