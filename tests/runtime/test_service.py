@@ -234,6 +234,16 @@ class StartTests(ServiceCase):
         self.assertIn("TLS", str(refusal))
         self.assertEqual(self.seen(), NOTHING)
 
+    def test_view_before_the_start(self) -> None:
+        """A view that was read before the start shows the masters of the file right after it."""
+        for text in (WITH_ID, PLAIN):
+            self.build(text)
+            view = self.service.surface.view
+            self.assertEqual(view.masters(), ())
+            self.service.startService()
+            self.assertEqual([each.name for each in view.masters()], ["m"])
+            self.assertEqual(view.master("m").address.port, 6379)
+
     def test_users_before_the_start(self) -> None:
         """Extensions are built before the start; they see the users by then, who are declared once."""
         self.build(WITH_ID + "user a on >secret\n")
