@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 from itertools import count
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import Connection, Fleet, Harness, ReplyError, call, missing, wait_for
+from tests.servers import Connection, Fleet, Harness, ReplyError, SentinelProcess, call, missing, pairs, wait_for
 from txsentinel.cli.operator import command
 
 
@@ -53,6 +53,7 @@ class VerbCase(SynchronousTestCase):
 
     kinds: ClassVar[tuple[str, ...]] = ()
     server_kind: ClassVar[str] = "redis"
+    options: ClassVar[dict[str, Any]] = {}
     harness: ClassVar[Harness]
     fleet: ClassVar[Fleet]
 
@@ -60,7 +61,7 @@ class VerbCase(SynchronousTestCase):
     def setUpClass(cls) -> None:
         cls.harness = Harness()
         try:
-            cls.fleet = Fleet(cls.harness, cls.kinds, cls.server_kind)
+            cls.fleet = Fleet(cls.harness, cls.kinds, cls.server_kind, **cls.options)
             cls.fleet.start()
         except BaseException:
             cls.harness.close()
@@ -194,6 +195,47 @@ class RedisTests(VerbCase):
         self.assertEqual(path.read_text().split(), [str(before), str(after)])
         self.assertEqual(moved["payload"], f"mymaster 127.0.0.1 {before} 127.0.0.1 {after}")
         self.assertEqual(run.returncode, 128 + signal.SIGTERM)
+
+
+class PauseTests(VerbCase):
+    """A pause of three redis-sentinel whose master is lost."""
+
+    kinds = ("redis", "redis", "redis")
+    options: ClassVar[dict[str, Any]] = {"failover_timeout": 2000}
+    if missing("redis"):
+        skip = missing("redis")
+
+    def test_pause(self) -> None:
+        """While the votes are renewed there is no failover although all agree; after the end there is one."""
+        environment = os.environ | {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
+        words = ["pause", "mymaster", "--for", "10m", "--reason", "test"]
+        start = [sys.executable, "-m", "txsentinel.cli.operator", *words]
+        with subprocess.Popen(start, env=environment, stdout=subprocess.PIPE) as pause:
+            try:
+                assert pause.stdout is not None
+                pause.stdout.readline()
+                self.assertIn(b"GUARANTEED: 3 C Sentinels held", pause.stdout.readline())
+                master = self.fleet.master()
+                master.kill()
+                wait_for(self.all_agree, 30, "all to consider it down")
+                # Without the pause one of them campaigns within a second.
+                for _ in range(2):
+                    self.assertIn(b"GUARANTEED", pause.stdout.readline())
+                self.assertTrue(self.all_agree())
+                self.assertEqual(self.fleet.master_port(), master.port)
+            finally:
+                pause.terminate()
+            self.assertIn(b"may start a failover from", pause.stdout.read())
+        self.assertEqual(pause.returncode, 0)
+        wait_for(lambda: self.fleet.master_port() != master.port, 60, "the failover")
+
+    def all_agree(self) -> bool:
+        """Whether all Sentinels consider the master down by agreement."""
+        return all("o_down" in self.run_flags(each) for each in self.fleet.sentinels)
+
+    def run_flags(self, sentinel: SentinelProcess) -> str:
+        """Return the flags of the master at one Sentinel."""
+        return pairs(sentinel.call("SENTINEL", "MASTER", "mymaster"))["flags"]
 
 
 class ValkeyTests(VerbCase):

@@ -52,6 +52,7 @@ VERBS: Final = (
     "history",
     "list",
     "master",
+    "pause",
     "replicas",
     "run",
     "set",

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from txsentinel.cli.operator import doctor, past, reading, settings, switching, watching
+from txsentinel.cli.operator import doctor, past, pausing, reading, settings, switching, watching
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import visible
 
@@ -26,6 +26,7 @@ for verb in (
     *reading.VERBS,
     doctor.doctor_verb,
     past.history_verb,
+    pausing.pause_verb,
     settings.set_verb,
     settings.diff_verb,
     switching.switchover_verb,

@@ -24,6 +24,9 @@ ABORTED: Final = 5
 LOST: Final = 6
 """The master was switched, and acknowledged writes were lost."""
 
+NOT_GUARANTEED: Final = 7
+"""Failovers were held up, but one is possible nevertheless."""
+
 USAGE: Final = 64
 """The command line or the profile is wrong (``EX_USAGE``)."""
 
