@@ -136,11 +136,12 @@ class Browser:
 class PageServer:
     """The HTTP server over a fake Sentinel in a process of its own; see ``tests.interop.page_server``."""
 
-    def __init__(self, name: str) -> None:
-        command = [sys.executable, "-m", "tests.interop.page_server", name]
+    def __init__(self, name: str, port: int = 0) -> None:
+        command = [sys.executable, "-m", "tests.interop.page_server", name, str(port)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
-        self.page = f"http://127.0.0.1:{int(self._process.stdout.readline())}/"
+        self.port = int(self._process.stdout.readline())
+        self.page = f"http://127.0.0.1:{self.port}/"
 
     def __enter__(self) -> PageServer:
         return self

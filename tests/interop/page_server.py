@@ -1,8 +1,9 @@
-"""``python -m tests.interop.page_server NAME``: the HTTP server over a fake Sentinel; prints its port."""
+"""``python -m tests.interop.page_server NAME PORT``: the HTTP server over a fake Sentinel; prints its port."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -20,21 +21,23 @@ PASSWORD: Final = "a password: with a colon é"
 
 
 def masters(name: str) -> list[MasterSnapshot]:
-    """Return the masters of a scenario: ``three``, ``many`` or ``login``."""
+    """Return the masters of a scenario: ``three``, ``many``, ``login`` or ``risk``."""
+    if name == "risk":
+        return [replace(healthy_master(), voters_reachable=1), healthy_master("other")]
     found = [healthy_master(), switching_master(), isolated_master(), healthy_master(HOSTILE_NAME)]
     if name == "many":
         found += [healthy_master(f"shard-{number:04}", f"10.1.{number // 250}.{number % 250}") for number in range(996)]
     return found
 
 
-def main(reactor: Any, name: str) -> Deferred[None]:
+def main(reactor: Any, name: str, port: str) -> Deferred[None]:
     """Serve until the process is killed."""
     operator = FakeOperator()
     if name == "login":
         operator.passwords["default"] = PASSWORD
     application = HttpApplication(reactor, FakeView(*masters(name)), operator, HttpSettings())
     application.events.start()
-    listening = serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(application.factory)
+    listening = serverFromString(reactor, f"tcp:{port}:interface=127.0.0.1").listen(application.factory)
 
     listening.addCallback(lambda port: print(port.getHost().port, flush=True))
     return Deferred()

@@ -155,6 +155,31 @@ class PageTests(BrowserCase):
         self.assertIsNone(browser.run("return window.injected || null"))
         self.assertEqual(browser.errors(), [])
 
+    def test_risk(self) -> None:
+        """A master that is up without a majority of Sentinels is at risk, which comes first."""
+        browser = self.browser()
+        browser.open(self.server("risk"))
+        browser.wait_for_text("#headline", "Both masters are up, but 1 could not be failed over")
+        browser.wait_for_text("#problems", "mymaster")
+        self.assertNotIn("other", browser.text("#problems"))
+        row = browser.text("#rows tr")
+        self.assertIn("up, at risk", row)
+        self.assertIn("no majority of Sentinels can be reached", row)
+
+    def test_lost_contact(self) -> None:
+        """The page states that what it shows is old if the Sentinel does not answer, and goes on when it does."""
+        browser = self.browser()
+        with PageServer("three") as server:
+            browser.open(server.page)
+            browser.wait_for_text("#contact", "live")
+            browser.wait_for_text("#rows", "mymaster")
+        browser.wait_for_text("#contact", "no contact")
+        browser.wait_for_text("#banners", "No answer from this Sentinel")
+        self.assertIn("mymaster", browser.text("#rows"))
+        with PageServer("three", server.port):
+            browser.wait_for_text("#contact", "live")
+            browser.wait(lambda: not browser.text("#banners"), "the banner to end")
+
     def test_layout(self) -> None:
         """Nothing is wider than the view, on a screen and on a telephone; pictures are kept with TXSENTINEL_KEEP."""
         directory = Path(tempfile.mkdtemp(prefix="txsentinel-page-"))

@@ -100,12 +100,11 @@ const stop = (text) => (text ? text + (/[.!?]$/.test(text) ? "" : ".") : "");
 const sentence = (text) => (text ? text[0].toUpperCase() + stop(text.slice(1)) : "");
 
 const VERDICTS = {
-	healthy: "up", down_here_only: "down for this Sentinel only", agreed_waiting: "down by agreement, waits to campaign",
-	electing: "electing a leader", vote_split: "an election had no winner", promoting: "promoting a replica",
-	resting: "waits after an attempt", paused: "failover is paused", tilt: "TILT: no decisions", storage_failing: "decisions cannot be saved",
+	healthy: "up", down_here_only: "down for this Sentinel only", agreed_waiting: "waits to campaign",
+	electing: "electing a leader", promoting: "promoting a replica",
+	resting: "waits", paused: "failover is paused", tilt: "TILT: no decisions", storage_failing: "decisions cannot be saved",
 	no_replicas: "there is no replica", no_fit_replica: "no replica is fit", majority_unreachable: "no majority of Sentinels can be reached",
 	majority_counts_ghosts: "the majority counts lost Sentinels", all_priority_zero: "all replicas have priority 0",
-	auth_failing: "the password is refused", not_permitted: "a command is not permitted", observer_only: "this Sentinel only observes",
 };
 const FINE = new Set(["healthy", "switched", "resting"]);
 const plainly = (code) => code.replaceAll("_", " ");
@@ -123,7 +122,7 @@ const EVENTS = {
 	"+config-update-from": "has a newer configuration",
 	"-failover-abort-not-elected": "no election was won", "-failover-abort-no-good-slave": "has no fit replica", "-failover-abort-master-is-back": "the master is back",
 };
-const SEVERITY = { "+odown": 3, "+sdown": 2, "+tilt": 2, "+switch-master": 1, "-odown": 0, "-sdown": 0 };
+const SEVERITY = { "+odown": 4, "+sdown": 2, "+tilt": 2, "+switch-master": 1, "-odown": 0, "-sdown": 0 };
 
 /* ---- What is known. */
 
@@ -141,13 +140,18 @@ function summary(m) {
 	const next = m.replicas.find((r) => r.would_be_promoted), lags = m.replicas.map((r) => r.lag_bytes).filter((lag) => lag !== null);
 	return { ...m, replicas: m.replicas.length, max_lag_bytes: lags.length ? Math.max(...lags) : null, would_be_promoted: next ? next.address : null };
 }
+function risk(m) {
+	if (m.status !== "ok" || m.failover) return "";
+	if (!FINE.has(m.verdict)) return words(m.verdict);
+	return m.voters_reachable < m.voters_needed ? words("majority_unreachable") : m.would_be_promoted ? "" : "no replica can be promoted";
+}
 function level(m) {
-	if (m.status === "odown") return 3;
-	if (m.status === "sdown" || m.failover) return 2;
-	return FINE.has(m.verdict) && m.ok_replicas >= m.replicas && m.ok_sentinels >= m.voters ? 0 : 1;
+	if (m.status === "odown") return 4;
+	if (m.status === "sdown" || m.failover) return 3;
+	return risk(m) ? 2 : m.ok_replicas < m.replicas || m.ok_sentinels < m.voters ? 1 : 0;
 }
 const since = (m) => at(m.odown_since) || at(m.sdown_since) || (m.failover ? at(m.failover.started_at) : null);
-const LEVELS = ["ok", "notice", "warn", "bad"];
+const LEVELS = ["ok", "notice", "warn", "warn", "bad"];
 const SHAPES = { ok: "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm-1 10L4 8l1-1 2 2 4-4 1 1Z", notice: "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm-1 3h2v5H7Zm0 6h2v2H7Z",
 	warn: "M8 1 15.5 15H.5ZM7 6v4h2V6Zm0 5v2h2v-2Z", bad: "M1 1h14v14H1ZM4 5.4 6.6 8 4 10.6 5.4 12 8 9.4 10.6 12l1.4-1.4L9.4 8 12 5.4 10.6 4 8 6.6 5.4 4Z" };
 const icon = (kind) => svg("svg", { class: `icon ${kind}`, viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" },
@@ -157,18 +161,18 @@ function status(m) {
 	if (m.failover) return "failing over";
 	if (m.status === "odown") return "down";
 	if (m.status === "sdown") return "no answer";
-	if (!FINE.has(m.verdict)) return "up, at risk";
+	if (risk(m)) return "up, at risk";
 	const gone = m.replicas - m.ok_replicas, silent = m.voters - m.ok_sentinels;
 	if (gone > 0) return `up, ${plural(gone, "replica")} lost`;
 	return silent > 0 ? `up, ${plural(silent, "Sentinel")} lost` : "up";
 }
 function why(m) {
 	const explained = explanations.get(m.name);
-	if (explained && explained.verdict.code === m.verdict && (m.status !== "ok" || !FINE.has(m.verdict))) return stop(explained.verdict.text);
-	if (!FINE.has(m.verdict)) return sentence((m.status === "ok" ? "it is up, but could not be failed over: " : "") + words(m.verdict));
+	if (explained && explained.verdict.code === m.verdict && level(m) > 1) return stop(explained.verdict.text);
+	if (level(m) > 1) return sentence(m.status === "ok" ? `it is up, but could not be failed over: ${risk(m)}` : words(m.verdict));
 	if (!explained) return "";
 	const unfit = explained.replicas.filter((r) => !r.fit && r.unfit).map((r) => `${r.name} cannot be promoted: ${r.unfit.text}`);
-	const silent = explained.agreement.voters.filter((v) => !v.reachable).map((v) => `the Sentinel ${v.address ? v.address.address : short(v.sentinel_id)} does not answer`);
+	const silent = explained.agreement.voters.filter((v) => !v.reachable).map((v) => `${v.address.address} does not answer`);
 	return [...unfit, ...silent].map(sentence).join(" ");
 }
 
@@ -380,13 +384,14 @@ const link = (name, rest) => el("a", { href: `#/master/${encoded(name)}`, class:
 
 function headline() {
 	const all = masters.size, problems = urgent();
-	const down = problems.filter((m) => level(m) === 3), open = problems.filter((m) => level(m) === 2);
+	const down = problems.filter((m) => level(m) === 4), open = problems.filter((m) => level(m) === 3), risky = problems.filter(risk).length;
 	if (!state.me) return ["notice", state.problem ? `No answer: ${state.problem}` : "Loading"];
-	if (!all) return ["notice", "This Sentinel monitors no master"];
-	if (down.length) return ["bad", all === 1 ? "The master is down" : `${count(down.length)} of ${plural(all, "master")} ${down.length === 1 ? "is" : "are"} down`];
-	if (open.length) return ["warn", `${count(open.length)} of ${plural(all, "master")} ${open.length === 1 ? "does" : "do"} not answer this Sentinel`];
-	if (state.me.tilt.active) return ["warn", "This Sentinel is in TILT: it reports, but decides nothing"];
+	if (!all) return ["notice", "No master is monitored"];
+	if (down.length) return ["bad", all === 1 ? "The master is down" : `${count(down.length)} of ${count(all)} masters ${down.length === 1 ? "is" : "are"} down`];
+	if (open.length) return ["warn", all === 1 ? "The master does not answer" : `${count(open.length)} of ${count(all)} masters do not answer`];
+	if (state.me.tilt.active) return ["warn", "TILT: no decisions"];
 	const up = all === 1 ? "The master is up" : all === 2 ? "Both masters are up" : `All ${count(all)} masters are up`;
+	if (risky) return ["warn", `${up}, but ${all === 1 ? "it" : count(risky)} could not be failed over`];
 	if (problems.length && all === 1) return ["notice", `${up}, but needs attention`];
 	if (problems.length) return ["notice", `${up}; ${problems.length === 1 ? "one needs" : `${count(problems.length)} need`} attention`];
 	return ["ok", `${up} and protected`];
@@ -405,7 +410,7 @@ function renderTop() {
 		show("headline", icon(kind), el("span", text));
 		const counts = new Map();
 		for (const each of masters.values()) {
-			const name = each.failover ? "failing over" : ["fine", "to look at", "without an answer", "down"][level(each)];
+			const name = each.failover ? "failing over" : ["fine", "to look at", "at risk", "without an answer", "down"][level(each)];
 			counts.set(name, (counts.get(name) || 0) + 1);
 		}
 		$("counts").textContent = kind === "ok" || masters.size === 1 ? "" : [...counts].map(([name, n]) => `${count(n)} ${name}`).sort().join(" · ");
@@ -478,7 +483,7 @@ function row(m, index) {
 		el("td.mid.num", `${m.ok_replicas} of ${m.replicas}`),
 		el("td.wide.num", lag === null || lag === undefined ? "–" : bytes(lag)),
 		el("td.mid.num", `${m.voters_reachable} of ${m.voters}`),
-		el("td.wide", m.status !== "ok" ? words(m.verdict) : !FINE.has(m.verdict) ? el("b", words(m.verdict)) : next ? ["to ", el("span.mono", next.address)] : "–"));
+		el("td.wide", m.status !== "ok" ? words(m.verdict) : risk(m) ? el("b", risk(m)) : next ? ["to ", el("span.mono", next.address)] : "–"));
 }
 
 const spacer = (name) => {
@@ -608,7 +613,7 @@ function explainPart(m, e) {
 		e.timers.length > 0 && part("Timers", el("dl", e.timers.map((t) => pair(t.what, ["in ", left(at(t.due_at)), ", at ", when(at(t.due_at))])))),
 		e.warnings.length > 0 && part("Warnings", el("ul", e.warnings.map((text) => el("li", sentence(text))))),
 		e.journal.length > 0 && part("Journal", el("ol.events", { tabindex: 0 }, [...e.journal].reverse().slice(0, 40).map((j) => el("li", null,
-			when(at(j.at)), el("div", el("p", sentence(j.text || j.what)), el("p.raw", el("b", j.what), j.epoch ? ` epoch ${j.epoch}` : "", j.subject ? ` ${j.subject}` : "")))))),
+			when(at(j.at)), el("div", el("p", stop(j.text)), el("p.raw", el("b", j.what), j.epoch ? ` epoch ${j.epoch}` : "", j.subject ? ` ${j.subject}` : "")))))),
 	];
 }
 
