@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from hypothesis import given, settings
@@ -293,6 +294,15 @@ class ResponseTests(ProtocolCase):
         connection.request("GET", "/parts")
         self.assertEqual(connection.reply().body, b"0,1,2,3,4,5,6,7,8,9,")
         self.assertGreater(len(set(turns)), 2)
+
+    def test_small_answers(self) -> None:
+        """Health checks and errors have a length, however busy the machine is."""
+        steps = itertools.count()
+        self.patch(self.server.clock, "seconds", lambda: float(next(steps)))
+        for target in ("/live", "/master/mymaster", "/master/nobody"):
+            connection = self.server.connect()
+            connection.request("GET", target)
+            self.assertIn(b"\r\nContent-Length: ", connection.take(), target)
 
     def test_large_parts(self) -> None:
         """So is one that is large; HEAD has no body."""

@@ -275,7 +275,9 @@ class BrowserTests(SecurityCase):
                 self.assert_problem(reply, 403, "cross_site")
             reply = self.server.ask("POST", "/v1/session", {**self.login, "Sec-Fetch-Site": site})
             self.assert_problem(reply, 403, "cross_site")
-            headers = {**self.login, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+            headers = {**self.login, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
+            self.assert_problem(self.server.ask("GET", "/v1/events", headers), 403, "cross_site")
+            headers["Sec-Fetch-Dest"] = "document"
             self.assertEqual(self.server.ask("GET", "/v1/masters", headers).status, 200)
             self.assertEqual(self.server.ask("POST", "/v1/session", headers).status, 403)
             self.assertEqual(self.server.get("/live", Sec_Fetch_Site=site).status, 200)

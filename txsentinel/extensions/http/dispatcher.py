@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from txsentinel.extensions.http.authentication import Authenticator, RequestCredentials, login_required
-from txsentinel.extensions.http.origins import READING, check_host, check_site
+from txsentinel.extensions.http.origins import check_host, check_site, is_link
 from txsentinel.extensions.http.problem import Problem, ProblemReason, bad_request, shown
 from txsentinel.extensions.http.protocol import HttpRequest
 from txsentinel.extensions.http.requests import ApiRequest
@@ -88,9 +88,7 @@ class Dispatcher:
         if found is None:
             return ApiResponse(b"", 204, headers=(("Allow", allowed_methods(routes)),))
         route, parameters = found
-        if route.access is not RouteAccess.HEALTH and not (
-            headers.get("sec-fetch-mode") == "navigate" and method in READING
-        ):
+        if route.access is not RouteAccess.HEALTH and not is_link(method, headers):
             check_site(method, headers, host, bool(request.isSecure()))
         query = _query(request, route)
         body = request.content.read()
@@ -164,7 +162,7 @@ def _headers(request: HttpRequest) -> dict[str, str]:
 
 
 UNIQUE_HEADERS: Final = frozenset(
-    ["authorization", "content-type", "host", "origin", "sec-fetch-mode", "sec-fetch-site"]
+    ["authorization", "content-type", "host", "origin", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site"]
 )
 """Headers that decide about access."""
 

@@ -12,7 +12,7 @@ from typing import Final
 from txsentinel.extensions.http.addresses import find_endpoint
 from txsentinel.extensions.http.problem import Problem, ProblemReason, shown, unavailable, unknown_master
 from txsentinel.extensions.http.requests import ApiRequest
-from txsentinel.extensions.http.responses import ApiResponse, json_response
+from txsentinel.extensions.http.responses import ApiResponse, small_response
 from txsentinel.extensions.http.router import Handler, Route, RouteAccess
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot
@@ -60,7 +60,7 @@ class HealthRoutes:
         age = int(self._wall_clock() * 1000) - load.swept_at.unix_ms
         if age > limit:
             raise unavailable("stalled", f"the instances were last evaluated {age} ms ago; the limit is {limit} ms")
-        return json_response({"status": "ok", "sweep_age_ms": max(age, 0)})
+        return small_response({"status": "ok", "sweep_age_ms": max(age, 0)})
 
     def ready(self, request: ApiRequest) -> ApiResponse:
         """Answer 200 if this Sentinel serves, can save, is not in TILT, and knows each master and a majority for it."""
@@ -73,7 +73,7 @@ class HealthRoutes:
         if reasons:
             first = reasons[0]
             raise unavailable(first.code, first.text, reasons[:MAX_REASONS], first.subject)
-        return json_response({"status": "ok", "masters": len(masters)})
+        return small_response({"status": "ok", "masters": len(masters)})
 
     def _reasons_of_sentinel(self) -> Iterator[ProblemReason]:
         sentinel = self._view.identity()
@@ -104,7 +104,7 @@ class HealthRoutes:
         """Answer 200 if the master is not down by agreement, and this Sentinel has what a majority knows."""
         master = self._snapshot(request.parameters["master"])
         self._check_master(master)
-        return json_response(master_document(master))
+        return small_response(master_document(master))
 
     def is_master(self, request: ApiRequest) -> ApiResponse:
         """Answer 200 if the address is that of the master, and :meth:`master` would answer so."""
@@ -112,7 +112,7 @@ class HealthRoutes:
         if find_endpoint(request.parameters["address"], endpoints(master)) != 0:
             raise not_master(request, master)
         self._check_master(master)
-        return json_response(master_document(master))
+        return small_response(master_document(master))
 
     def is_replica(self, request: ApiRequest) -> ApiResponse:
         """Answer 200 if the address is that of a replica that is up, has its link, and is not too far behind."""
@@ -167,7 +167,7 @@ class HealthRoutes:
             raise unavailable("lagging", f"the replica is {lag} bytes behind; the limit is {max_lag}")
         if max_age is not None:
             self._check_age(master, replica, max_age)
-        return json_response(
+        return small_response(
             {
                 "status": "ok",
                 "role": "replica",

@@ -49,6 +49,16 @@ def _is_literal(name: str) -> bool:
     return True
 
 
+def is_link(method: str, headers: Mapping[str, str]) -> bool:
+    """
+    Whether the user of a browser follows a link. That may lead here from another site.
+
+    A frame in the page of another site is no link: it could open event streams, though their contents stay hidden.
+    """
+    target = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    return method in READING and target == ("navigate", "document")
+
+
 def check_site(method: str, headers: Mapping[str, str], host: str | None, secure: bool) -> None:
     """
     Refuse what a page of another site, or a form of any site, can make a browser send.

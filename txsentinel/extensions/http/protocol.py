@@ -117,8 +117,13 @@ class HttpRequest(http.Request):
         if not self.is_connected:
             return
         clock = self.channel.factory.reactor
-        parts: Iterator[bytes] = iter((response.body,)) if isinstance(response.body, bytes) else response.body
-        data, last = (b"", True) if self.method == b"OPTIONS" else portion(parts, clock)
+        parts: Iterator[bytes] = iter(()) if isinstance(response.body, bytes) else response.body
+        if self.method == b"OPTIONS":
+            data, last = b"", True
+        elif isinstance(response.body, bytes):
+            data, last = response.body, True
+        else:
+            data, last = portion(parts, clock)
         self.start_response(response)
         if last:
             if response.status not in (204, 304):

@@ -45,6 +45,11 @@ def json_response(value: object, status: int = 200, headers: Iterable[tuple[str,
     return ApiResponse(encode(value), status, headers=tuple(headers))
 
 
+def small_response(value: object) -> ApiResponse:
+    """Return a response with a small document, which is encoded at once."""
+    return ApiResponse(_dumps(plain(value)))
+
+
 def encode(value: object) -> Iterator[bytes]:
     """
     Encode a record, a mapping or an iterable of records as JSON, in small parts.
