@@ -32,8 +32,8 @@ FILE_NAME: Final = "history.jsonl"
 MAX_FILE_BYTES: Final = 8 << 20
 MAX_FILES: Final = 4
 
-MAX_KEPT: Final = 200
-"""Number of records that are kept in memory."""
+MAX_KEPT: Final = 1_000
+"""Number of records that are kept in memory, each of some kilobytes; a mass failure makes hundreds at once."""
 
 MAX_BYTES_READ: Final = 1 << 19
 """How much of the end of the file is parsed at start: some 170 records, which takes less than 0.1 s."""

@@ -23,7 +23,7 @@ from txsentinel.extensions.metrics.catalogue import CATALOGUE, REDIS_DOWN_AFTER,
 from txsentinel.extensions.metrics.format import Format, escaped, negotiated
 from txsentinel.extensions.metrics.masters import MASTERS_PER_STEP, MetricsOptions
 from txsentinel.extensions.metrics.page import MAX_AGE, MAX_PART_BYTES, MetricsPages
-from txsentinel.model.history import FailoverKind, LossVerdict, ObserverRole, Outcome, PhaseTime
+from txsentinel.model.history import DataLoss, FailoverKind, LossVerdict, ObserverRole, Outcome, PhaseTime
 from txsentinel.model.snapshots import Endpoint, StorageState, TiltState
 
 ALL = MetricsOptions(replica_lag=True, peer_info=True)
@@ -343,6 +343,23 @@ class CounterTests(PageTestCase):
             for word in ("proven", "unproven", "lost")
         ]
         self.assertEqual(found, [1, 0, 1])
+
+    def test_amended(self) -> None:
+        """A loss that becomes known later counts once, also if a newer failover was recorded meanwhile."""
+        self.make(three_masters())
+        known = replace(failover_record(), kind=FailoverKind.COORDINATED)
+        unknown = replace(known, loss=DataLoss(LossVerdict.UNKNOWN, None, None, None, "not back"))
+        newer = replace(unknown, record_id="2", epoch=9)
+        for records, lost, counted in (([unknown], 0, 0), ([newer, unknown], 0, 0), ([newer, known], 42, 1)):
+            for _ in range(2):
+                self.view.records = list(records)
+                self.view.put(healthy_master())
+                self.now += 2
+                samples = self.samples()
+                self.assertEqual(samples.get(("txsentinel_lost_bytes_total", (("master", "mymaster"),)), 0), lost)
+                receipts = samples["txsentinel_switchover_receipts_total", (("verdict", "lost"),)]
+                self.assertEqual(receipts, counted)
+        self.assertEqual(samples["txsentinel_history_records_total", ()], 2)
 
 
 class PortionTests(PageTestCase):

@@ -18,8 +18,8 @@ PHASES: Final = (
     ("elect", "odown", "elected"),
     ("select", "elected", "selected"),
     ("promote", "selected", "promoted"),
-    ("announce", "promoted", "switched"),
-    ("reconfigure", "switched", "replicas_done"),
+    ("announce", "promoted", "durable"),
+    ("reconfigure", "durable", "replicas_done"),
 )
 """The value of the label, with the times in the record at which the phase begins and ends."""
 
@@ -52,30 +52,35 @@ class FailoverCounters:
         self._receipts = Counter(dict.fromkeys(VERDICTS.values(), 0))
         self._lost: Counter[str] = Counter()
         self._phases = {phase: Histogram(catalogue.PHASE_BOUNDS) for phase in (*(each[0] for each in PHASES), TOTAL)}
-        self._newest: tuple[FailoverRecord, ...] = ()
+        self._judged: set[str] = set()
+        """IDs of the records whose loss was counted."""
+
+        self._records: tuple[FailoverRecord, ...] = ()
+        """The records at the last call of :meth:`update`."""
+
         self._basis: tuple[tuple[str, ...], int] | None = None
         self._samples = b""
         """The samples of ``FAILOVERS``, made from the masters and the number of records in ``_basis``."""
 
     def update(self) -> None:
         """Count the records since the last call."""
-        newest = self._view.history(None, 1)
-        if newest == self._newest:
+        records = self._view.history(None, MAX_RECORDS)
+        if records == self._records:
             return
-        self._newest = newest
-        for record in self._view.history(None, MAX_RECORDS):
-            if record.record_id in self._counted:
-                continue
-            if max((each.at.unix_ms for each in record.phases), default=self._began_ms) >= self._began_ms:
+        self._records = records
+        for record in records:
+            if record.record_id not in self._counted:
+                if max((each.at.unix_ms for each in record.phases), default=self._began_ms) < self._began_ms:
+                    continue
                 self._counted.add(record.record_id)
                 self._count(record)
+            # The loss is known later than the failover: once the old master is back.
+            if record.record_id not in self._judged and is_judged(record):
+                self._judged.add(record.record_id)
+                self._count_loss(record)
 
     def _count(self, record: FailoverRecord) -> None:
         self._failovers[record.master, record.kind.value, record.outcome.value, record.observer_role.value] += 1
-        if record.kind in ORDERED and record.outcome is Outcome.SWITCHED:
-            self._receipts[VERDICTS[record.loss.verdict]] += 1
-        if record.loss.lost_bytes:
-            self._lost[record.master] += record.loss.lost_bytes
         if record.outcome is Outcome.SWITCHED and record.observer_role is not ObserverRole.BYSTANDER:
             times = {each.phase: each.at.unix_ms for each in record.phases}
             for phase, begin, end in PHASES:
@@ -83,6 +88,12 @@ class FailoverCounters:
                     self._phases[phase].observe(max(0, times[end] - times[begin]))
             if "switched" in times:
                 self._phases[TOTAL].observe(times["switched"] - min(times.values()))
+
+    def _count_loss(self, record: FailoverRecord) -> None:
+        if record.kind in ORDERED and record.outcome is Outcome.SWITCHED:
+            self._receipts[VERDICTS[record.loss.verdict]] += 1
+        if record.loss.lost_bytes:
+            self._lost[record.master] += record.loss.lost_bytes
 
     def families(self) -> Iterator[tuple[Family, bytes]]:
         """Yield each family with its samples."""
@@ -102,6 +113,11 @@ class FailoverCounters:
             for role in (ObserverRole.LEADER, ObserverRole.FOLLOWER):
                 counts.setdefault((name, FailoverKind.AUTOMATIC.value, Outcome.SWITCHED.value, role.value), 0)
         return _samples(catalogue.FAILOVERS, counts)
+
+
+def is_judged(record: FailoverRecord) -> bool:
+    """Whether the old master has shown what is lost, or that this cannot be known."""
+    return record.loss.verdict is not LossVerdict.UNKNOWN or record.loss.from_offset is not None
 
 
 def _samples(family: Family, counts: dict[tuple[str, str, str, str], int] | dict[tuple[str], int]) -> bytes:
