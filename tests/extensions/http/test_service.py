@@ -75,9 +75,9 @@ class ListeningTests(ServiceCase):
             [(port, interface) for port, _, _, interface in self.reactor.tcpServers],
             [(8026, "127.0.0.1"), (8027, "127.0.0.2")],
         )
-        self.assertEqual(len(self.view.subscribers), 1)
+        self.assertEqual(len(self.view.event_subscribers), 1)
         self.successResultOf(service.stopService())
-        self.assertEqual(self.view.subscribers, [])
+        self.assertEqual(self.view.subscribers + self.view.event_subscribers, [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_port_in_use(self) -> None:
@@ -195,4 +195,4 @@ class PluginTests(SynchronousTestCase):
         """Nothing is subscribed to before the service starts."""
         view = three_masters()
         EventLog(view, lambda: 0.0)
-        self.assertEqual(view.subscribers, [])
+        self.assertEqual(view.subscribers + view.event_subscribers, [])

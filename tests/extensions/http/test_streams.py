@@ -207,7 +207,7 @@ class StreamTests(StreamCase):
         self.server.application.streams.close()
         self.assertTrue(connection.take().endswith(b"0\r\n\r\n"))
         self.server.application.events.stop()
-        self.assertEqual(self.server.view.subscribers, [])
+        self.assertEqual(self.server.view.event_subscribers, [])
 
     def test_changes_without_event(self) -> None:
         """A change of a snapshot is no event."""
