@@ -191,6 +191,8 @@ class PageTests(BrowserCase):
             browser.resize(width)
             for dark in (False, True):
                 browser.set_dark(dark)
+                browser.open(page + "table")
+                self.assertLessEqual(browser.run("return document.documentElement.scrollWidth"), width, "table")
                 for place in ("", "#/master/mymaster", "#/master/queue", f"#/master/{quote(HOSTILE_NAME, safe='')}"):
                     browser.open(page + place)
                     browser.wait_for_text("#plot" if place else "#rows", "10.0.0" if "queue" not in place else "2001")

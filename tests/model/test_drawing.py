@@ -134,9 +134,14 @@ class DrawingTests(SynchronousTestCase):
     def test_empty(self) -> None:
         """No masters, and a master that has nothing, can be drawn."""
         self.assertEqual(positions(graphviz(dot([]), "plain")), {})
-        alone = drawn_group(replace(MASTER, replicas=(), peers=()))
-        self.assertEqual(node_count([alone]), 1)
-        self.assertEqual(len(positions(graphviz(dot([alone]), "plain"))), 1)
+        alone = replace(MASTER, replicas=(), peers=())
+        self.assertEqual(len(positions(graphviz(dot([drawn_group(alone)]), "plain"))), 1)
+
+    def test_node_count(self) -> None:
+        """As many nodes are counted as are drawn."""
+        masters = [MASTER, down_master(), replace(MASTER, replicas=(), peers=())]
+        drawn = positions(graphviz(dot(drawn_group(each, "f" * 40) for each in masters), "plain"))
+        self.assertEqual(len(drawn), node_count(masters))
 
     def test_byte_counts(self) -> None:
         """Numbers of bytes have three or four digits and a unit."""

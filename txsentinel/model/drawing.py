@@ -210,9 +210,9 @@ def dot(groups: Iterable[DrawnGroup]) -> str:
     return "".join(f"{line}\n" for line in dot_lines(groups))
 
 
-def node_count(groups: Iterable[DrawnGroup]) -> int:
-    """Return how many servers and Sentinels the groups have."""
-    return sum(len(group.servers) + len(group.sentinels) for group in groups)
+def node_count(masters: Iterable[MasterSnapshot]) -> int:
+    """Return how many nodes a drawing of the masters has, with the Sentinel that took the snapshots."""
+    return sum(2 + len(master.replicas) + len(master.peers) for master in masters)
 
 
 def master_href(name: str) -> str:

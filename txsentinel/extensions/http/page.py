@@ -14,7 +14,7 @@ from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.responses import ApiResponse, matches
 from txsentinel.extensions.http.router import Route, RouteAccess
 from txsentinel.interfaces import ISentinelView
-from txsentinel.model.drawing import MAX_NODES, byte_count
+from txsentinel.model.drawing import MAX_NODES, byte_count, node_count
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.snapshots import Instant, MasterSnapshot
 
@@ -66,13 +66,14 @@ class PageRoutes:
     def _table(self) -> Iterator[bytes]:
         identity, masters = self._view.identity(), self._view.masters()
         down = sum(each.status == "odown" for each in masters)
-        summary = f"{down} of {len(masters)} masters down" if down else f"none of {len(masters)} masters down"
+        total = f"{len(masters)} master{'' if len(masters) == 1 else 's'}"
+        summary = f"{down} of {total} down" if down else f"{total}, none down"
         listens = ", ".join(identity.listens)
         yield _encoded(
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>txsentinel: masters</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<link rel="icon" href="favicon.svg" type="image/svg+xml"><link rel="stylesheet" href="page.css"></head>'
-            f"<body><main><h1>{_text(summary.capitalize())}</h1>"
+            f"<body><main><h1>{_text(summary)}</h1>"
             f"<p>Sentinel {_text(listens)}, as of {_time(_now(identity.started_at, identity.uptime_ms))}. "
             '<a href="table">Read again</a></p>'
         )
@@ -89,7 +90,7 @@ class PageRoutes:
         for master in masters:
             yield _encoded(_row(master))
         yield b"</tbody></table></div>"
-        if sum(2 + len(each.replicas) + len(each.peers) for each in masters) <= MAX_NODES:
+        if node_count(masters) <= MAX_NODES:
             yield b'<h2>Replication</h2><p><img src="v1/topology.svg" alt="Drawing of all masters"></p>'
         yield b"</main></body></html>\n"
 

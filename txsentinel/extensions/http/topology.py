@@ -14,7 +14,7 @@ from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.responses import ApiResponse, entity_tag, matches
 from txsentinel.extensions.http.router import Answer, Handler, Route, RouteAccess
 from txsentinel.interfaces import ISentinelView
-from txsentinel.model.drawing import MAX_NODES, dot, dot_lines, drawn_group
+from txsentinel.model.drawing import MAX_NODES, dot, dot_lines, drawn_group, node_count
 from txsentinel.model.snapshots import MasterSnapshot
 
 DOT: Final = "text/vnd.graphviz; charset=utf-8"
@@ -63,7 +63,7 @@ class TopologyRoutes:
     def all_svg(self, request: ApiRequest) -> Deferred[Answer]:
         """Answer with all masters as SVG."""
         masters = self._view.masters()
-        nodes = sum(2 + len(each.replicas) + len(each.peers) for each in masters)
+        nodes = node_count(masters)
         if nodes > MAX_NODES:
             raise Problem(
                 422,

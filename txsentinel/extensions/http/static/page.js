@@ -555,7 +555,7 @@ function phases(r) {
 	})));
 }
 function historyList(records) {
-	if (!records.length) return el("p.muted", "None is recorded.");
+	if (!records.length) return el("p.muted", "None.");
 	return el("div.history", records.map((r) => {
 		const gap = outage(r), done = r.outcome === "switched";
 		return el("details", { "data-key": r.record_id, class: done && r.loss.verdict !== "lost" ? "" : "warn" },
@@ -582,7 +582,7 @@ const remedies = (list) => list.length > 0 && [
 		r.command && el("code.command", r.command))))];
 
 function explainPart(m, e) {
-	if (!e) return el("p.muted", "No explanation yet.");
+	if (!e) return el("p.muted", "None yet.");
 	const part = (title, ...content) => el("section", { "data-key": title }, el("h3", title), content);
 	const table = (name, head, rows) => el("div.scroller", { tabindex: 0, role: "region", "aria-label": name },
 		el("table", el("thead", el("tr", head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", rows)));
@@ -746,7 +746,7 @@ function node(n, wide) {
 
 function details(m) {
 	const n = [...nodesOf(m), ...sentinelsOf(m)].find((each) => each.key === state.selected);
-	if (!n) return el("p.muted", "Select a node of the drawing for its details.");
+	if (!n) return el("p.muted", "Select a node for its details.");
 	const x = n.item, failure = x && x.failure, hello = ((m.probes || {})[n.key] || {}).last_hello_at;
 	const common = x && [pair("Flags", x.flags.join(", ")), x.sdown_since && pair("No answer", ["for ", ago(at(x.sdown_since)), ", since ", when(at(x.sdown_since))]),
 		failure && pair("Failure", [`${failure.error} (${failure.failure_class}), `, when(at(failure.at))])];
@@ -770,6 +770,7 @@ function render() {
 	if (!pending) pending = requestAnimationFrame(() => { pending = 0; renderNow(); });
 }
 function renderNow() {
+	tick();
 	renderTop();
 	if (state.master !== null) {
 		renderMaster();
