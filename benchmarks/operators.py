@@ -13,6 +13,7 @@ for an address every 20 ms. At last masters die at once, while the first Sentine
 from __future__ import annotations
 
 import argparse
+import gzip
 import http.client
 import socket
 import statistics
@@ -70,9 +71,9 @@ class Scraper:
         while not self._ending.wait(max(0.0, due - time.monotonic())):
             due += PERIOD
             began = time.monotonic()
-            connection.request("GET", "/metrics", headers={"Accept": ACCEPT})
+            connection.request("GET", "/metrics", headers={"Accept": ACCEPT, "Accept-Encoding": "gzip"})
             response = connection.getresponse()
-            body = response.read()
+            body = gzip.decompress(response.read())
             if response.status != 200 or not body.endswith(b"# EOF\n"):
                 raise OSError(f"/metrics was answered by {response.status}, {body[-200:]!r}")
             self.durations.append(time.monotonic() - began)

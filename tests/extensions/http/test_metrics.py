@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.extensions.fixture import FakeView, healthy_master
@@ -35,6 +37,15 @@ class MetricsTests(SynchronousTestCase):
         later = server.get("/metrics", If_None_Match=tag)
         self.assertEqual(later.status, 200)
         self.assertNotEqual(later.headers["etag"], tag)
+
+    def test_compressed(self) -> None:
+        """A client that accepts gzip gets it; the others do not."""
+        server = HttpHarness()
+        reply = server.get("/metrics", Accept_Encoding="gzip")
+        self.assertEqual(reply.headers["content-encoding"], "gzip")
+        plain = server.get("/metrics")
+        self.assertNotIn("content-encoding", plain.headers)
+        self.assertEqual(gzip.decompress(reply.body)[:2_000], plain.body[:2_000])
 
     def test_many_masters(self) -> None:
         """A long page is sent in chunks, and is complete."""

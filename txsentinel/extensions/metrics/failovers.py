@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from txsentinel.extensions.metrics import catalogue
-from txsentinel.extensions.metrics.format import Family
+from txsentinel.extensions.metrics.format import Family, HistogramTexts
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.history import FailoverKind, FailoverRecord, LossVerdict, ObserverRole, Outcome
 from txsentinel.model.measurements import Histogram
@@ -58,6 +58,7 @@ class FailoverCounters:
         self._records: tuple[FailoverRecord, ...] = ()
         """The records at the last call of :meth:`update`."""
 
+        self._histograms = HistogramTexts()
         self._basis: tuple[tuple[str, ...], int] | None = None
         self._samples = b""
         """The samples of ``FAILOVERS``, made from the masters and the number of records in ``_basis``."""
@@ -101,7 +102,8 @@ class FailoverCounters:
         if basis != self._basis:
             self._basis, self._samples = basis, self._failover_samples(basis[0])
         yield catalogue.FAILOVERS, self._samples
-        phases = [catalogue.PHASE_SECONDS.histogram((phase,), each.state()) for phase, each in self._phases.items()]
+        text = self._histograms.text
+        phases = [text(catalogue.PHASE_SECONDS, (phase,), each.state()) for phase, each in self._phases.items()]
         yield catalogue.PHASE_SECONDS, "".join(phases).encode()
         yield catalogue.RECEIPTS, _samples(catalogue.RECEIPTS, {(word,): n for word, n in self._receipts.items()})
         yield catalogue.LOST_BYTES, _samples(catalogue.LOST_BYTES, {(name,): n for name, n in self._lost.items()})

@@ -81,6 +81,21 @@ class Family:
         return "".join(lines)
 
 
+class HistogramTexts:
+    """Makes the samples of histograms, and keeps those of the ones that do not change."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, tuple[str, ...]], tuple[HistogramState, str]] = {}
+
+    def text(self, family: Family, values: tuple[str, ...], state: HistogramState) -> str:
+        """Return ``family.histogram(values, state)``."""
+        key = (family.name, values)
+        kept = self._kept.get(key)
+        if kept is None or kept[0] != state:
+            kept = self._kept[key] = (state, family.histogram(values, state))
+        return kept[1]
+
+
 def escaped(value: str) -> str:
     """
     Return the value of a label as it stands between quotes.

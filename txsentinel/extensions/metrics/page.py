@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from txsentinel.extensions.metrics.compression import PageCompressor
 from txsentinel.extensions.metrics.failovers import FailoverCounters
 from txsentinel.extensions.metrics.format import Family, Format
 from txsentinel.extensions.metrics.masters import MasterPages, MetricsOptions
@@ -15,9 +16,6 @@ from txsentinel.interfaces import ISentinelView
 
 MAX_AGE: Final = 1.0
 """Seconds for which a page is given again instead of a new one."""
-
-MAX_PART_BYTES: Final = 64 * 1024
-"""Bytes of one part of a page."""
 
 
 @dataclass(frozen=True)
@@ -52,39 +50,46 @@ class MetricsPages:
         self._failovers = FailoverCounters(view)
         self._process = ProcessFamilies(clock)
         self._sentinel = SentinelFamilies(view, options.redis_names)
-        self._kept: dict[Format, _Kept] = {}
+        self._kept: dict[tuple[Format, bool], _Kept] = {}
+        self._compressors = {each: PageCompressor() for each in Format}
         self._made = 0
 
-    def page(self, text_format: Format) -> MetricsPage:
+    def page(self, text_format: Format, *, compressed: bool = False) -> MetricsPage:
         """
         Return a page that is at most ``MAX_AGE`` old.
 
         Its parts are made while they are taken; each takes much less than a millisecond, and may be empty.
+
+        :param compressed: whether the parts are to form a gzip member.
         """
-        kept = self._kept.get(text_format)
+        variant = (text_format, compressed)
+        kept = self._kept.get(variant)
         if kept is not None and self._clock() - kept.made_at < MAX_AGE:
             return MetricsPage(kept.number, iter(kept.parts))
         self._made += 1
-        return MetricsPage(self._made, self._make(text_format, self._made, self._clock()))
+        parts = self._parts(text_format)
+        if compressed:
+            parts = self._compressors[text_format].compress(parts)
+        return MetricsPage(self._made, self._make(variant, parts, self._made, self._clock()))
 
-    def _make(self, text_format: Format, number: int, began_at: float) -> Iterator[bytes]:
-        parts: list[bytes] = []
-        for part in self._parts(text_format):
+    def _make(
+        self, variant: tuple[Format, bool], parts: Iterator[bytes], number: int, began_at: float
+    ) -> Iterator[bytes]:
+        made: list[bytes] = []
+        for part in parts:
             if part:
-                parts.append(part)
+                made.append(part)
             yield part
-        self._kept[text_format] = _Kept(number, began_at, parts)
+        self._kept[variant] = _Kept(number, began_at, made)
 
     def _parts(self, text_format: Format) -> Iterator[bytes]:
         for _ in self._masters.update():
             yield b""
         self._failovers.update()
         for family, samples in self._families():
-            if not samples:
-                continue
-            yield family.header(text_format)
-            for begin in range(0, len(samples), MAX_PART_BYTES):
-                yield samples[begin : begin + MAX_PART_BYTES]
+            if samples:
+                yield family.header(text_format)
+                yield samples
         if text_format is Format.OPEN_METRICS:
             yield b"# EOF\n"
 

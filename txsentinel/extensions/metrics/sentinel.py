@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from txsentinel.extensions.metrics import catalogue
-from txsentinel.extensions.metrics.format import Family, seconds
+from txsentinel.extensions.metrics.format import Family, HistogramTexts, seconds
 from txsentinel.interfaces import ISentinelView
-from txsentinel.model.measurements import TILT_CAUSES, MeasurementsState
+from txsentinel.model.measurements import TILT_CAUSES, HistogramState, MeasurementsState
 from txsentinel.model.snapshots import LoadState, SentinelSnapshot
 
 
@@ -22,6 +22,7 @@ class SentinelFamilies:
     def __init__(self, view: ISentinelView, redis_names: bool) -> None:
         self._view = view
         self._redis_names = redis_names
+        self._histograms = HistogramTexts()
 
     def families(self) -> Iterator[tuple[Family, bytes]]:
         """Yield each family with its samples."""
@@ -32,7 +33,7 @@ class SentinelFamilies:
         yield catalogue.BUILD, catalogue.BUILD.line(build, "1").encode()
         if load.swept_at is not None:
             yield catalogue.LAST_SWEEP, catalogue.LAST_SWEEP.line((), seconds(load.swept_at.unix_ms)).encode()
-        for family, text in _measured(self._view.measurements()):
+        for family, text in _measured(self._view.measurements(), self._histograms.text):
             yield family, text.encode()
         if self._redis_names:
             for family, value in _redis_numbers(sentinel, load):
@@ -52,7 +53,9 @@ def _numbers(sentinel: SentinelSnapshot, load: LoadState) -> Iterator[tuple[Fami
     yield catalogue.REJECTED, load.rejected_connections
 
 
-def _measured(measured: MeasurementsState) -> Iterator[tuple[Family, str]]:
+def _measured(
+    measured: MeasurementsState, histogram: Callable[[Family, tuple[str, ...], HistogramState], str]
+) -> Iterator[tuple[Family, str]]:
     yield catalogue.EVENTS, _counts(catalogue.EVENTS, {(each,): count for each, count in measured.events.items()})
     tilts = {(cause,): measured.tilts.get(cause, 0) for cause in TILT_CAUSES}
     yield catalogue.TILTS, _counts(catalogue.TILTS, tilts)
@@ -60,11 +63,11 @@ def _measured(measured: MeasurementsState) -> Iterator[tuple[Family, str]]:
     yield catalogue.TILT_SECONDS, "".join(tilt_times)
     yield catalogue.COMMITS, catalogue.COMMITS.line((), str(measured.commits.count))
     yield catalogue.COMMIT_FAILURES, catalogue.COMMIT_FAILURES.line((), str(measured.commit_failures))
-    yield catalogue.COMMIT_SECONDS, catalogue.COMMIT_SECONDS.histogram((), measured.commits)
-    yield catalogue.LOOP_LAG, catalogue.LOOP_LAG.histogram((), measured.sweep_delays)
-    pings = [catalogue.PING_SECONDS.histogram((kind,), each) for kind, each in measured.ping_round_trips.items()]
+    yield catalogue.COMMIT_SECONDS, histogram(catalogue.COMMIT_SECONDS, (), measured.commits)
+    yield catalogue.LOOP_LAG, histogram(catalogue.LOOP_LAG, (), measured.sweep_delays)
+    pings = [histogram(catalogue.PING_SECONDS, (kind,), each) for kind, each in measured.ping_round_trips.items()]
     yield catalogue.PING_SECONDS, "".join(pings)
-    yield catalogue.VOTE_SECONDS, catalogue.VOTE_SECONDS.histogram((), measured.vote_round_trips)
+    yield catalogue.VOTE_SECONDS, histogram(catalogue.VOTE_SECONDS, (), measured.vote_round_trips)
     yield catalogue.VOTES, _counts(catalogue.VOTES, measured.votes)
     yield catalogue.LINK_FAILURES, _counts(catalogue.LINK_FAILURES, measured.link_failures)
 
