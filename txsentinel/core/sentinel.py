@@ -301,8 +301,9 @@ class SentinelCore:
             return
         self._probing.ping_reply(link, kind, reply, now)
         if reply is not None and reply.startswith(b"PONG"):
-            self._failures.command_accepted(link, "PING")
-            self._failures.command_accepted(link, "SCRIPT KILL")
+            if link.refusals:
+                self._failures.command_accepted(link, "PING")
+                self._failures.command_accepted(link, "SCRIPT KILL")
             self._observation.pong(link)
         elif reply is not None:
             self._failures.command_refused(link, "PING", text(reply), now)

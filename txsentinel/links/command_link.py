@@ -33,6 +33,7 @@ class CommandLink(LinkConnection):
         self._ping_sent_at: Millis | None = None
         """When the PING was sent whose round trip is measured; ``None`` if none is unanswered."""
 
+        self._round_trips = context.measurements.ping_round_trips
         self._role_changes = 0
         """The number of transactions whose EXEC is not answered yet."""
 
@@ -43,9 +44,10 @@ class CommandLink(LinkConnection):
 
     def ping(self) -> None:
         """Send PING. Its round trip is measured unless another one is unanswered."""
+        link = self.link
         if self._ping_sent_at is None:
-            self._ping_sent_at = self.link.ping_sent_at
-        super().ping()
+            self._ping_sent_at = link.ping_sent_at
+        self._send(encoded_commands.ping(link), self._ping_answered)
 
     def request_info(self) -> None:
         """Send INFO."""
@@ -185,10 +187,10 @@ class CommandLink(LinkConnection):
         return "auth-pass" if LinkKind.PUBSUB in self.link.kinds else "sentinel-pass, or requirepass of both,"
 
     def _ping_answered(self, reply: object, now: Millis) -> None:
-        if self._ping_sent_at is not None:
-            round_trips = self._context.measurements.ping_round_trips[instance_kind(self.link)]
-            round_trips.observe(now - self._ping_sent_at)
+        sent_at = self._ping_sent_at
+        if sent_at is not None:
             self._ping_sent_at = None
+            self._round_trips[instance_kind(self.link)].observe(now - sent_at)
         super()._ping_answered(reply, now)
         refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
         consequence = "this does not count as a valid reply"

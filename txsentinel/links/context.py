@@ -114,7 +114,9 @@ def instance_kind(link: InstanceLink) -> str:
     """Return what the link leads to, a word of ``INSTANCE_KINDS``."""
     if LinkKind.PUBSUB not in link.kinds:
         return "peer"
-    return "master" if isinstance(next(iter(link.instances), None), Master) else "replica"
+    for instance in link.instances:
+        return "master" if type(instance) is Master else "replica"
+    return "replica"
 
 
 class Flushable(Protocol):

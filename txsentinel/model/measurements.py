@@ -55,7 +55,10 @@ class Histogram:
 
     def observe(self, duration: Millis) -> None:
         """Count one duration."""
-        self._counts[bisect_left(self._bounds, duration)] += 1
+        if duration <= self._bounds[0]:
+            self._counts[0] += 1  # nearly all of those that are measured often
+        else:
+            self._counts[bisect_left(self._bounds, duration)] += 1
         self._sum += duration
 
     def state(self) -> HistogramState:

@@ -83,7 +83,7 @@ class CompressionTests(SynchronousTestCase):
         self.assertEqual(b"".join(again.parts), text)
 
     def test_accepted(self) -> None:
-        """Clients say whether they accept gzip."""
+        """Gzip is used if the header permits it."""
         for header, expected in (
             (None, False),
             ("", False),
