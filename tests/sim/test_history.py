@@ -193,6 +193,19 @@ class HistoryTests(SynchronousTestCase):
             self.successResultOf(done)
             self.assertEqual(1, len(self.on_disk(sentinel)))
 
+    def test_stop_with_a_stuck_disk(self) -> None:
+        """A disk that hangs delays the end of a process by two seconds at most."""
+        fleet = self.fleet()
+        sentinel = fleet.sentinels[0]
+        self.master(fleet).host.kill()
+        self.assertTrue(fleet.simulation.run_until(sentinel.host.files.is_appending, 30.0))
+        sentinel.host.files.stick()
+        stopped = sentinel.alive.stopService()
+        fleet.run(1.0)
+        self.assertNoResult(stopped)
+        fleet.run(1.5)
+        self.successResultOf(stopped)
+
     def test_limits(self) -> None:
         """No more than a number of records is kept in memory, and the latest ones of a file are read."""
         self.patch(history, "MAX_KEPT", 2)

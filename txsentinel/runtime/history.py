@@ -21,6 +21,8 @@ from txsentinel.model.events import Level
 from txsentinel.model.history_json import decode_records, encode_record
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
     from txsentinel.core.journal import JournalEntry
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
@@ -49,6 +51,9 @@ MAX_RECORDS_PER_CHECK: Final = 5
 
 ANNOUNCEMENT_TIMEOUT: Final[Millis] = 1_000
 """How long after the end a record waits for the confirmation that the new address was announced."""
+
+FLUSH_TIMEOUT_SECONDS: Final = 2.0
+"""How long the end of the process waits for a slow disk."""
 
 RIVAL_TIMEOUT: Final[Millis] = 10_000
 """How long after an own campaign was lost its record waits for the failover that another Sentinel leads."""
@@ -91,6 +96,7 @@ class FailoverHistory:
         self._writing = False
         self._failing = False
         self._idle: list[Deferred[None]] = []
+        self._timeout: IDelayedCall | None = None
         self.total = 0
         """Number of failovers recorded since the start."""
 
@@ -132,7 +138,11 @@ class FailoverHistory:
         self._ended = waiting
 
     def flush(self) -> Deferred[None]:
-        """Make the records of all failovers that have ended; the result fires when they are written."""
+        """
+        Make the records of all failovers that have ended.
+
+        :returns: fires when they are written, or when the disk has taken too long.
+        """
         self._take(self._core.journal.finished)
         for master, end in self._ended:
             self._process(master, end)
@@ -141,6 +151,8 @@ class FailoverHistory:
             return succeed(None)
         idle: Deferred[None] = Deferred()
         self._idle.append(idle)
+        if self._timeout is None:
+            self._timeout = self._host.reactor.callLater(FLUSH_TIMEOUT_SECONDS, self._timed_out)
         return idle
 
     def _take(self, finished: list[tuple[str, JournalEntry]]) -> None:
@@ -234,9 +246,19 @@ class FailoverHistory:
         self._writing = False
         self._write_pending()
         if not self._writing:
-            idle, self._idle = self._idle, []
-            for each in idle:
-                each.callback(None)
+            self._report_idle()
+
+    def _timed_out(self) -> None:
+        self._timeout = None
+        self._report_idle()
+
+    def _report_idle(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
+        idle, self._idle = self._idle, []
+        for each in idle:
+            each.callback(None)
 
     def _read(self, raw: bytes) -> None:
         """Take over the latest records of the file."""
