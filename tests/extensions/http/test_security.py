@@ -27,7 +27,7 @@ class SecurityCase(SynchronousTestCase):
     """A server of a Sentinel whose users need passwords."""
 
     def setUp(self) -> None:
-        self.server = HttpHarness(settings=HttpSettings(server_names=("sentinel.example",)))
+        self.server = HttpHarness(settings=HttpSettings(server_names=("sentinel.example", "*.svc.example")))
         self.server.operator.passwords = {"default": "open sesame", "alice": "secret"}
 
     def assert_problem(self, reply: Reply, status: int, code: str) -> None:
@@ -265,7 +265,10 @@ class BrowserTests(SecurityCase):
             "sentinel.example",
         ):
             self.assertEqual(self.server.get("/live", Host=host).status, 200, host)
-        self.assertEqual(self.server.get("/live", Host="Sentinel.Example.:8026").status, 200)
+        for host in ("Sentinel.Example.:8026", "s-1.svc.example", "a.b.svc.example:80"):
+            self.assertEqual(self.server.get("/live", Host=host).status, 200, host)
+        for host in ("svc.example", "evilsvc.example", ".svc.example.evil"):
+            self.assertEqual(self.server.get("/live", Host=host).status, 421, host)
 
     def test_cross_site(self) -> None:
         """Requests that other sites cause are refused, except links to a page; health checks are not concerned."""

@@ -100,12 +100,12 @@ class SettingsTests(SynchronousTestCase):
             ExtensionSetting("listen", ("tcp:1",)),
             ExtensionSetting("listen", ("unix:/x",)),
             ExtensionSetting("server-names", ("a.example", "b.example")),
-            ExtensionSetting("server-names", ("c.example",)),
+            ExtensionSetting("server-names", ("*.c.example",)),
             ExtensionSetting("insecure", ("no",)),
         ]
         settings = add_settings(parse_argument("tcp:2"), lines)
         self.assertEqual(len(settings.listen), 3)
-        self.assertEqual(settings.server_names, ("a.example", "b.example", "c.example"))
+        self.assertEqual(settings.server_names, ("a.example", "b.example", "*.c.example"))
 
     def test_wrong(self) -> None:
         """Errors name the setting, and the line if there is one."""
@@ -116,6 +116,8 @@ class SettingsTests(SynchronousTestCase):
             ("listen", ("tcp:1", "tcp:2"), "needs one value"),
             ("insecure", ("maybe",), "insecure must be yes or no"),
             ("server-names", ("a b/c",), "'b/c'"),
+            ("server-names", ("*",), "'*'"),
+            ("server-names", ("a.*.example",), "'a.*.example'"),
         ):
             with self.assertRaises(SettingError) as caught:
                 add_settings(HttpSettings(), [ExtensionSetting(name, values, "/x.conf, line 3")])

@@ -205,7 +205,10 @@ class StreamTests(StreamCase):
         """When the Sentinel stops, streams end properly."""
         connection = self.stream()
         self.server.application.streams.close()
+        self.server.application.factory.close_connections()
         self.assertTrue(connection.take().endswith(b"0\r\n\r\n"))
+        # What was written is sent before the end.
+        self.assertEqual((connection.is_closed, connection.transport.aborted), (True, False))
         self.server.application.events.stop()
         self.assertEqual(self.server.view.event_subscribers, [])
 

@@ -27,6 +27,7 @@ def check_host(host: str | None, server_names: Collection[str]) -> None:
     A page of another site can make its own name resolve to our address, but cannot change the name that the browser
     sends. HTTP/1.0 clients, which are no browsers, may leave it out.
 
+    :param server_names: in lower case; one that begins with ``*.`` has all names below a domain.
     :raises Problem: 421 for another name.
     """
     if host is None:
@@ -35,6 +36,8 @@ def check_host(host: str | None, server_names: Collection[str]) -> None:
     if match is not None:
         name = match[1].strip("[]").rstrip(".").lower()
         if name == "localhost" or name in server_names or _is_literal(name):
+            return
+        if any(each.startswith("*.") and name.endswith(each[1:]) for each in server_names):
             return
     raise Problem(
         421, "wrong_host", f"this server is not named {shown(host)}; the setting server-names lists its names"

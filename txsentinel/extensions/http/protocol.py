@@ -285,9 +285,9 @@ class HttpFactory(http.HTTPFactory):
         return super().buildProtocol(addr)
 
     def close_connections(self) -> None:
-        """Close all connections."""
+        """Close all connections, once what was written has been sent."""
         for channel in list(self.connections):
-            channel.abort()
+            channel.loseConnection()
 
 
 BODY_TOO_LARGE: Final = Problem(413, "body_too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")

@@ -18,7 +18,7 @@ LOOPBACK: Final = {"tcp": "127.0.0.1", "ssl": "127.0.0.1", "tcp6": "::1"}
 SOCKET_MODE: Final = "600"
 """The default access mode of Unix sockets: the user that the Sentinel runs as."""
 
-_NAME: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
+_NAME: Final = re.compile(r"(?:\*\.)?[a-z0-9][a-z0-9._-]{0,252}", re.ASCII)
 _WORDS: Final = {"yes": True, "no": False}
 
 
