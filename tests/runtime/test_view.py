@@ -15,10 +15,11 @@ from txsentinel.core.instances import Master, Server
 from txsentinel.core.link import LinkKind
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import ISentinelView
+from txsentinel.model.explanation import UnfitCode
 from txsentinel.model.plain import plain
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot, ViewChange
 from txsentinel.runtime import view as view_module
-from txsentinel.runtime.snapshot_builder import Assessment, assess
+from txsentinel.runtime.snapshot_builder import UNFIT_TEXTS, Assessment, assess
 from txsentinel.runtime.view import SentinelView
 from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape
@@ -142,6 +143,11 @@ class ContentTests(ViewCase):
         for name in master.peers:
             self.assertIsNone(times[name].info_at)
             self.assertIsNotNone(times[name].last_hello_at)
+
+    def test_texts(self) -> None:
+        """There is a clause for each reason why a replica is unfit, and none has figures, which would change."""
+        self.assertEqual(set(UNFIT_TEXTS), set(UnfitCode))
+        self.assertEqual([text for text in UNFIT_TEXTS.values() if re.search("[{1-9]", text)], [])
 
     def test_unknown_master(self) -> None:
         """Every method that takes a name raises LookupError with the name."""
@@ -408,6 +414,27 @@ class SubscriptionTests(ViewCase):
         self.sentinel.alive.executor.drain()
         self.assertEqual(len(seen), 1)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_bug(self) -> None:
+        """If a snapshot cannot be made, that is logged, and later changes are reported."""
+        self.start()
+        seen: list[ViewChange] = []
+        self.view.subscribe(seen.append)
+
+        def fail(core: SentinelCore, master: Master, now: int) -> Assessment:
+            raise ZeroDivisionError
+
+        state = self.sentinel.alive.core.state
+        with self.subTest(step="failure"):
+            self.patch(view_module, "assess", fail)
+            state.touch(self.core_master())
+            self.fleet.run(0.0001)
+            self.assertEqual((len(self.flushLoggedErrors(ZeroDivisionError)), seen), (1, []))
+        self.patch(view_module, "assess", assess)
+        self.core_master().options.quorum = 1
+        state.touch(self.core_master())
+        self.fleet.run(2.0)
+        self.assertIn("m1", self.changed(seen))
 
     def test_events_are_durable(self) -> None:
         """An event that waits for the disk reaches subscribers when it is published, not before."""

@@ -44,7 +44,7 @@ from txsentinel.server.reports import flags, master_status
 
 NEVER: Final[Millis] = sys.maxsize
 
-_UNFIT_TEXTS: Final = {
+UNFIT_TEXTS: Final = {
     UnfitCode.DOWN: "it is down",
     UnfitCode.DISCONNECTED: "it is not connected",
     UnfitCode.PING_REFUSED: "it answers PING with an error",
@@ -298,7 +298,7 @@ class SnapshotBuilder:
             announced=replica.announced,
             fit=unfit is None,
             unfit_code=None if unfit is None else unfit.value,
-            unfit_text=None if unfit is None else _UNFIT_TEXTS[unfit],
+            unfit_text=None if unfit is None else UNFIT_TEXTS[unfit],
             would_be_promoted=replica.name == would_promote,
         )
 

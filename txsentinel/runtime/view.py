@@ -452,7 +452,11 @@ class SentinelView:
         """Report the changes since the last call to the subscribers."""
         self._flush_call, self._flush_soon = None, True
         began = self._host.reactor.seconds()
-        self._refresh(self._host.now(), PROBE_LAG)
+        try:
+            self._refresh(self._host.now(), PROBE_LAG)
+        except Exception:
+            # A bug of ours, which must not end the reports on all other masters.
+            self._log.failure("snapshots cannot be made")
         changed, self._unreported = self._unreported, {}
         for name in changed:
             self._report(self._change_subscribers, ViewChange(name))
