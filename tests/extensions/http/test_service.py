@@ -77,7 +77,7 @@ class ListeningTests(ServiceCase):
         )
         self.assertEqual(len(self.view.event_subscribers), 1)
         self.successResultOf(service.stopService())
-        self.assertEqual(self.view.event_subscribers + self.view.event_subscribers, [])
+        self.assertEqual(self.view.subscribers + self.view.event_subscribers, [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_port_in_use(self) -> None:
@@ -195,4 +195,4 @@ class PluginTests(SynchronousTestCase):
         """Nothing is subscribed to before the service starts."""
         view = three_masters()
         EventLog(view, lambda: 0.0)
-        self.assertEqual(view.event_subscribers + view.event_subscribers, [])
+        self.assertEqual(view.subscribers + view.event_subscribers, [])

@@ -139,13 +139,14 @@ class PortionProducer:
             data, last = portion(self._parts, self._clock)
         except Exception:
             self._log.failure("HTTP: a response could not be completed")
-            self._ended = True
+            self.stopProducing()
             self._request.unregisterProducer()
             self._request.abort()
             return
         self._request.write(data)
         if last:
-            self._ended = True
+            # The transport may have paused this producer because of the last portion.
+            self.stopProducing()
             self._request.unregisterProducer()
             self._request.finish()
         else:
