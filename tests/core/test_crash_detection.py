@@ -13,6 +13,7 @@ from txsentinel.model.failure import FailureClass
 
 DOWN_AFTER = 5_000
 CONFIRM = 60
+OLD_MASTER = Address.literal("10.0.0.9", 6379)
 
 
 class CrashTestCase(SynchronousTestCase):
@@ -205,6 +206,51 @@ class NoEvidenceTests(CrashTestCase):
                 self.lose()
                 self.attempt()
                 self.assert_waits_for_down_after()
+
+    def test_links_never_up(self) -> None:
+        """Replicas that were just ordered to follow the master, and have not connected to it yet, have lost no link."""
+        self.lose_replication()
+        for replica in self.replicas:
+            replica.follows = OLD_MASTER
+        self.fixture.wait(12_000, 50)
+        for replica in self.replicas:
+            replica.follows = MASTER
+        self.fixture.wait(1_200, 50)
+        self.fixture.output()
+        self.lose()
+        self.attempt()
+        self.assert_waits_for_down_after()
+
+    def test_former_master(self) -> None:
+        """The former master, which reports its role right after a failover, has lost no link to the new one."""
+        for replica in self.replicas:
+            self.fixture.kill(replica.address)
+        former = self.fixture.add_replica(9, hung=True)
+        self.fixture.wait(1_000, 50)
+        self.fixture.output()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM // 2, 10)
+        former.role, former.follows = "master", None
+        self.fixture.revive(former.address)
+        self.fixture.wait(CONFIRM + 1_000, 10)
+        self.assertEqual(self.step(), CrashStep.NO_REPLICA)
+        self.assertNotIn("+sdown", [line for line in self.fixture.events() if "master" in line])
+
+    def test_links_up_since_then(self) -> None:
+        """Once they have been connected, the loss of their links counts again."""
+        for replica in self.replicas:
+            replica.follows, replica.link_status = OLD_MASTER, "down"
+        self.fixture.wait(12_000, 50)
+        for replica in self.replicas:
+            replica.follows, replica.link_status = MASTER, "up"
+        self.fixture.wait(1_200, 50)
+        self.fixture.output()
+        self.lose_replication()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 60, 1)
+        self.assertIn("+sdown", self.fixture.events())
 
     def test_timeouts(self) -> None:
         """A connection that is lost by a timeout, or attempts that time out."""

@@ -9,6 +9,7 @@ The evidence is complete if
 - each replica that can be reached has answered an INFO sent after the loss, none reports a live link to its master,
   unless that is another replica, and at least one lost its link, or changed its role, at the time of the loss. A link
   that was down before proves nothing: replicas have none while they copy the data set, or while the master loads it.
+  Nor does a server that never had one, such as the former master right after a failover.
 
 The master is S_DOWN then, which peers learn when they ask. Agreement, election and promotion are the same as ever, so a
 Sentinel that is wrong about a crash is outvoted like one that is wrong about silence. C Sentinels agree after
@@ -193,6 +194,9 @@ def _has_live_link(replica: Replica, master: Master) -> bool:
 
 def _has_lost_master(replica: Replica, lost_at: Millis) -> bool:
     """Whether ``replica``, which has answered since, lost its link or changed its role about when this Sentinel did."""
+    if replica.linked_at is None or replica.linked_at < replica.replication_changed_at:
+        # It has never been connected to this master, such as the former one right after a failover.
+        return False
     if replica.role_reported is Role.MASTER:
         return replica.role_reported_at >= lost_at
     refreshed_at = replica.info_refreshed_at

@@ -216,6 +216,8 @@ class Replica(Server):
     master_host: str | None = None
     master_port: int = 0
     master_link_up: bool = False
+    linked_at: Millis | None = None
+    """When it last reported a link to its master that is up; ``None`` if it never did."""
     repl_offset: int = 0
     sync: SyncStep = SyncStep.NOT_ASKED
     reconf_sent_at: Millis = 0

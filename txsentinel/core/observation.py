@@ -170,6 +170,8 @@ class Observation:
             replica.replication_changed_at = now
         if report.master_link_up is not None:
             replica.master_link_up = report.master_link_up
+            if report.master_link_up:
+                replica.linked_at = now
         if report.priority is not None:
             replica.priority = report.priority
         if report.repl_offset is not None:
