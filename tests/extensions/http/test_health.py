@@ -183,6 +183,16 @@ class MasterTests(HealthCase):
         self.assertEqual(self.server.get("/master/sessions/is/10.0.1.2:6379").status, 200)
         self.assert_reason(self.server.get("/master/sessions/is/10.0.1.1:6379"), "not_master")
 
+    def test_switched_with_names(self) -> None:
+        """So is one that clients get by its name, while its replica is known by its IP address."""
+        old = switching_master()
+        assert old.failover is not None
+        promoted = replace(old.replicas[0], address=Endpoint("redis-2.example", 6379))
+        self.view.put(replace(old, replicas=(promoted,), address=Endpoint("redis-2.example", 6379)))
+        self.assertEqual(self.server.get("/master/sessions").status, 200)
+        self.view.put(replace(old, replicas=(promoted,), address=Endpoint("redis-1.example", 6379)))
+        self.assert_reason(self.server.get("/master/sessions"), "odown")
+
     def test_addresses(self) -> None:
         """An address may have a port or not, and any spelling; IPv6 needs brackets only with a port."""
         for text in (MASTER, "10.0.0.1", "10.0.0.01:6379", "10.1"):

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.logger import LogEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.extensions.fixture import FakeView, healthy_master
 from tests.extensions.http.harness import Connection, HttpHarness, parse_reply
+from tests.log_events import observe_log
 from txsentinel.extensions.http.limits import MAX_BODY_BYTES, MAX_CONNECTIONS
 from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.responses import SECURITY_HEADERS, ApiResponse
@@ -42,7 +44,9 @@ class SlowClientTests(ProtocolCase):
     """Clients that keep connections open."""
 
     def test_idle(self) -> None:
-        """A connection without a request is closed after 30 seconds, as is one after its last request."""
+        """A connection is closed after 30 seconds without a request, and after its last one; the log has nothing."""
+        events: list[LogEvent] = []
+        observe_log(self, events.append)
         connection = self.server.connect()
         self.server.advance(29)
         connection.request("GET", "/live")
@@ -50,7 +54,13 @@ class SlowClientTests(ProtocolCase):
         self.server.advance(29)
         self.assertFalse(connection.is_closed)
         self.server.advance(1)
-        self.assertTrue(connection.is_closed)
+        self.assertEqual((connection.is_closed, connection.transport.aborted), (True, False))
+        self.assertEqual(events, [])
+        # The end must come.
+        self.server.advance(15)
+        self.assertTrue(connection.transport.aborted)
+        connection.close()
+        self.assertEqual(self.server.clock.getDelayedCalls(), [])
 
     def test_slow_head(self) -> None:
         """The head must be complete 10 seconds after its first byte, however often a byte comes."""

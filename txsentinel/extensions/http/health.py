@@ -144,7 +144,7 @@ class HealthRoutes:
         :raises Problem: if not.
         """
         failover = master.failover
-        switched = failover is not None and failover.promoted == str(master.address)
+        switched = _has_switched(master)
         if master.odown_since is not None and not switched:
             raise unavailable("odown", f"the master is down since {master.odown_since}, as the Sentinels agree")
         if failover is not None and not switched:
@@ -189,6 +189,15 @@ class HealthRoutes:
 def _aliases(patterns: tuple[str, ...], handler: Handler, summary: str, query: tuple[str, ...] = ()) -> Iterator[Route]:
     for pattern in patterns:
         yield Route("GET", pattern, handler, RouteAccess.HEALTH, query=query, summary=summary)
+
+
+def _has_switched(master: MasterSnapshot) -> bool:
+    """Whether clients already get the address of the replica that a failover in progress has promoted."""
+    failover = master.failover
+    if failover is None or failover.promoted is None:
+        return False
+    promoted = next((each.address for each in master.replicas if each.name == failover.promoted), None)
+    return master.address == promoted or str(master.address) == failover.promoted
 
 
 def majority(master: MasterSnapshot) -> int:

@@ -19,6 +19,9 @@ MAX_BODY_BYTES: Final = 64 * 1024
 IDLE_TIMEOUT_SECONDS: Final = 30.0
 """How long a connection may be open without a request."""
 
+CLOSE_TIMEOUT_SECONDS: Final = 15.0
+"""How long the end of an idle connection may take: its client may not read what was sent before."""
+
 HEAD_TIMEOUT_SECONDS: Final = 10.0
 """How long a client may take to send request line and headers."""
 

@@ -16,6 +16,7 @@ from twisted.web import http
 
 from txsentinel.extensions.http.limits import (
     BODY_TIMEOUT_SECONDS,
+    CLOSE_TIMEOUT_SECONDS,
     HEAD_TIMEOUT_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     MAX_BODY_BYTES,
@@ -192,6 +193,12 @@ class HttpChannel(http.HTTPChannel):
         self.factory.used(self)
         super().requestDone(request)
 
+    def timeoutConnection(self) -> None:
+        """Close an idle connection without a line in the log, which clients could fill with such lines."""
+        self.loseConnection()
+        self._end_deadline()
+        self._start_deadline(CLOSE_TIMEOUT_SECONDS)
+
     def refuse(self, request: HttpRequest, problem: Problem) -> None:
         """Answer a request by an error before it is complete, and close the connection."""
         request.refuse()
@@ -253,6 +260,7 @@ class HttpFactory(http.HTTPFactory):
     ``connections`` are the open ones; the first has been without a request for the longest time.
     """
 
+    noisy = False
     # The class in its place negotiates HTTP/2, too, which is not offered here.
     protocol = HttpChannel  # type: ignore[assignment]
 
