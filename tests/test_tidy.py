@@ -56,7 +56,8 @@ LAYERS = (
         " core.switched_servers core.switching core.election core.justification core.failover_start"
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
         " core.failover core.ignored core.observation core.confirmation core.findings core.explaining"
-        " core.hello_processing core.evaluation core.administration core.sentinel core.failover_records",
+        " core.hello_processing core.evaluation core.administration core.order_replies core.sentinel"
+        " core.failover_records",
     ),
     (
         "config",

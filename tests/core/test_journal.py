@@ -48,6 +48,7 @@ class RecordingTests(SynchronousTestCase):
         votes = (JournalKind.VOTE_REQUESTED, JournalKind.VOTE_RECEIVED, JournalKind.VOTE_GIVEN)
         steps = [each.kind.value for each in entries if each.kind not in votes]
         expected = ["sdown", "odown", "campaign", "elected", "selected", "promotion-ordered", "promoted"]
+        expected += ["follow-ordered"]
         # The servers of the fixture answer before the new address is saved. The last is the old master, now a replica.
         expected += ["replicas-done", "switched", "durable", "announced", "sdown"]
         self.assertEqual(expected, steps)
@@ -167,6 +168,22 @@ class RecordingTests(SynchronousTestCase):
         fixture.core.administration.failover("mymaster", fixture.now)
         self.assertEqual(["operator", "campaign"], self.kinds(fixture)[:2])
         self.assertEqual("An operator ordered FAILOVER", fixture.core.journal.records("mymaster")[0].text)
+
+    def test_follow_orders(self) -> None:
+        """Orders to follow the new master are recorded, and those that a server refuses."""
+        fixture = self.group()
+        fixture.kill(MASTER)
+        fixture.wait(4_000)
+        replica = fixture.replica(3)
+        fixture.core.follow_order_refused(replica.link, "SLAVEOF 10.0.0.2 6379", "NOPERM no", fixture.now)
+        texts = [each.text for each in fixture.core.journal.records("mymaster")]
+        self.assertIn("Ordered 10.0.0.3:6379 to follow 10.0.0.2:6379", texts)
+        self.assertEqual("10.0.0.3:6379 refused SLAVEOF 10.0.0.2 6379: NOPERM no", texts[-1])
+        fixture.wait(12_000, 50)
+        fixture.revive(MASTER)
+        fixture.wait(15_000, 50)
+        last = [each for each in fixture.core.journal.records("mymaster") if each.what == "follow-ordered"][-1]
+        self.assertEqual("Ordered 10.0.0.1:6379 to follow 10.0.0.2:6379", last.text)
 
     def test_removed_master(self) -> None:
         """A master that is not monitored any more has no records."""

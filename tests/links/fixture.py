@@ -204,6 +204,9 @@ class RecordingCore:
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         self.received.append(("active", now))
 
+    def follow_order_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        self.received.append(("order refused", command, error))
+
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         self.received.append(("refused", command, error))
 

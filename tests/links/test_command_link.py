@@ -492,6 +492,8 @@ class RoleChangeTests(CommandLinkCase):
         self.answer(b"+OK\r\n", b"+QUEUED\r\n" * 5, b"*5\r\n-ERR none\r\n-ERR not now\r\n-ERR no file\r\n:1\r\n:0\r\n")
         self.assertEqual(len(self.log_lines), 1)
         self.assertIn("SLAVEOF 10.0.0.2 6380 was answered by ERR not now", self.log_lines[0])
+        refused = ("order refused", "SLAVEOF 10.0.0.2 6380", "ERR not now")
+        self.assertEqual(self.fixture.core.take_inputs(), [("clients closed", 1), refused])
 
     def test_closing_waits_for_the_role_change(self) -> None:
         """A transaction that is sent in the turn in which the link is closed still reaches the server."""

@@ -21,6 +21,7 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.ELECTED: "Elected in epoch {epoch} with {votes} votes of {needed} needed",
     JournalKind.SELECTED: "Selected {subject}",
     JournalKind.PROMOTION_ORDERED: "Ordered {subject} to become master",
+    JournalKind.FOLLOW_ORDERED: "Ordered {subject} to follow {new}",
     JournalKind.PROMOTED: "{subject} reports to be a master",
     JournalKind.DURABLE: "The new address is durable",
     JournalKind.ANNOUNCED: "{subject} accepted a hello with the new address",

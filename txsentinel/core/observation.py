@@ -252,6 +252,7 @@ class Observation:
         # Restart its clock, so that the order is not repeated sooner than after the same period.
         replica.role_reported_at = replica.replication_changed_at = now
         self._state.emit(self._switching.role_change(replica, address))
+        self._switching.record_follow_order(replica, address, now)
         self._state.announce(channel, replica)
 
     def _is_correctable(self, replica: Replica, period: Millis, now: Millis) -> bool:

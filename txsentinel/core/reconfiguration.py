@@ -39,6 +39,7 @@ class Reconfiguration:
             host = new.announced(self._state.options.announce_hostnames)
             self._switching.await_info(master, now)
             self._state.emit(Reconfigure(master.link, host, new.port))
+            self._switching.record_follow_order(master, new, now)
 
     def advance(self, master: Master, failover: Failover, now: Millis) -> bool:
         """
@@ -78,6 +79,7 @@ class Reconfiguration:
 
     def _follow(self, replica: Replica, promoted: Replica, now: Millis) -> None:
         self.order(replica, promoted.address, now)
+        self._switching.record_follow_order(replica, promoted.address, now)
         replica.sync = SyncStep.SENT
         replica.reconf_sent_at = now
 

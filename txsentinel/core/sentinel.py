@@ -29,6 +29,7 @@ from txsentinel.core.justification import is_outdated
 from txsentinel.core.link import LinkKind
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import SentinelOptions
+from txsentinel.core.order_replies import OrderReplies
 from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
 from txsentinel.core.readiness import Readiness
@@ -90,6 +91,8 @@ class SentinelCore:
         self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
         confirmations = self._hello_processing.confirmations
         self.id_reply = confirmations.answered
+        orders = OrderReplies(self.journal)
+        self.clients_closed, self.follow_order_refused = orders.clients_closed, orders.follow_order_refused
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
         self._readiness = Readiness(self.state, self.tilt)
@@ -417,14 +420,6 @@ class SentinelCore:
         for replica in [each for each in link.instances if isinstance(each, Replica)]:
             self._failovers.promotion_refused(replica, command, error, now)
             self._evaluation.schedule(replica.master, now)
-
-    def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
-        """Handle that the server of ``link`` disconnected its clients when it was ordered to follow another one."""
-        if link.closed:
-            return
-        for instance in link.instances:
-            data, subject = (("clients", clients),), link.address.joined()
-            self.journal.write(JournalKind.CLIENTS_CLOSED, instance.master.name, now, subject=subject, data=data)
 
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle that the server of ``link`` refused ``command`` of a hand-over."""

@@ -74,6 +74,11 @@ class Switching:
         host = master.announced(self._state.options.announce_hostnames)
         return Reconfigure(server.link, host, master.port, abort)
 
+    def record_follow_order(self, server: Server, address: Address, now: Millis) -> None:
+        """Write to the journal that ``server`` is ordered to follow the server at ``address``."""
+        data, subject = (("new", address.joined()),), server.address.joined()
+        self._state.journal.write(JournalKind.FOLLOW_ORDERED, server.master.name, now, subject=subject, data=data)
+
     def adopt_config_epoch(self, master: Master, epoch: int) -> None:
         """Set the config epoch, which ends a dispute about the address of the former one."""
         master.config_epoch = epoch

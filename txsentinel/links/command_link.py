@@ -101,8 +101,13 @@ class CommandLink(LinkConnection):
             self._role_change_done(refusal)
             if not change.promotes:
                 self._clients_closed(transaction)
-            if refusal is not None and change.promotes and transaction.void and not self.void:
-                self._context.core.promotion_refused(self.link, *refusal, self._context.host.now())
+            if refusal is None or not transaction.void or self.void:
+                return
+            core, now = self._context.core, self._context.host.now()
+            if change.promotes:
+                core.promotion_refused(self.link, *refusal, now)
+            else:
+                core.follow_order_refused(self.link, *refusal, now)
 
         transaction = TransactionReplies(commands, done)
         self._transact(commands, transaction)

@@ -77,6 +77,9 @@ class CoreInputs(Protocol):
     def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
         """Handle that the server of ``link`` disconnected its clients when it was ordered to follow another one."""
 
+    def follow_order_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
+        """A server refused a part of the transaction that orders it to follow another server."""
+
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction by which it hands over its role."""
 

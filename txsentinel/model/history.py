@@ -31,6 +31,7 @@ class JournalKind(Enum):
     SELECTED = "selected"
     PROMOTION_ORDERED = "promotion-ordered"
     PROMOTED = "promoted"
+    FOLLOW_ORDERED = "follow-ordered"
     DURABLE = "durable"
     ANNOUNCED = "announced"
     SWITCHED = "switched"
