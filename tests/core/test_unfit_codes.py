@@ -11,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.fixture import MASTER, Fixture
 from tests.core.test_empty_restart import NEW, NEWER, hold
 from tests.core.test_explaining import SECOND, THIRD, explain, group
+from txsentinel.core import selection
 from txsentinel.core.options import GuardOptions, Lineage
 from txsentinel.core.selection import REFUSAL_LIFE
 from txsentinel.model.explanation import Unfit, UnfitCode
+from txsentinel.server.process_info import build_kind
 
 
 def of_second(fixture: Fixture) -> Unfit:
@@ -178,3 +180,24 @@ class UnfitCodeTests(SynchronousTestCase):
         fixture.wait(4_000, 50)
         self.assertTrue(fixture.master.replicas["10.0.0.2:6379"].is_down)
         self.assertEqual(of_second(fixture).text, "it answers PING with BUSY")
+
+
+class LimitTests(SynchronousTestCase):
+    """A changed limit changes the decision, and with it the explanation."""
+
+    if build_kind() == "compiled":
+        skip = "compiled constants cannot be replaced"
+
+    def test_limits(self) -> None:
+        """Each limit of the selection is the one that is shown."""
+        cases = (
+            ("MAX_SILENT_PERIODS", 6, is_silent, 5_000, 6_000),
+            ("MAX_INFO_PERIODS", 2, has_stale_info, 30_000, 20_000),
+            ("LINK_DOWN_FACTOR", 9, lost_its_master, 10_000, 9_000),
+            ("REFUSAL_LIFE", 1_000, refused_promotion, 30_000, 1_000),
+        )
+        for name, value, make, before, after in cases:
+            self.assertEqual(make().limit, before, name)
+            patch = self.patch(selection, name, value)
+            self.assertEqual(make().limit, after, name)
+            patch.restore()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.instances import InstanceLink, Master, Peer, Replica
-from txsentinel.core.options import copied
+from txsentinel.core.options import copied as options_copied
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.core.vote_count import VoteCounter
@@ -26,7 +26,8 @@ class CopiedState:
     """
     One master with all that the rules read, at one moment.
 
-    Links, options, replicas and peers are copies, too; what none of the changes concerns is shared.
+    What is changed is copied before: the master by :func:`copied_state`, its replicas and peers by :meth:`replica` and
+    :meth:`peer`. The rest is shared with the state of the Sentinel.
     """
 
     state: SentinelState
@@ -43,32 +44,40 @@ class CopiedState:
         """Whether this Sentinel considers the master down."""
         return self.master.sdown_since is not None
 
+    def replica(self, name: str) -> Replica:
+        """Return a copy of a replica, with a link of its own, that takes its place in the copy of the master."""
+        twin: Replica = copy.copy(self.master.replicas[name])
+        twin.of, twin.link = self.master, _link_twin(twin.link)
+        self.master.replicas[name] = twin
+        return twin
 
-def copied_state(state: SentinelState, tilt: TiltGuard, master: Master, now: Millis) -> CopiedState:
-    """Return a copy of the present state of ``master``."""
+    def peer(self, name: str) -> Peer:
+        """Return a copy of a peer, with a link of its own, that takes its place in the copy of the master."""
+        twin: Peer = copy.copy(self.master.peers[name])
+        twin.of, twin.link = self.master, _link_twin(twin.link)
+        self.master.peers[name] = twin
+        return twin
+
+
+def present_state(state: SentinelState, tilt: TiltGuard, master: Master, now: Millis) -> CopiedState:
+    """Return the present state of ``master``, which must not be changed; only the shared state is a copy."""
     state_twin: SentinelState = copy.copy(state)
     # Counting recent failures discards old ones.
     state_twin.recent_failures = deque(state.recent_failures)
-    tilt_twin: TiltGuard = copy.copy(tilt)
     votes = VoteCounter(state_twin)
-    return CopiedState(state_twin, tilt_twin, _twin_of(master), now, votes, StartRules(state_twin, votes))
+    return CopiedState(state_twin, tilt, master, now, votes, StartRules(state_twin, votes))
 
 
-def _twin_of(master: Master) -> Master:
+def copied_state(state: SentinelState, tilt: TiltGuard, master: Master, now: Millis) -> CopiedState:
+    """Return a copy of the present state of ``master`` that may be changed."""
+    copied = present_state(state, tilt, master, now)
+    copied.tilt = copy.copy(tilt)
     twin: Master = copy.copy(master)
-    twin.options = copied(master.options)
+    twin.options = options_copied(master.options)
     twin.link = _link_twin(master.link)
-    twin.replicas = {}
-    for name, replica in master.replicas.items():
-        replica_twin: Replica = copy.copy(replica)
-        replica_twin.of, replica_twin.link = twin, _link_twin(replica.link)
-        twin.replicas[name] = replica_twin
-    twin.peers = {}
-    for name, peer in master.peers.items():
-        peer_twin: Peer = copy.copy(peer)
-        peer_twin.of, peer_twin.link = twin, _link_twin(peer.link)
-        twin.peers[name] = peer_twin
-    return twin
+    twin.replicas, twin.peers = dict(master.replicas), dict(master.peers)
+    copied.master = twin
+    return copied
 
 
 def _link_twin(link: InstanceLink) -> InstanceLink:

@@ -12,7 +12,7 @@ from typing import Final
 from txsentinel.core import deadlines
 from txsentinel.core.availability import cause_of_sdown
 from txsentinel.core.confirmation import Confirmations
-from txsentinel.core.copied_state import CopiedState, copied_state
+from txsentinel.core.copied_state import CopiedState, copied_state, present_state
 from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.failover import SELECT_TIMEOUT
 from txsentinel.core.failover_start import Hindrance, StartRules
@@ -70,7 +70,7 @@ class Explaining:
         :param wall_now: the wall clock in milliseconds since 1970.
         :param journal: number of the latest journal records to include.
         """
-        present = self._copied(master, now)
+        present = present_state(self._state, self._tilt, master, now)
         found = hindrances(present)
         replicas, because = _fitness(present, self._state.options.announce_hostnames)
         would_promote = next((each.name for each in replicas if each.rank == 1), None)
@@ -94,7 +94,7 @@ class Explaining:
             replicas=replicas,
             timers=report.timers(found),
             blocked_by=tuple(Block(each.code, each.text, report.instant(each.until)) for each in found),
-            unblock=tuple(remedies(lambda: self._copied(master, now), found)),
+            unblock=tuple(remedies(present, lambda: copied_state(self._state, self._tilt, master, now), found)),
             would_promote=would_promote,
             would_promote_because=because,
             warnings=findings(present, self._confirmations.unconfirmed(master)),
@@ -113,9 +113,6 @@ class Explaining:
         found = hindrances(present)
         ends = [each.until for each in found if each.until is not None and each.until > now]
         return verdict_on(present, found, None).code, min(ends, default=None)
-
-    def _copied(self, master: Master, now: Millis) -> CopiedState:
-        return copied_state(self._state, self._tilt, master, now)
 
 
 def _fitness(present: CopiedState, by_hostname: bool) -> tuple[tuple[ReplicaFitness, ...], str | None]:

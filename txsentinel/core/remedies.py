@@ -74,14 +74,14 @@ class StateChange:
     votes: bool = False
 
 
-def remedies(make: Callable[[], CopiedState], found: list[Hindrance]) -> list[Remedy]:
+def remedies(present: CopiedState, make: Callable[[], CopiedState], found: list[Hindrance]) -> list[Remedy]:
     """
     Return the changes of which each alone would let a failover start, cheapest first.
 
-    :param make: returns a fresh copy of the state.
-    :param found: the hindrances of the unchanged state.
+    :param present: the unchanged state.
+    :param make: returns a fresh copy of it.
+    :param found: its hindrances.
     """
-    present = make()
     if not any(is_lasting(each) for each in found):
         return _wait(present, found)
     kept: list[tuple[int, Millis, Remedy]] = []
@@ -202,7 +202,7 @@ def _peer_returns(present: CopiedState, peer: Peer) -> StateChange:
     master = present.master
 
     def connect(changed: CopiedState) -> None:
-        twin = changed.master.peers[name]
+        twin = changed.peer(name)
         twin.sdown_since, twin.link.commands_since = None, now
         twin.reports_master_down, twin.opinion_at = changed.down, now
 
@@ -245,7 +245,7 @@ def _replica_change(present: CopiedState, replica: Replica) -> StateChange | Non
     fresh_info = RECONNECT + 2 * timings.fast_info_period
 
     def respond(changed: CopiedState) -> None:
-        twin = changed.master.replicas[name]
+        twin = changed.replica(name)
         link = twin.link
         twin.sdown_since, link.ping_refused = None, False
         link.commands_since = link.available_at = link.last_reply_at = now
@@ -256,7 +256,7 @@ def _replica_change(present: CopiedState, replica: Replica) -> StateChange | Non
     if code is UnfitCode.PRIORITY_ZERO:
 
         def prioritize(changed: CopiedState) -> None:
-            changed.master.replicas[name].priority = 100
+            changed.replica(name).priority = 100
 
         command = "CONFIG SET replica-priority 100"
         return StateChange(2, f"give {where} a priority above 0", where, command, fresh_info, prioritize)
@@ -265,7 +265,7 @@ def _replica_change(present: CopiedState, replica: Replica) -> StateChange | Non
     if code is UnfitCode.PROMOTION_REFUSED:
 
         def permit(changed: CopiedState) -> None:
-            changed.master.replicas[name].promotion_refusal = None
+            changed.replica(name).promotion_refusal = None
 
         do = f"let {where} accept its promotion: it answered {replica.promotion_refusal}"
         return StateChange(4, do, where, _permission(replica, master), REFUSAL_LIFE, permit)
