@@ -15,8 +15,35 @@ from typing import Any, ClassVar
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.servers import Connection, Fleet, Harness, ReplyError, SentinelProcess, call, missing, pairs, wait_for
+from tests.servers import (
+    Connection,
+    EventRecorder,
+    Fleet,
+    Harness,
+    ReplyError,
+    SentinelProcess,
+    call,
+    missing,
+    pairs,
+    wait_for,
+)
 from txsentinel.cli.operator import command
+
+KILLED_WHILE_HOLDING = """
+import os, sys
+from txsentinel.cli.operator import command, switching
+
+def made(plan, settings, server_settings, limits, progress):
+    def watched(after_ms, text):
+        progress(after_ms, text)
+        if text.startswith("writes held"):
+            os._exit(9)
+    return original(plan, settings, server_settings, limits, watched)
+
+original, switching.Switchover = switching.Switchover, made
+sys.exit(command.run(["switchover", "mymaster", "--yes"]))
+"""
+"""A program that ends without any cleanup when the writes are held."""
 
 
 class Writer(threading.Thread):
@@ -195,6 +222,32 @@ class RedisTests(VerbCase):
         self.assertEqual(path.read_text().split(), [str(before), str(after)])
         self.assertEqual(moved["payload"], f"mymaster 127.0.0.1 {before} 127.0.0.1 {after}")
         self.assertEqual(run.returncode, 128 + signal.SIGTERM)
+
+    def test_killed(self) -> None:
+        """The writes go on at the master before a Sentinel considers it down, and none is lost."""
+        for each in self.fleet.sentinels:
+            each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
+        before = self.fleet.master_port()
+        environment = os.environ | {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
+        recorder = EventRecorder(self.fleet.ports).start()
+        self.addCleanup(recorder.stop)
+        writer = Writer(self.fleet, "killed")
+        writer.start()
+        try:
+            wait_for(lambda: len(writer.acknowledged) > 50, 30, "writes")
+            ended = subprocess.run([sys.executable, "-c", KILLED_WHILE_HOLDING], env=environment, capture_output=True)
+            self.assertEqual(ended.returncode, 9, ended)
+            self.assertIn(b"writes held", ended.stdout)
+            held = len(writer.acknowledged)
+            wait_for(lambda: len(writer.acknowledged) > held + 50, 30, "writes to go on")
+        finally:
+            writer.stop()
+        self.assertEqual(self.fleet.wait_quiet(), before)
+        self.assertEqual([each.payload for each in recorder.events if each.channel == "+sdown"], [])
+        present = {int(each) for each in call(before, "SMEMBERS", writer.key)}  # type: ignore[union-attr, arg-type]
+        self.assertEqual(set(writer.acknowledged) - present, set())
+        for server in self.fleet.servers.values():
+            server.call("CONFIG", "SET", "replica-priority", 100)
 
 
 class PauseTests(VerbCase):

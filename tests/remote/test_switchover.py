@@ -21,7 +21,7 @@ from txsentinel.remote.receipt import (
     new_ulid,
 )
 from txsentinel.remote.servers import ServerReport
-from txsentinel.remote.switchover import Switchover, SwitchoverAborted, SwitchoverLimits
+from txsentinel.remote.switchover import Switchover, SwitchoverAborted, SwitchoverLimits, limits_for
 from txsentinel.remote.switchover_checks import choose_leader, group_problems, server_problems
 from txsentinel.wire.values import ErrorLine
 
@@ -72,6 +72,7 @@ class SwitchoverTests(SynchronousTestCase):
             [
                 "10.0.0.1 CONFIG SET replica-priority 1",
                 "10.0.0.2 CLIENT PAUSE 10000 WRITE",
+                "10.0.0.2 CLIENT PAUSE 60000 WRITE",
                 f"10.0.0.11 SENTINEL FAILOVER {NAME}",
                 "10.0.0.2 SLAVEOF 10.0.0.1 6379",
                 "10.0.0.2 CLIENT KILL TYPE normal",
@@ -124,6 +125,22 @@ class SwitchoverTests(SynchronousTestCase):
         self.servers.down.add(Endpoint(SENTINELS[0], 26379))
         self.assertEqual(self.aborted(), "connection refused")
         self.assertEqual(self.servers.log, [])
+
+    def test_released_before_the_order(self) -> None:
+        """If the pause may have ended before it was extended, there is no order: writes may have been accepted."""
+
+        def wait(command: str) -> None:
+            if command == "CLIENT PAUSE 60000 WRITE":
+                self.servers.now += 10.0
+
+        self.servers.on_command = wait
+        self.assertIn("before the pause was extended", self.aborted())
+        self.assertFalse([each for each in self.servers.log if "FAILOVER" in each])
+
+    def test_limits(self) -> None:
+        """The pause without an order is shorter than the time after which Sentinels consider a master down."""
+        self.assertEqual(limits_for(30_000, 2000), SwitchoverLimits(2000, 10_000))
+        self.assertEqual(limits_for(1000, 2000), SwitchoverLimits(600, 800))
 
     def test_interrupted(self) -> None:
         """An interrupt before the order undoes everything."""

@@ -4,7 +4,11 @@ A switchover of a group of any Sentinels from outside, without losing an acknowl
 The candidate gets the best priority, and when all Sentinels have seen that, the old master holds the writes of its
 clients (``CLIENT PAUSE … WRITE``), the candidate receives all that the old master has, and one Sentinel is ordered to
 fail over. As soon as the candidate is promoted, the old master is made its replica and its clients are disconnected.
-C Sentinels would do that seconds later. The pause ends by itself if this process dies.
+C Sentinels would do that seconds later.
+
+If this process dies, the pause ends by itself. Before the order it ends before the Sentinels consider the master down:
+a Sentinel whose PUBLISH is held, too, gets no answers, and would fail over a master that takes writes again later. With
+the order the pause is extended, until the Sentinels themselves have demoted the old master.
 """
 
 from __future__ import annotations
@@ -62,11 +66,20 @@ class SwitchoverLimits:
     Times in milliseconds.
 
     ``max_pause_ms`` limits how long writes are held before the order to fail over; then the switchover is aborted.
-    ``hold_ms`` is when the servers themselves release the writes.
+    ``hold_ms`` is when the servers themselves release the writes if no order was given, ``order_hold_ms`` when they do
+    after it. The candidate must be promoted within ``promotion_ms`` after the writes were held.
     """
 
     max_pause_ms: int = 2000
     hold_ms: int = 10_000
+    order_hold_ms: int = 60_000
+    promotion_ms: int = 10_000
+
+
+def limits_for(down_after_ms: int, max_pause_ms: int) -> SwitchoverLimits:
+    """Return limits with which no Sentinel considers the master down before the order."""
+    hold = min(10_000, down_after_ms * 8 // 10)
+    return SwitchoverLimits(min(max_pause_ms, hold * 3 // 4), hold)
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,9 @@ class _Progress:
     """Monotonic time when writes were held."""
 
     armed_at: Instant = field(default_factory=lambda: Instant(0))
+    released_at: Instant = field(default_factory=lambda: Instant(0))
+    """When the server would release them by itself."""
+
     ordered: bool = False
     old_replid: str = ""
     old_offset: int = -1
@@ -143,7 +159,7 @@ class Switchover:
                 self._prefer_candidate()
                 self._hold_writes(old)
                 self._wait_for_offset()
-                self._order_failover(leader)
+                self._order_failover(old, leader)
                 promoted = self._wait_promoted()
             except BaseException as problem:
                 self._undo()
@@ -156,7 +172,7 @@ class Switchover:
             known = self._wait_known()
             self._restore_priority()
             resyncs = self._count_resyncs(before)
-        fence = Fence(FENCE_KIND, state.armed_at, held, Instant(state.armed_at.unix_ms + self._limits.hold_ms))
+        fence = Fence(FENCE_KIND, state.armed_at, held, state.released_at)
         first = OldMaster(plan.old, state.old_replid, state.old_offset, None if final is None else final.offset)
         second = NewMaster(plan.candidate, promoted.replid2, promoted.fork_offset)
         found = judge(first, second, fence, demoted_at)
@@ -225,6 +241,7 @@ class Switchover:
             old, [("CLIENT", "PAUSE", self._limits.hold_ms, "WRITE"), ("INFO", "replication")], "holding the writes"
         )
         state.armed, state.armed_at = begun, self._now()
+        state.released_at = Instant(state.armed_at.unix_ms + self._limits.hold_ms)
         report = server_report(reply[1])
         if report.role != "master":
             raise SwitchoverAborted(f"{self._plan.old} is no longer the master")
@@ -247,11 +264,18 @@ class Switchover:
             self._clock.sleep(SERVER_POLL_SECONDS)
         self._report(self._elapsed(), f"{self._plan.candidate} has them all")
 
-    def _order_failover(self, leader: RemoteConnection) -> None:
-        if self._elapsed() > self._limits.max_pause_ms:
+    def _order_failover(self, old: RemoteConnection, leader: RemoteConnection) -> None:
+        """Extend the pause, which must not have ended meanwhile, and give the order."""
+        limits, state = self._limits, self._state
+        if self._elapsed() > limits.max_pause_ms:
             raise SwitchoverAborted(f"writes were held for {self._elapsed():,} ms before the order (--max-pause)")
+        extended_at = self._now()
+        old.call("CLIENT", "PAUSE", limits.order_hold_ms, "WRITE")
+        if self._elapsed() >= limits.hold_ms:
+            raise SwitchoverAborted(f"writes were released after {limits.hold_ms:,} ms, before the pause was extended")
+        state.released_at = Instant(extended_at.unix_ms + limits.order_hold_ms)
         leader.call("SENTINEL", "FAILOVER", self._plan.name)
-        self._state.ordered = True
+        state.ordered = True
         self._report(self._elapsed(), f"{leader.endpoint} was ordered to fail over")
 
     def _wait_promoted(self) -> ServerReport:
@@ -265,9 +289,9 @@ class Switchover:
                         f"promoted; replid2 {(report.replid2 or 'none')[:8]}, forked at {report.fork_offset or 0:,}",
                     )
                     return report
-            if self._elapsed() >= self._limits.hold_ms:
+            if self._elapsed() >= self._limits.promotion_ms:
                 raise SwitchoverAborted(
-                    f"{self._plan.candidate} was not promoted within {self._limits.hold_ms:,} ms; the Sentinel may"
+                    f"{self._plan.candidate} was not promoted within {self._limits.promotion_ms:,} ms; the Sentinel may"
                     " still do so, and writes from now on would be lost then"
                 )
             self._clock.sleep(SERVER_POLL_SECONDS)
@@ -303,8 +327,8 @@ class Switchover:
             return server_report(reply[0]), closed
         self._report(
             self._elapsed(),
-            f"{plan.old} could not be demoted ({problem}); it accepts writes again {self._limits.hold_ms:,} ms after"
-            " they were held, until the Sentinels demote it",
+            f"{plan.old} could not be demoted ({problem}); it accepts writes again at {self._state.released_at}"
+            " unless the Sentinels have demoted it until then",
         )
         return None, None
 
@@ -367,7 +391,7 @@ class Switchover:
             except (ConnectionFailed, ErrorAnswer) as problem:
                 self._report(
                     self._elapsed(),
-                    f"cannot release the writes ({problem}); they go on after {self._limits.hold_ms:,} ms",
+                    f"cannot release the writes ({problem}); they go on at {self._state.released_at}",
                 )
         self._restore_priority()
 

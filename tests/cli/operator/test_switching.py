@@ -91,7 +91,7 @@ class SwitchoverTests(VerbCase):
         """Wrong options are refused before anything is read."""
         for words, reason in [
             (["--to", "a:b"], "is no address"),
-            (["--max-pause", "20s"], "--hold must be longer"),
+            (["--max-pause", "20"], "is no duration"),
             (["--at", "tomorrow"], "is no time"),
             (["--at", "2026-12-24T03:00:00"], "has no time zone"),
         ]:

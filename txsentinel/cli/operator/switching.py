@@ -26,7 +26,7 @@ from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.addresses import BadAddress, parse_endpoint
 from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
 from txsentinel.remote.receipt import Receipt, ReceiptVerdict
-from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverAborted, SwitchoverLimits
+from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverAborted, limits_for
 from txsentinel.remote.switchover_checks import Plan, choose_leader, plan_switchover
 
 STATUSES: Final = {ReceiptVerdict.PROVEN: OK, ReceiptVerdict.UNPROVEN: UNPROVEN, ReceiptVerdict.LOST: LOST}
@@ -111,7 +111,6 @@ def deferred_interrupts(switchover: Switchover) -> Iterator[None]:
 @click.option("--dry-run", is_flag=True, help="Only evaluate the conditions.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--max-pause", type=milliseconds, default="2s", show_default=True, help="Abort if writes wait longer.")
-@click.option("--hold", type=milliseconds, default="10s", show_default=True, help="When servers release the writes.")
 @click.option("--max-lag", type=int, default=1 << 20, show_default=True, metavar="BYTES")
 @click.option("--receipt", "receipt_file", type=click.File("w"), metavar="FILE", help="Write the receipt as JSON.")
 @common
@@ -123,7 +122,6 @@ def switchover_verb(
     dry_run: bool,
     yes: bool,
     max_pause: int,
-    hold: int,
     max_lag: int,
     receipt_file: TextIO | None,
 ) -> int:
@@ -133,8 +131,6 @@ def switchover_verb(
     It connects to the Sentinels and to both servers; the servers need Redis 6.2 or Valkey. Status 0 proven, 4 done but
     unproven, 5 aborted, 6 acknowledged writes lost.
     """
-    if hold <= max_pause:
-        raise VerbFailed("--hold must be longer than --max-pause", USAGE)
     out = sys.stderr if access.form != "table" else sys.stdout
     plan = checked_plan(access, master, wanted, max_lag)
     out.write(f"{visible(plan_words(plan))}\n")
@@ -153,7 +149,9 @@ def switchover_verb(
         out.write(f"{at:>9}  {visible(text)}\n")
         out.flush()
 
-    switchover = Switchover(plan, access.settings, access.server_settings, SwitchoverLimits(max_pause, hold), progress)
+    down_after = min(each.masters[master].master.number("down-after-milliseconds") for each in plan.agreement.naming)
+    limits = limits_for(down_after, max_pause)
+    switchover = Switchover(plan, access.settings, access.server_settings, limits, progress)
     try:
         with deferred_interrupts(switchover):
             receipt = switchover.run()
