@@ -116,15 +116,20 @@ class FailoverTests(BrowserCase):
             sentinel = fleet.sentinels[0]
             name = '<img/src=x/onerror="window.injected=1">'
             sentinel.call("SENTINEL", "MONITOR", name, "127.0.0.1", fleet.master_port(), 1)
+            sentinel.call("SENTINEL", "MONITOR", "caf\udce9\u202e", "127.0.0.1", fleet.master_port(), 1)
             browser = self.browser()
             browser.open(fleet.pages[0])
             browser.wait_for_text("#rows", name)
+            browser.wait_for_text("#rows", "caf\\xe9\\u202e")
             sentinel.call("SENTINEL", "SET", name, "quorum", 2)
             browser.run(
                 "location.hash = [...document.querySelectorAll('#rows a')].find((a) => a.text === arguments[0]).hash",
                 name,
             )
             browser.wait_for_text("#master h1", name)
+            browser.wait_for_text("#master .explain", "If it died now")
+            browser.open(fleet.pages[0] + "#/master/caf%E9%E2%80%AE")
+            browser.wait_for_text("#master h1", "caf\\xe9\\u202e")
             browser.wait_for_text("#master .explain", "If it died now")
             browser.open(fleet.pages[0] + "table")
             self.assertIn(name, browser.text("table"))
@@ -151,7 +156,7 @@ class PageTests(BrowserCase):
             browser.open(f"{page}#/master/{name}")
             browser.wait_for_text("#master", words)
         browser.open(f"{page}#/master/unknown")
-        browser.wait_for_text("#master", "No master of this name is monitored")
+        browser.wait_for_text("#master", "No master has this name")
         self.assertIsNone(browser.run("return window.injected || null"))
         self.assertEqual(browser.errors(), [])
 

@@ -14,10 +14,16 @@ function fill(node, classes, children) {
 		for (const [name, value] of Object.entries(first)) if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
 	}
 	for (const child of children.flat(Infinity)) {
-		if (child !== null && child !== undefined && child !== false && child !== "") node.append(child);
+		if (child !== null && child !== undefined && child !== false && child !== "") node.append(child.nodeType ? child : visible(child));
 	}
 	return node;
 }
+/* Bytes that are not UTF-8 are lone surrogates here, as in Python; control characters could hide or reorder text. */
+const visible = (text) => String(text).replace(/[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu, (c) => {
+	const code = c.charCodeAt(0);
+	return code > 255 && code < 0xd800 ? `\\u${code.toString(16)}` : `\\x${two((code & 255).toString(16))}`;
+});
+
 /* el("p.class", {attributes}, children…): the attributes may be left out. */
 function el(name, ...children) {
 	const [tag, ...classes] = name.split(".");
@@ -111,16 +117,16 @@ const plainly = (code) => code.replaceAll("_", " ");
 const words = (code) => VERDICTS[code] || plainly(code);
 
 const EVENTS = {
-	"+sdown": "does not answer this Sentinel", "-sdown": "answers this Sentinel again", "+odown": "is down: the quorum agrees",
+	"+sdown": "does not answer this Sentinel", "-sdown": "answers again", "+odown": "is down: the quorum agrees",
 	"-odown": "is not down any more", "+new-epoch": "a new epoch began", "+try-failover": "needs a failover",
 	"+vote-for-leader": "this Sentinel voted", "+elected-leader": "this Sentinel leads the failover",
 	"+selected-slave": "is selected for promotion", "+promoted-slave": "is promoted", "+switch-master": "has a new master",
 	"+failover-end": "the failover ended", 
 	"+slave-reconf-sent": "is ordered to follow the new master", "+slave-reconf-done": "follows the new master",
-	"+convert-to-slave": "is made a replica", "+role-change": "changed role", "-role-change": "changed role", "+slave": "was found", "+sentinel": "was found",
+	"+role-change": "changed role", "-role-change": "changed role", "+slave": "was found", "+sentinel": "was found",
 	"+reboot": "was restarted", "+tilt": "TILT: no decisions", "-tilt": "TILT ended", "+monitor": "is monitored", "-monitor": "is not monitored",
 	"+config-update-from": "has a newer configuration",
-	"-failover-abort-not-elected": "no election was won", "-failover-abort-no-good-slave": "has no fit replica", "-failover-abort-master-is-back": "the master is back",
+	"-failover-abort-not-elected": "no election was won", "-failover-abort-no-good-slave": "has no fit replica",
 };
 const SEVERITY = { "+odown": 4, "+sdown": 2, "+tilt": 2, "+switch-master": 1, "-odown": 0, "-sdown": 0 };
 
@@ -130,7 +136,7 @@ const state = {
 	me: null, history: [], lastEvent: null, login: null,
 	skew: 0, contactAt: 0, problem: null, live: false, sort: "level", descending: true, master: null, selected: null,
 };
-/* By name: masters as the list has them, those that were read in full, and explanations. */
+/* By name: masters as listed, masters in full, explanations. */
 const masters = new Map(), full = new Map(), explanations = new Map(), events = [];
 const now = () => Date.now() + state.skew;
 
@@ -196,8 +202,7 @@ async function request(path, extra, signal) {
 	return response;
 }
 const json = async (path) => (await request(path)).json();
-/* Bytes of a name that are not UTF-8 are lone surrogates here, as in Python. */
-const encoded = (name) => [...name].map((c) => (/[\udc80-\udcff]/.test(c) && c.length === 1 ? `%${(c.charCodeAt(0) - 0xdc00).toString(16)}` : encodeURIComponent(c.toWellFormed()))).join("");
+const encoded = (name) => [...name].map((c) => (/^[\ud800-\udfff]$/.test(c) ? `%${(c.charCodeAt(0) & 255).toString(16).toUpperCase()}` : encodeURIComponent(c))).join("");
 const path = (name, rest) => `v1/masters/${encoded(name)}${rest || ""}`;
 
 async function allMasters() {
@@ -221,6 +226,7 @@ async function refresh() {
 		const current = list.map((m) => [m.name, newer(m) ? masters.get(m.name) : m]);
 		masters.clear();
 		for (const [name, m] of current) masters.set(name, m);
+		if (state.master !== null && !masters.has(state.master)) route();
 		contact();
 		await Promise.all([readShown(), explainShown(), refreshHistory()]);
 	} catch (problem) {
@@ -257,7 +263,7 @@ function failed(problem) {
 	if (!(problem instanceof Unauthorized)) state.problem = problem.message;
 }
 
-/* Masters that events named are read again, together after a moment; many of them by one request for all. */
+/* Masters that events named are read again after a moment; many of them by one request. */
 const dirty = new Set();
 let dirtyTimer = 0;
 function touch(name) {
@@ -365,7 +371,7 @@ async function logIn(event) {
 		const response = await fetch("v1/session", { method: "POST", credentials: "omit", headers: { Authorization: basic, "Content-Type": "application/json" }, body: "{}" });
 		if (response.ok) state.login = "Bearer " + (await response.json()).token;
 		else if (response.status === 404 || response.status === 405) state.login = basic;
-		else throw new Error(response.status === 401 ? "The user or the password is wrong." : `The login is refused (status ${response.status}). Try again later.`);
+		else throw new Error(response.status === 401 ? "The user or the password is wrong." : `Refused with status ${response.status}. Try again later.`);
 		$("login-password").value = "";
 		$("login").close();
 		loginDone();
@@ -385,7 +391,7 @@ const link = (name, rest) => el("a", { href: `#/master/${encoded(name)}`, class:
 function headline() {
 	const all = masters.size, problems = urgent();
 	const down = problems.filter((m) => level(m) === 4), open = problems.filter((m) => level(m) === 3), risky = problems.filter(risk).length;
-	if (!state.me) return ["notice", state.problem ? `No answer: ${state.problem}` : "Loading"];
+	if (!state.me) return ["notice", state.problem || "Loading"];
 	if (!all) return ["notice", "No master is monitored"];
 	if (down.length) return ["bad", all === 1 ? "The master is down" : `${count(down.length)} of ${count(all)} masters ${down.length === 1 ? "is" : "are"} down`];
 	if (open.length) return ["warn", all === 1 ? "The master does not answer" : `${count(open.length)} of ${count(all)} masters do not answer`];
@@ -621,7 +627,7 @@ function renderMaster() {
 	if (state.master === null) return;
 	const m = full.get(state.master), back = el("p.crumbs", el("a", { href: "#/" }, "← All masters"));
 	if (!m) {
-		show("master", back, el("h1", state.me && !masters.has(state.master) ? "No master of this name is monitored" : "Loading"), el("p.mono", state.master));
+		show("master", back, el("h1", state.me && !masters.has(state.master) ? "No master has this name" : "Loading"), el("p.mono", state.master));
 		return;
 	}
 	const brief = summary(m), kind = LEVELS[level(brief)], begun = since(m), e = explanations.get(m.name), f = m.failover;
