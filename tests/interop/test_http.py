@@ -169,6 +169,16 @@ class FailoverTests(SynchronousTestCase):
             raise ReplyError(str(reply))
         return int(str(reply[1]))
 
+    def statuses(self, sentinel: HttpSentinel, name: str) -> dict[str, int]:
+        """Ask for everything that can be read; return the status by path."""
+        found = {}
+        for path, methods in sentinel.document("/v1/openapi.json")["paths"].items():
+            if "get" in methods and path != "/v1/events":
+                address = sentinel.document(f"/v1/masters/{name}")["address"]["address"]
+                target = path.replace("{master}", name).replace("{address}", address).replace("{record}", "unknown")
+                found[path] = sentinel.ask(target)[0]
+        return found
+
     def test_failover(self) -> None:
         """Health checks, HAProxy, events, explanation and settings follow the failover."""
         with HttpHarness() as harness:
@@ -194,6 +204,12 @@ class FailoverTests(SynchronousTestCase):
             self.start_haproxy(harness.directory, haproxy_config(fleet, sentinel, write_port, read_port))
             wait_for(lambda: self.server_at(write_port) == old.port, SECONDS, "HAProxy to find the master")
             wait_for(lambda: self.role_at(read_port) == "slave", SECONDS, "HAProxy to find a replica")
+
+            expected = {"/replica/{master}/is/{address}": 503, "/v1/history/{record}": 404}
+            if shutil.which("dot") is None:
+                expected |= {"/v1/topology.svg": 501, "/v1/masters/{master}/topology.svg": 501}
+            statuses = self.statuses(sentinel, fleet.name)
+            self.assertEqual(statuses, {path: expected.get(path, 200) for path in statuses})
 
             reader = EventReader(sentinel)
             self.assertEqual(reader.content_type, "text/event-stream")
@@ -222,6 +238,20 @@ class FailoverTests(SynchronousTestCase):
             self.assertEqual((status, headers["x-txsentinel-reason"]), (503, "not_master"))
             self.assertEqual(sentinel.ask(f"{is_master}/127.0.0.1:{new.port}")[0], 200)
             self.assertIn(b"\ntxsentinel_masters 1\n", sentinel.ask("/metrics")[2])
+            statuses = self.statuses(sentinel, fleet.name)
+            self.assertEqual(statuses, {path: expected.get(path, 200) for path in statuses})
+            document = sentinel.document(f"/v1/masters/{fleet.name}/explain?journal=100")
+            self.assertEqual(document["address"]["port"], new.port)
+            self.assertIn("switched", [each["what"] for each in document["journal"]])
+
+            def recorded() -> bool:
+                records = [each.document("/v1/history") for each in fleet.sentinels if isinstance(each, HttpSentinel)]
+                if not all(len(each) == 1 and each[0]["to_server"]["address"]["port"] == new.port for each in records):
+                    return False
+                self.assertEqual(len({each[0]["group"] for each in records}), 1)
+                return True
+
+            wait_for(recorded, SECONDS, "the record of the failover on all Sentinels")
 
     def test_isolated(self) -> None:
         """A Sentinel without a majority neither is ready nor vouches for the master."""
