@@ -18,7 +18,7 @@ from typing import Final
 
 from txsentinel.core.blockers import is_discovering, unfit_text
 from txsentinel.core.instances import Master, Replica, Server
-from txsentinel.core.selection import choose, max_master_link_down
+from txsentinel.core.selection import choose, max_master_link_down, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level
@@ -54,15 +54,26 @@ class Readiness:
         """Log what began or ended since the last call, if ``master`` is up."""
         if master.sdown_since is not None or master.failover is not None or now - master.created_at < DISCOVERY_PERIOD:
             return
-        found = dict(self._found(master, now))
-        if not found and not master.diagnosis.warned:
+        if not master.diagnosis.warned and self._is_sound(master, now):
             return
+        found = dict(self._found(master, now))
         for kind, text in found.items():
             if kind not in master.diagnosis.warned:
                 self._state.note(Level.WARNING, f"{master.name} at {master.address.joined()}: {text}")
         for kind in sorted(master.diagnosis.warned.difference(found)):
             self._state.note(Level.NOTICE, f"{master.name} at {master.address.joined()}: no longer: {kind}")
         master.diagnosis.warned = frozenset(found)
+
+    def _is_sound(self, master: Master, now: Millis) -> bool:
+        """Return whether none of the conditions holds, as for nearly every master, without composing texts."""
+        fit = False
+        for replica in master.replicas.values():
+            if self._is_stale(replica):
+                return False
+            fit = fit or unfit_because(replica, master, self._state.timings, now) is None
+        if not fit or master.options.quorum > master.voters:
+            return False
+        return master.info_text is None or NO_GOOD_REPLICAS not in master.info_text
 
     def _check_data(self, replica: Replica) -> None:
         """Log it if ``replica`` has copied an empty data set of a master that cannot be judged."""
