@@ -202,6 +202,8 @@ class RedisTests(VerbCase):
         path = self.harness.directory / "seen"
         environment = os.environ | {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
         start = [sys.executable, "-m", "txsentinel.cli.operator"]
+        for each in self.fleet.sentinels:
+            each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
         before = self.fleet.master_port()
         write = f"echo $REDIS_PORT >>{path}; exec sleep 1000"
         with (
