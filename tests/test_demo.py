@@ -239,7 +239,8 @@ class DemonstrationTests(SynchronousTestCase):
         self.assertRegex(output, r"\*\* failovers: 0; longest gap .* ms; writes acknowledged: \d+; of these lost: 0\n")
         self.assertNotIn("Traceback", output)
         self.assertRegex(output, r"See it in a browser: http://127\.0\.0\.1:\d+/ ")
-        self.assertRegex(output, r"txsentinel explain mymaster --sentinel 127\.0\.0\.1:\d+\n")
+        for verb in ("explain", "history"):
+            self.assertRegex(output, rf"txsentinel {verb} mymaster --sentinel 127\.0\.0\.1:\d+\n")
         self.assertFalse(os.path.exists(directory))
 
     def test_failover(self) -> None:

@@ -43,6 +43,7 @@ def introduction(fleet: Fleet, interactive: bool) -> str:
         "",
         f"See it in a browser: {fleet.pages[0]}   (drawing, live events, history; each Sentinel has such a page)",
         f"Why, or why not?     {program} explain {fleet.name} --sentinel 127.0.0.1:{port}",
+        f"What happened?       {program} history {fleet.name} --sentinel 127.0.0.1:{port}",
         "",
         f"Ask one:          redis-cli -p {port} sentinel master {fleet.name}   (or any Redis client, or telnet)",
         f"Crash the master: kill -9 {master.pid}" + ("   (or press Enter here)" if interactive else ""),
