@@ -193,6 +193,11 @@ class MergeTests(SynchronousTestCase):
             self.assertEqual(expected, merged.record.loss)
             self.assertEqual("a" * 40, merged.record.observer)
 
+    def test_acknowledged_elsewhere(self) -> None:
+        """An acknowledgement that another Sentinel has is shown."""
+        (merged,) = merge([replace(RECORD, ack=None), self.follower("b")])
+        self.assertEqual(RECORD.ack, merged.record.ack)
+
     def test_resyncs_of_others(self) -> None:
         """Numbers that only another Sentinel has are taken over."""
         (merged,) = merge([replace(RECORD, resyncs=None), self.follower("b", resyncs=Resyncs(4, 1))])

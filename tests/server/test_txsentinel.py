@@ -84,6 +84,27 @@ class ReplyTests(ReportTestCase):
         self.refused("ERR value is not an integer or out of range", "TXSENTINEL", "HISTORY", "*", "x")
         self.refused("ERR syntax error", "TXSENTINEL", "HISTORY", "*", "1", "2")
 
+    def test_acknowledge(self) -> None:
+        """Who has seen a failover is recorded with the address and the comment; it needs the right to order one."""
+        seen = []
+
+        def acknowledge(record_id: str, by: str, comment: str) -> bool:
+            seen.append((record_id, by.split(":")[0], comment))
+            return record_id == "01JE"
+
+        self.harness.context.acknowledge = acknowledge
+        self.assertEqual(b"+OK\r\n", self.client.ask("TXSENTINEL", "ACK", "01JE", "disk was full"))
+        self.assertEqual(b"+OK\r\n", self.client.ask("TXSENTINEL", "ACK", "01JE"))
+        self.refused("ERR No such record", "TXSENTINEL", "ACK", "01JF")
+        self.assertEqual(("01JE", "disk was full"), (seen[0][0], seen[0][2]))
+        self.assertTrue(seen[0][1].startswith("default from "), seen[0])
+        self.refused("ERR syntax error", "TXSENTINEL", "ACK", "01JE", "a", "b")
+        self.refused("ERR the comment is longer than 1000 bytes", "TXSENTINEL", "ACK", "01JE", "x" * 1001)
+        self.assertEqual(3, len(seen))
+        command = TABLE.find([b"txsentinel", b"ack"])
+        assert command is not None
+        self.assertEqual("sentinel|failover", command.alias_of)
+
     def test_history_as_record(self) -> None:
         """A record can be made of the reply again."""
         self.harness.context.failovers = lambda name, limit: [RECORD]

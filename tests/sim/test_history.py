@@ -167,6 +167,23 @@ class HistoryTests(SynchronousTestCase):
         self.assertIs(LossVerdict.NONE, record.loss.verdict)
         self.assertIsNotNone(record.clients_closed)
 
+    def test_acknowledged(self) -> None:
+        """An acknowledgement is kept in the file, also when the record is amended afterwards."""
+        fleet = self.fleet()
+        dead = self.master(fleet)
+        self.kill_master(fleet)
+        fleet.run(2.0)
+        sentinel = fleet.sentinels[0]
+        (record,) = self.on_disk(sentinel)
+        self.assertTrue(sentinel.alive.history.acknowledge(record.record_id, "alice", "disk"))
+        self.assertFalse(sentinel.alive.history.acknowledge("01JE", "alice", "disk"))
+        dead.host.restart()
+        fleet.run(40.0)
+        (amended,) = self.on_disk(sentinel)
+        self.assertIsNotNone(amended.loss.from_offset)
+        assert amended.ack is not None
+        self.assertEqual(("alice", "disk"), (amended.ack.by, amended.ack.comment))
+
     def test_mass_failure(self) -> None:
         """While many masters are failed over together no records are made; then each master has one."""
         fleet = self.fleet(shape=replace(SHAPE, masters=6, mass_failure=3))

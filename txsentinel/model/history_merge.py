@@ -28,7 +28,7 @@ class MergedFailover:
     One failover of a group.
 
     ``record`` is the leader's record or, if that is missing, that of a follower, with the best evidence of all records
-    on what was lost. ``others`` are the observations of the other Sentinels.
+    on what was lost, and acknowledged if any of them is. ``others`` are the observations of the other Sentinels.
     """
 
     record: FailoverRecord
@@ -72,6 +72,9 @@ def _merged(records: Sequence[FailoverRecord]) -> MergedFailover:
     resyncs = next((each.resyncs for each in (first, *others) if each.resyncs is not None), None)
     if first.resyncs is None and resyncs is not None:
         first = replace(first, resyncs=resyncs)
+    ack = next((each.ack for each in (first, *others) if each.ack is not None), None)
+    if first.ack is None and ack is not None:
+        first = replace(first, ack=ack)
     return MergedFailover(
         first, tuple(OtherObserver(each.observer, each.observer_role, each.phases) for each in others)
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,7 +19,9 @@ from twisted.python.failure import Failure
 from txsentinel.core.failover_records import ENDS, failover_record, is_provisional
 from txsentinel.core.state import MASS_FAILURE_WINDOW
 from txsentinel.model.events import Level
+from txsentinel.model.history import Acknowledgement
 from txsentinel.model.history_json import decode_records, encode_record
+from txsentinel.model.snapshots import Instant
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -113,6 +116,16 @@ class FailoverHistory:
         found = [each for each in reversed(self._kept.values()) if name is None or each.master == name]
         return tuple(found[: max(0, limit)])
 
+    def acknowledge(self, record_id: str, by: str, comment: str) -> bool:
+        """Record that an operator has seen a failover; return whether the record is known."""
+        record = self._kept.get(record_id)
+        if record is None:
+            return False
+        record = replace(record, ack=Acknowledgement(by, Instant(round(self._host.wall_clock() * 1000)), comment))
+        self.keep(record)
+        self._write(record)
+        return True
+
     def check(self) -> None:
         """Make the records that are due; called after each input of the core."""
         self._checked()
@@ -192,6 +205,9 @@ class FailoverHistory:
         if made is None:
             return
         record = failover_record(entries, made[0], master, self._core.options.my_id, made[1])
+        before = self._kept.get(record.record_id)
+        if before is not None:
+            record = replace(record, ack=before.ack)
         self.keep(record)
         self._write(record)
 

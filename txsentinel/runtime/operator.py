@@ -65,6 +65,7 @@ ACTING_COMMANDS: Final = frozenset(
         "client|pause",
         "client|unpause",
         "shutdown",
+        "txsentinel|ack",
     }
 )
 """Commands that change something, besides those that are marked so because the core decides on them."""

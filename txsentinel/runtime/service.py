@@ -132,6 +132,7 @@ class SentinelService(MultiService):
             config_path=configuration.path,
             started_at=host.now(),
             failovers=self.history.records,
+            acknowledge=self.history.acknowledge,
         )
         self.server = SentinelServerFactory(self.context)
         self.surface = Surface(

@@ -53,6 +53,11 @@ def _no_history(name: str | None, limit: int) -> Sequence[FailoverRecord]:
     return ()
 
 
+def _acknowledge_nothing(record_id: str, by: str, comment: str) -> bool:
+    """Know no record."""
+    return False
+
+
 @dataclass(slots=True)
 class ServerContext:
     """
@@ -78,6 +83,9 @@ class ServerContext:
 
     failovers: Callable[[str | None, int], Sequence[FailoverRecord]] = _no_history
     """Returns the latest failovers of one master or of all, newest first."""
+
+    acknowledge: Callable[[str, str, str], bool] = _acknowledge_nothing
+    """Records who has seen a failover, with a comment; returns whether its record is known."""
 
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)

@@ -73,6 +73,8 @@ SIMULATE-FAILURE [CRASH-AFTER-ELECTION] [CRASH-AFTER-PROMOTION] [HELP]
 TXSENTINEL: Final = help_lines(
     "TXSENTINEL",
     """
+ACK <record-id> [<comment>]
+    Record that the failover with this record was seen, with the user.
 AGREE <master-name>
     Return what this Sentinel holds of the master, to compare Sentinels:
     address, epochs, a hash of the options, wall clock.

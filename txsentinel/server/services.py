@@ -251,6 +251,9 @@ class OperatorServices(Protocol):
     def failovers(self, name: str | None, limit: int, /) -> Sequence[FailoverRecord]:
         """Return the latest failovers of one master or of all, newest first."""
 
+    def acknowledge(self, record_id: str, by: str, comment: str, /) -> bool:
+        """Record that ``by`` has seen a failover; return whether its record is known."""
+
 
 class SavingServices(Protocol):
     """What a command needs that replies when its change is durable."""

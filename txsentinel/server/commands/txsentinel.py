@@ -23,7 +23,7 @@ from txsentinel.server.commands.sentinel_container import MASTER_NAME
 from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
 from txsentinel.server.replies import Reply, Steps, Stepwise
 from txsentinel.server.specification import Command, container, integer_argument, optional, text_argument
-from txsentinel.wire.resp import Value, text
+from txsentinel.wire.resp import OK, Value, text
 
 if TYPE_CHECKING:
     from txsentinel.model.failure import LinkFailure
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FAILOVERS: Final = 10
 """Number of failovers that HISTORY returns if none is given."""
+
+MAX_COMMENT: Final = 1_000
+"""Maximum length of a comment in bytes."""
 
 HASH_DIGITS: Final = 16
 """Hexadecimal digits of the hash of the options."""
@@ -130,6 +133,22 @@ def history(services: OperatorServices, client: Client, request: Sequence[bytes]
     if name is not None and not found:
         services.core.master(name)
     return Stepwise(_rendered(found))
+
+
+def acknowledge(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """
+    Record that the operator has seen a failover, with a comment.
+
+    :raises CommandError: if this Sentinel has no such record, or the comment is too long.
+    """
+    if len(request) > 4:
+        raise syntax_error()
+    comment = request[3] if len(request) > 3 else b""
+    if len(comment) > MAX_COMMENT:
+        raise CommandError(f"ERR the comment is longer than {MAX_COMMENT} bytes")
+    if not services.acknowledge(text(request[2]), f"{client.user} from {client.address}", text(comment)):
+        raise CommandError("ERR No such record")
+    return OK
 
 
 def _rendered(records: Sequence[FailoverRecord]) -> Steps:
@@ -318,6 +337,14 @@ COMMANDS: Final[CommandModule[OperatorServices]] = {
         summary="Returns the latest failovers of one master or of all",
         arguments=(optional(text_argument("master-name")), optional(integer_argument("failovers"))),
     ): history,
+    txsentinel(
+        "txsentinel|ack",
+        arity=-3,
+        since="0.2.0",
+        alias_of="sentinel|failover",
+        summary="Records that a failover was seen by an operator",
+        arguments=(text_argument("record-id"), optional(text_argument("comment"))),
+    ): acknowledge,
     Command(
         "txsentinel|help",
         arity=2,
