@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -76,11 +77,13 @@ class ReadingRoutes:
         if matches(request.headers.get("if-none-match"), tag):
             return not_modified(tag)
         after = request.query.get("after")
+        # The cache of compiled patterns is smaller here than that of fnmatch, which clients could fill.
+        matcher = re.compile(translate(pattern or "*"))
         found = [
             each
             for each in self._view.masters()
             if (statuses is None or each.status in statuses)
-            and (pattern is None or fnmatchcase(each.name, pattern))
+            and (pattern is None or matcher.match(each.name))
             and (after is None or each.name > after)
         ]
         found.sort(key=lambda each: each.name)
