@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from txsentinel.core.deadlines import next_attempt
 from txsentinel.core.instances import Master
+from txsentinel.core.quorum import is_reachable, reachable_sentinels, votes_needed
 from txsentinel.sim.whatif.environment import Fixture, Installed, InstalledGroup, InstalledServer
 from txsentinel.sim.whatif.ranking import rank
 
@@ -55,9 +57,9 @@ def _cause(fixture: Fixture, sentinel: Installed, master: Master) -> str:
     core = sentinel.alive.core
     if core.state.storage_failing:
         return "what is decided cannot be saved, so nothing is led"
-    needed = max(master.majority, master.options.quorum)
-    reached = [fixture.called(name) for name, peer in master.peers.items() if peer.link.commands_up]
-    if 1 + len(reached) < needed:
+    needed = votes_needed(master)
+    reached = [fixture.called(name) for name, peer in master.peers.items() if is_reachable(peer)]
+    if reachable_sentinels(master) < needed:
         return (
             f"no majority: of {master.voters} Sentinels {needed} must vote for a leader, and {sentinel.name} reaches "
             f"{', '.join(sorted(reached)) or 'nobody'} only"
@@ -66,13 +68,11 @@ def _cause(fixture: Fixture, sentinel: Installed, master: Master) -> str:
     if all(candidate.excluded is not None for candidate in ranking):
         each = "; ".join(f"{candidate.name}: {candidate.excluded}" for candidate in ranking)
         return f"no good replica: {each or 'there is none'}"
-    started = master.attempt_started_at
     if master.failover is not None:
         return f"a failover is under way: {master.failover.state.value}"
-    if started is not None:
-        wait = started + 2 * master.options.failover_timeout - sentinel.host.now()
-        if wait > 0:
-            return f"the next attempt may begin {wait / 1000:.0f} s later, two failover-timeouts after the last one"
+    wait = next_attempt(master) + 1 - sentinel.host.now()
+    if wait > 0:
+        return f"the next attempt may begin {wait / 1000:.0f} s later, two failover-timeouts after the last one"
     return "an attempt is about to begin"
 
 
