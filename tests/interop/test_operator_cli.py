@@ -27,6 +27,9 @@ from tests.servers import (
     pairs,
     wait_for,
 )
+from tests.tls.authority import Authority
+from tests.tls.installation import TlsHarness
+from tests.tls.test_with_real_binaries import needs_tls
 from txsentinel.cli.operator import command
 
 KILLED_WHILE_HOLDING = """
@@ -81,12 +84,13 @@ class VerbCase(SynchronousTestCase):
     kinds: ClassVar[tuple[str, ...]] = ()
     server_kind: ClassVar[str] = "redis"
     options: ClassVar[dict[str, Any]] = {}
+    harness_kind: ClassVar[type[Harness]] = Harness
     harness: ClassVar[Harness]
     fleet: ClassVar[Fleet]
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.harness = Harness()
+        cls.harness = cls.harness_kind()
         try:
             cls.fleet = Fleet(cls.harness, cls.kinds, cls.server_kind, **cls.options)
             cls.fleet.start()
@@ -291,6 +295,44 @@ class PauseTests(VerbCase):
     def run_flags(self, sentinel: SentinelProcess) -> str:
         """Return the flags of the master at one Sentinel."""
         return pairs(sentinel.call("SENTINEL", "MASTER", "mymaster"))["flags"]
+
+
+class TlsTests(VerbCase):
+    """Two redis-sentinel and one of ours that accept TLS only, with certificates on all sides."""
+
+    kinds = ("redis", "redis", "txsentinel")
+    harness_kind = TlsHarness
+    if missing("redis"):
+        skip = missing("redis")
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        needs_tls("redis-cli", "--help")
+        super().setUpClass()
+
+    def test_verbs(self) -> None:
+        """Sentinels and servers are read and switched over; an unknown authority is the reason for a refusal."""
+        harness = self.harness
+        assert isinstance(harness, TlsHarness)
+        issued = harness.authority.issue("operator")
+        options = ["--tls-ca", str(harness.authority.certificate), "--tls-cert", str(issued.certificate)]
+        options += ["--tls-key", str(issued.key)]
+        for each in self.fleet.sentinels:
+            each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
+        status, text = self.run_verb("list", "mymaster", *options)
+        self.assertEqual(status, 0, text)
+        status, text = self.run_verb("switchover", "mymaster", "--yes", *options)
+        self.assertEqual(status, 0, text)
+        self.assertIn("PROVEN", text)
+        self.fleet.wait_quiet()
+        status, text = self.run_verb("watch", "--for", "500ms", *options)
+        self.assertIn("(connected: ", text)
+        self.assertNotIn("lost", text)
+        status, text = self.run_verb("doctor", "-o", "json", *options)
+        self.assertLess(status, 2, text)
+        other = Authority(harness.directory / "other", "other")
+        self.assertEqual(self.run_verb("list", "--tls-ca", str(other.certificate)), (69, ""))
+        self.assertEqual(self.run_verb("list"), (69, ""))
 
 
 class ValkeyTests(VerbCase):
