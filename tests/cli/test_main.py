@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,29 @@ class MainTests(MainCase):
             self.stdout.truncate(self.stdout.seek(0))
             self.assertEqual(self.status(*words), 0)
             self.assertEqual(self.stdout.getvalue(), f"txsentinel {__version__} ({build})\n")
+
+    def test_verbs_need_the_extra(self) -> None:
+        """Without click a verb names the extra to install, and the other commands work."""
+        for name in [each for each in sys.modules if each.split(".")[0] in ("click", "rich")]:
+            self.patch_module(name)
+        for name in [each for each in sys.modules if each.startswith("txsentinel.cli.operator.")]:
+            self.patch_module(name)
+        self.addCleanup(sys.modules.pop, "click", None)  # before what was there is restored
+        sys.modules["click"] = None  # type: ignore[assignment]  # what makes an import fail
+        refused = str(self.status("list"))
+        self.assertIn("click is not installed", refused)
+        self.assertIn("pip install 'txsentinel[cli]'", refused)
+        self.assertEqual(self.status("config", "check", str(self.file)), 0)
+
+    def patch_module(self, name: str) -> None:
+        """Forget a module until the end of the test."""
+        self.addCleanup(sys.modules.__setitem__, name, sys.modules.pop(name))
+
+    def test_check_loads_no_click(self) -> None:
+        """Neither the service nor ``check`` imports what only the verbs need."""
+        code = "import sys; from txsentinel.cli import main, check, tap; print(*({'click', 'rich'} & {*sys.modules}))"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        self.assertEqual(found.stdout, "\n")
 
     def test_no_arguments(self) -> None:
         """Without a file the usage goes to standard error, and the status is that of an error."""
