@@ -44,7 +44,9 @@ class CacheTests(SynchronousTestCase):
         for path in Path(txsentinel.__file__).parent.rglob("*.py"):
             for match in decorated.finditer(path.read_text()):
                 found.add(next(filter(None, match.groups())))
-        self.assertEqual(found, {"_canonical_ip", "_compiled", "guard_fields", "short_replies", "_alone", "_publish"})
+        self.assertEqual(
+            found, {"_canonical_ip", "_compiled", "guard_fields", "short_replies", "_alone", "_publish", "shift"}
+        )
 
     def test_patterns(self) -> None:
         """A compiled pattern is little larger than one table per byte, however many bytes its classes accept."""

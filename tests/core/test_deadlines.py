@@ -114,6 +114,7 @@ class AttemptDeadlineTests(SynchronousTestCase):
 
     def may_attempt(self, now: int) -> bool:
         """Return whether the distance to the last attempt is kept."""
+        # The rules are compared with the deadlines that are derived from them.
         rules = self.fixture.core._failovers._start_rules
         return VerdictCode.ATTEMPT_TOO_RECENT not in [each.code for each in rules.hindrances(self.master, now)]
 

@@ -97,10 +97,16 @@ def raise_quorum(blocked: Blocked) -> None:
     blocked.kill_master()
 
 
+def set_priority(server: SimRedis, priority: str) -> None:
+    """Set the priority of a replica."""
+    # As CONFIG SET does, which needs a connection.
+    server._settings["replica-priority"] = priority
+
+
 def set_priorities(blocked: Blocked) -> None:
     """All replicas have priority 0."""
     for server in blocked.servers[1:]:
-        server._settings["replica-priority"] = "0"
+        set_priority(server, "0")
     blocked.fleet.run(12.0)
     blocked.kill_master()
 
@@ -177,7 +183,7 @@ def repair(blocked: Blocked, sentinel: SimSentinel, remedy: Remedy) -> str:
         return "storage"
     if command is not None and command.startswith("CONFIG SET replica-priority"):
         server = next(each for each in fleet.servers if remedy.who.startswith(f"{each.host.ip}:"))
-        server._settings["replica-priority"] = command.rpartition(" ")[2]
+        set_priority(server, command.rpartition(" ")[2])
         return "priority"
     if command is not None and command.startswith("SENTINEL"):
         # All Sentinels should have the same settings; an order goes to one.
