@@ -150,13 +150,15 @@ def _headers(request: HttpRequest) -> dict[str, str]:
     """
     Return the headers by names in lower case.
 
-    :raises Problem: if one that decides about access is there more than once.
+    :raises Problem: if one that decides about access is there more than once, or one has a NUL byte.
     """
     headers: dict[str, str] = {}
     for name, values in request.requestHeaders.getAllRawHeaders():
         key = _text(name).lower()
         if len(values) > 1 and key in UNIQUE_HEADERS:
             raise bad_request(f"the header {key} is there {len(values)} times")
+        if b"\0" in values[0]:
+            raise bad_request(f"the header {shown(key)} has a NUL byte")
         headers[key] = _text(values[0])
     return headers
 

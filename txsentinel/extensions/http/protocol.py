@@ -46,7 +46,7 @@ class HttpRequest(http.Request):
     _received = 0
 
     def __init__(self, channel: http.HTTPChannel, queued: object = False) -> None:
-        super().__init__(channel, False, parsePOSTFormSubmission=False)
+        super().__init__(channel, False)
 
     def gotLength(self, length: int | None) -> None:
         """Keep the body in memory; its length is limited."""
@@ -66,9 +66,14 @@ class HttpRequest(http.Request):
             self.content.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Take the request, now that it is complete."""
-        if not self._refused:
-            super().requestReceived(command, path, version)
+        """Take the request, now that it is complete. The method of Twisted also parses forms."""
+        if self._refused:
+            return
+        self.content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.args = {}
+        self.process()
 
     def refuse(self) -> None:
         """Ignore what else arrives: the request is answered by an error before it is complete."""
