@@ -326,7 +326,8 @@ class SentinelCore:
                 self._evaluation.schedule(instance, now)
                 self._readiness.info_answered(instance, now)
                 continue
-            self._failures.command_accepted(link, "INFO")
+            if link.refusals:
+                self._failures.command_accepted(link, "INFO")
             self._probing.alive(link, now)
             before = reported_state(instance) if self.state.change_observer is not None else None
             tilt = self.tilt.active
@@ -385,7 +386,7 @@ class SentinelCore:
         self._probing.hello_answered(link, instance, accepted, now)
         if accepted and self.journal.awaits_hello:
             self.journal.hello_accepted(instance.master.name, instance.name, sent_at, now)
-        if accepted:
+        if accepted and link.refusals:
             self._failures.command_accepted(link, "PUBLISH")
             self._evaluation.recheck(link, now)
         if isinstance(instance, Master) and not instance.gone and instance.failover is not None:

@@ -84,6 +84,9 @@ class FailoverHistory:
         self._note = note
         self._checked = checked
         self.path = None if directory is None else posixpath.join(directory, FILE_NAME)
+        self._finished = core.journal.finished
+        """What the core has finished, always the same list: it is looked at after each reply."""
+
         self._ended: list[tuple[str, JournalEntry]] = []
         """Name of the master and end of each failover that has no record yet, and what amends those that have."""
 
@@ -129,7 +132,7 @@ class FailoverHistory:
     def check(self) -> None:
         """Make the records that are due; called after each input of the core."""
         self._checked()
-        finished = self._core.journal.finished
+        finished = self._finished
         if not finished and not self._ended:
             return
         now = self._host.now()
@@ -156,7 +159,7 @@ class FailoverHistory:
 
         :returns: fires when they are written, or when the disk has taken too long.
         """
-        self._take(self._core.journal.finished)
+        self._take(self._finished)
         for master, end in self._ended:
             self._process(master, end)
         self._ended = []
