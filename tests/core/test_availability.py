@@ -278,6 +278,21 @@ class TiltTests(SynchronousTestCase):
             self.assertEqual(expected, guard.swept(now, wall), (now, wall))
             self.assertEqual((expected, int(expected)), (guard.active, guard.total))
 
+    def test_requests_before_the_sweep(self) -> None:
+        """A process that continues after a stop reports no master down, also before its next sweep enters TILT."""
+        fixture = Fixture()
+        fixture.add_peer("a")
+        fixture.kill(MASTER)
+        fixture.wait(3_000)
+        place = (MASTER.ip, MASTER.port, 0, "*")
+        self.assertTrue(fixture.core.vote_requested(*place, fixture.now).down)
+        fixture.now += 2_000
+        self.assertTrue(fixture.core.vote_requested(*place, fixture.now).down)
+        fixture.now += 1_000
+        self.assertFalse(fixture.core.vote_requested(*place, fixture.now).down)
+        fixture.sweep()
+        self.assertFalse(fixture.core.vote_requested(*place, fixture.now).down)
+
     def test_causes(self) -> None:
         """The report has the clock that was changed, or what the process did, with milliseconds."""
         idle, busy, mixed = ProcessorTime(20, 30), ProcessorTime(2_800, 50), ProcessorTime(1_000, 1_900)

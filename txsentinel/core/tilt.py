@@ -85,6 +85,16 @@ class TiltGuard:
         """Whether TILT is in force."""
         return self.since is not None
 
+    def is_suspected(self, now: Millis) -> bool:
+        """
+        Whether TILT is in force, or may be after the next sweep, as the last one was longer ago than ``tilt-trigger``.
+
+        A process that continues after a stop reads requests before it sweeps; what it knew before must not count.
+        """
+        if self.since is not None:
+            return True
+        return self._previous is not None and now - self._previous[0] > self.timings.tilt_trigger
+
     def swept(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> bool:
         """
         Record a sweep; return whether the gap before it starts or extends TILT.

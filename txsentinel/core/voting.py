@@ -82,7 +82,7 @@ class Voting:
         master = self._registry.by_address(host, port)
         if master is None:
             return Vote(False, NO_CANDIDATE, 0)
-        down = master.sdown_since is not None and not self._tilt.active
+        down = master.sdown_since is not None and not self._tilt.is_suspected(now)
         if candidate == NO_CANDIDATE:
             return Vote(down, NO_CANDIDATE, 0)
         state = self._state
