@@ -10,6 +10,7 @@ COMPILED = (
     "fleet",
     "flows",
     "groups",
+    "history_checks",
     "host",
     "network",
     "processes",
