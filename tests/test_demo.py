@@ -133,6 +133,7 @@ class HistoryTests(SynchronousTestCase):
                 raise answer
             return io.BytesIO(answer)
 
+        # The module reads pages of Sentinels; here there are none.
         self.patch(history, "_OPENER", type("Opener", (), {"open": staticmethod(open_page)}))
         return history.latest_record([f"{number}/" for number in range(len(answers))], "a b", 2)
 

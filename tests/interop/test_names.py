@@ -57,7 +57,7 @@ class NamesTests(SynchronousTestCase):
                 lines += [f"sentinel down-after-milliseconds {name} {down_after}"]
                 lines += [f"sentinel failover-timeout {name} 5000"]
             sentinel.extra[:] = lines
-            names.redirect(sentinel.command_line())
+            names.redirect(sentinel.command)
             sentinel.start()
             started.append(sentinel)
         shorten_periods(started)

@@ -890,6 +890,7 @@ def takes_missing_permissions_for_silence() -> list[Patch]:
 @mutant("L1", kinds=REFUSED, seed=1)
 def excuses_dead_servers() -> list[Patch]:
     """A server that once refused a command is never S_DOWN."""
+    # The rule itself is replaced.
     real = failure_recorder.FailureRecorder._excuse
 
     def excuse(self: failure_recorder.FailureRecorder, link: InstanceLink, proof: str, now: int) -> None:

@@ -190,7 +190,7 @@ class InstallationTests(SynchronousTestCase):
                 monitor=[(name, "127.0.0.1", server.port, 1) for name, server in servers.items()],
                 down_after=1500,
             )
-            sentinel.command_line().append("--tls-verify-hostnames")
+            sentinel.arguments.append("--tls-verify-hostnames")
             sentinel.start()
             for name, reason in (
                 ("other-authority", "error:SSL routines::certificate verify failed"),

@@ -230,5 +230,6 @@ def _counter(info: bytes, name: bytes) -> int:
     at = info.find(name)
     if at < 0:
         return -1
-    digits = info[at + len(name) : at + len(name) + 20].split(b"\r", 1)[0].split(b"\n", 1)[0]
+    begin = at + len(name)
+    digits = info[begin : begin + 20].split(b"\r", 1)[0].split(b"\n", 1)[0]
     return int(digits) if digits.isdigit() else -1

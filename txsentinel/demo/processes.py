@@ -306,14 +306,15 @@ class SentinelProcess(ChildProcess):
         self.variables: dict[str, str] = {}
         """Variables of its environment, besides the inherited ones."""
 
-        self._command = sentinel_command(kind, str(self.config_path))
+        self.command = sentinel_command(kind, str(self.config_path))
+        """The words of its command line without ``arguments``."""
 
     @property
     def label(self) -> str:  # type: ignore[override]
         return self.kind
 
     def command_line(self) -> list[str]:
-        return [*self._command, *self.arguments]
+        return [*self.command, *self.arguments]
 
     def environment(self) -> dict[str, str]:
         ours = str(COMPILED if self.kind == "compiled" else SOURCE)

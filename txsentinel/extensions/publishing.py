@@ -71,7 +71,7 @@ class PublishingService(Service):
     :param verify_interval: seconds between two checks of what was published; 0 for none.
     """
 
-    log = Logger()
+    log = Logger(namespace=__name__)
 
     def __init__(
         self,

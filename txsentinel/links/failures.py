@@ -72,6 +72,7 @@ def text_of_connection(reason: Failure) -> str:
     if isinstance(number, int) and number > 0:
         return strerror(number)
     for kind, text in _TEXTS:
-        if isinstance(cause, kind):
+        # Exceptions of subclasses are our own and have texts of their own.
+        if type(cause) is kind:
             return text
     return reason.getErrorMessage().rstrip(".")

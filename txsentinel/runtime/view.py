@@ -109,7 +109,7 @@ class SentinelView:
     subscribers, in the next reactor turn.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(
         self,

@@ -50,12 +50,14 @@ class CompressionTests(SynchronousTestCase):
         now = 0.0
         pages = MetricsPages(view, lambda: now)
         sizes = [0, 0, 0]
+        # What is compressed anew cannot be seen from the result.
         deflate = compression._deflated
 
-        def counted(data: bytes) -> compression._Deflated:
+        def counted(data: bytes) -> compression._Deflated:  # The return value of the real one.
             sizes[number] += len(data)
             return deflate(data)
 
+        # As above.
         with patch.object(compression, "_deflated", counted):
             for number in range(3):
                 now = 10.0 * number

@@ -202,10 +202,12 @@ class MasterTests(PageTestCase):
         """A changed offset makes no line anew."""
         self.make(FakeView(*(healthy_master(f"m{number}") for number in range(300))))
         first = self.text()
+        # That nothing is rendered again cannot be seen from the text.
         blocks = self.pages._masters._blocks
         lines = blocks["m7"].lines
         self.view.put(replace(healthy_master("m7"), offset=6_000_000))
         second = self.text()
+        # As above.
         self.assertIs(self.pages._masters._blocks["m7"].lines, lines)
         self.assertEqual(self.samples(first).keys(), self.samples(second).keys())
 

@@ -8,7 +8,7 @@ from txsentinel.sim.explore import local_states, steps
 from txsentinel.sim.explore.group import Group, State
 from txsentinel.sim.explore.images import START_TIME, ImageStore, NotImaged, attribute_names
 from txsentinel.sim.explore.interning import Interner
-from txsentinel.sim.explore.local_states import ATOMS, CONSTANTS, IGNORED, LocalStates
+from txsentinel.sim.explore.local_states import ATOMS, CONSTANTS, DISREGARDED, IGNORED, LocalStates
 from txsentinel.sim.explore.process import SentinelModel
 from txsentinel.sim.explore.scenarios import First, first_states, scenario, stable_state, undisturbed
 from txsentinel.sim.explore.servers import INITIAL, Condition, info
@@ -31,7 +31,9 @@ class ImageTests(SynchronousTestCase):
         """Make a process and its store."""
         self.process = SentinelModel(0, SETTINGS)
         self.process.begin()
-        self.store = ImageStore(self.process, ATOMS, CONSTANTS, IGNORED, lambda: self.process.core.durable_generation)
+        self.store = ImageStore(
+            self.process, ATOMS, CONSTANTS, IGNORED, DISREGARDED, lambda: self.process.core.durable_generation
+        )
         self.blank = self.store.capture(START_TIME)
 
     def test_restored_state_has_the_same_image(self) -> None:

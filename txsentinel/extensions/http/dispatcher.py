@@ -30,7 +30,7 @@ class Dispatcher:
     :param server_names: names of this server that clients may use, in lower case, besides literal addresses.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(
         self, router: Router, operator: IOperator, authenticator: Authenticator, server_names: Collection[str] = ()

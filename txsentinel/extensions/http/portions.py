@@ -93,7 +93,7 @@ class PortionProducer:
     sees that the body is not complete.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self, request: IBodyWriter, parts: Iterator[bytes], clock: IReactorTime) -> None:
         self._request = request

@@ -115,7 +115,7 @@ class HttpService(Service):
     A port that is in use is tried again every ``RETRY_SECONDS``; the Sentinel runs on without it.
     """
 
-    _log = Logger()
+    _log = Logger(namespace=__name__)
 
     def __init__(self, reactor: IHttpReactor, application: HttpApplication, settings: HttpSettings) -> None:
         self._reactor = reactor

@@ -53,6 +53,7 @@ _DICT: Final = 5
 _DEQUE: Final = 6
 _SET: Final = 7
 _CONSTANT: Final = 8
+_NEW: Final = 9
 
 Key = tuple[int, ...]
 """The numbers of the images of all objects, the fixed ones first."""
@@ -97,6 +98,8 @@ class ImageStore:
     :param atoms: immutable classes without references to other objects; images contain their instances themselves.
     :param constants: classes of settings, whose instances never change.
     :param ignored: names of attributes of fixed objects on which nothing depends, such as statistics.
+    :param disregarded: classes that decisions do not depend on, such as records for logs. Images do not contain the
+        state of their instances, and those that are not fixed are restored as new ones.
     :param durable: returns the durable generation of the process.
     """
 
@@ -106,9 +109,11 @@ class ImageStore:
         atoms: Iterable[type],
         constants: Iterable[type],
         ignored: Iterable[str],
+        disregarded: Iterable[type],
         durable: Callable[[], int],
     ) -> None:
         self._ignored = frozenset(ignored)
+        self._disregarded = frozenset(disregarded)
         self._atoms = {*_PLAIN, *atoms}
         self._constant_classes = frozenset(constants)
         self._constants: list[object] = []
@@ -150,7 +155,7 @@ class ImageStore:
                 self._queues.append(each)
                 continue
             names = []
-            for name in attribute_names(each):
+            for name in () if type(each) in self._disregarded else attribute_names(each):
                 value = getattr(each, name)
                 connects = id(value) in known or callable(value)
                 if not connects and name not in self._ignored and type(value) not in self._constant_classes:
@@ -226,6 +231,8 @@ class ImageStore:
             return value
         if kind in self._constant_classes:
             return (_CONSTANT, self._constant(value))
+        if kind in self._disregarded and id(value) not in self._index:
+            return (_NEW, self._classes.number(kind))
         if kind in self._names or self._is_object(value):
             if self._is_frozen(kind):
                 parts = [self._encode(getattr(value, name)) for name in self._names_of(value)]
@@ -310,6 +317,8 @@ class ImageStore:
             return getattr(self._objects[parts[0]], parts[1])
         if tag == _CONSTANT:
             return self._constants[parts[0]]
+        if tag == _NEW:
+            return self._classes.values[parts[0]]()
         if tag == _VALUE:
             return self._classes.values[parts[0]](*[self._decode(each) for each in parts[1:]])
         decoded = [self._decode(each) for each in parts]

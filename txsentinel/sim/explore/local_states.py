@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from txsentinel.core.data_comparison import DataComparisons
+from txsentinel.core.diagnosis_state import Diagnosis
+from txsentinel.core.journal import Journal
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits, Timings
@@ -27,6 +30,9 @@ CONSTANTS: Final = (GroupSettings, Limits, MasterOptions, SentinelOptions, Timin
 
 IGNORED: Final = ("_added", "_counted", "saved_at")
 """The bytes of INFO texts, which are counted until they reach a limit of megabytes."""
+
+DISREGARDED: Final = (DataComparisons, Diagnosis, Journal)
+"""What is kept for logs, explanations and the history only."""
 
 Input = tuple[Any, ...]
 """The name of a step, and what arrives in it."""
@@ -66,7 +72,9 @@ class LocalStates:
         self.flags: list[int] = []
         """Of each state: ``UP``, ``MUST_SAVE``, ``SAVING``, ``FAILING``."""
 
-        self._store = ImageStore(process, ATOMS, CONSTANTS, IGNORED, lambda: process.core.durable_generation)
+        self._store = ImageStore(
+            process, ATOMS, CONSTANTS, IGNORED, DISREGARDED, lambda: process.core.durable_generation
+        )
         self._blank = self._store.capture(process.now)
         self.initial = self._number()
         """The state of a Sentinel that has not been started."""
