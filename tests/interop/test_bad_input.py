@@ -690,7 +690,7 @@ class FileTests(SynchronousTestCase):
                 path.write_bytes(text)
             sentinel = SentinelProcess("txsentinel", 0, directory)
             # The path of the file is part of the command line, which the process builds.
-            sentinel._command[-1] = str(path)
+            sentinel.command[-1] = str(path)
             process = subprocess.Popen(
                 sentinel.command_line(),
                 cwd=directory,
