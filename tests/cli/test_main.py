@@ -89,6 +89,18 @@ class MainTests(MainCase):
             self.assertEqual(self.status(*words), 0)
             self.assertIn("Usage: txsentinel [options] FILE", self.stdout.getvalue())
 
+    def test_misspelled_verb(self) -> None:
+        """A word that is no file and resembles a verb is refused with the verb; a file of that name is used."""
+        self.assertIn("no file 'lst'; did you mean 'list'?", str(self.status("lst")))
+        self.assertIn("can't open config file", str(self.status("sentinels")))
+        self.file.rename("lst")
+        self.addCleanup(os.unlink, "lst")
+        started: list[Any] = []
+        self.patch(twistd, "runApp", started.append)
+        self.assertEqual(self.status("lst"), 0)
+        [options] = started
+        options.subOptions.lock.release()
+
     def test_run(self) -> None:
         """A file and directives become a service of twistd that stays in the foreground and writes no PID file."""
         started: list[Any] = []

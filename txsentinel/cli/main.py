@@ -14,6 +14,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from txsentinel import __version__
@@ -108,7 +109,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
         sys.stdout.write(f"txsentinel {__version__} ({build_kind()})\n")
         raise SystemExit(0)
+    refuse_misspelled_verb(first)
     run_service(words)
+
+
+def refuse_misspelled_verb(word: str) -> None:
+    """
+    Refuse a word that resembles a verb if there is no such file.
+
+    :raises SystemExit: with the verb that may be meant.
+    """
+    if word.isalpha() and not os.path.lexists(word):
+        found = get_close_matches(word, [*VERBS, "check", "whatif"], 1)
+        if found:
+            raise SystemExit(f"txsentinel: there is no verb and no file '{word}'; did you mean '{found[0]}'?\n{HINT}")
 
 
 def usage() -> str:

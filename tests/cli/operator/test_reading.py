@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,54 @@ from txsentinel.cli.operator import options
 from txsentinel.cli.operator.command import operator
 from txsentinel.cli.operator.visible import duration, size, visible
 from txsentinel.remote.fleet import FleetReport
+
+
+class OmittedNameTests(VerbCase):
+    """The name of the master is left out."""
+
+    def test_only_one(self) -> None:
+        """The only master is meant."""
+        self.fleet = fleet()
+        for verb in ("topology", "master", "replicas", "explain"):
+            with self.subTest(verb):
+                found = self.run_verb(verb)
+                self.assertEqual((found.status, found.stderr), (0, ""))
+                # An explanation has the time in it.
+                if verb != "explain":
+                    self.assertEqual(found, self.run_verb(verb, NAME))
+
+    def test_several(self) -> None:
+        """The error lists the masters."""
+        found = sentinel(SENTINELS[0])
+        self.fleet = fleet(replace(found, masters=dict.fromkeys(("orders", "users"), found.masters[NAME])))
+        for verb in ("topology", "master", "replicas", "explain"):
+            with self.subTest(verb):
+                answer = self.run_verb(verb)
+                self.assertEqual(answer.status, 64)
+                self.assertEqual(answer.stderr, f"txsentinel {verb}: there are 2 masters; name one: orders, users\n")
+
+    def test_none(self) -> None:
+        """Sentinels that monitor nothing."""
+        self.fleet = fleet(replace(sentinel(SENTINELS[0]), masters={}))
+        found = self.run_verb("topology")
+        self.assertEqual(found.status, 1)
+        self.assertEqual(found.stderr, "txsentinel topology: no Sentinel that answers monitors a master\n")
+
+
+class UnreachableTests(VerbCase):
+    """No Sentinel answers."""
+
+    def test_default(self) -> None:
+        """The error names the option if the address is the default."""
+        self.fleet = fleet(unreachable(SENTINELS[0]))
+        found = self.run_verb("list")
+        self.assertEqual(found.status, 69)
+        self.assertIn("name one that runs: --sentinel HOST:PORT, or TXSENTINEL_SENTINELS=HOST:PORT", found.stderr)
+
+    def test_given(self) -> None:
+        """No option is explained to those who use it."""
+        self.fleet = fleet(unreachable(SENTINELS[0]))
+        self.assertNotIn("--sentinel", self.run_verb("list", "--sentinel", "10.0.0.11").stderr)
 
 
 class ListTests(VerbCase):
@@ -191,7 +240,7 @@ class OptionTests(VerbCase):
             (["list", "--password-file", str(empty)], "is empty"),
             (["list", "--user", "ops"], "--user needs --password-file"),
             (["list", "--profile", "x"], "where the profile 'x' should be"),
-            (["master"], "Missing argument"),
+            (["set"], "Missing argument"),
             (["list", "-o", "xml"], "xml"),
         ]:
             found = self.run_verb(*words)

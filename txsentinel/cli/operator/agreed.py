@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from txsentinel.cli.operator.statuses import NO_AGREEMENT, UNKNOWN, VerbFailed
+from typing import Final
+
+from txsentinel.cli.operator.options import FleetAccess
+from txsentinel.cli.operator.statuses import NO_AGREEMENT, UNKNOWN, USAGE, VerbFailed
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.agreement import AddressAgreement, agreement_on
 from txsentinel.remote.fleet import FleetReport
+
+MAX_NAMES: Final = 10
+"""Masters that are named if one must be chosen."""
+
+
+def master_named(access: FleetAccess, name: str | None) -> str:
+    """
+    Return the name of the master that a verb is about: the one that was given, or the only one.
+
+    :raises VerbFailed: if none was given and there is not exactly one.
+    """
+    if name is not None:
+        return name
+    names = access.read(details=False).names
+    if not names:
+        raise VerbFailed("no Sentinel that answers monitors a master", UNKNOWN)
+    if len(names) > 1:
+        shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+        raise VerbFailed(f"there are {len(names)} masters; name one: {shown}", USAGE)
+    return names[0]
 
 
 def known_master(fleet: FleetReport, name: str) -> AddressAgreement:

@@ -25,6 +25,8 @@ PASSWORD_VARIABLE: Final = "TXSENTINEL_PASSWORD"
 SERVER_PASSWORD_VARIABLE: Final = "TXSENTINEL_SERVER_PASSWORD"
 DEFAULT_SENTINELS: Final = "127.0.0.1:26379"
 
+OTHER_SENTINELS: Final = "name one that runs: --sentinel HOST:PORT, or {}=HOST:PORT in the environment"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -50,6 +52,9 @@ class FleetAccess:
             raise VerbFailed(
                 "no Sentinel answers: " + "; ".join(f"{each.endpoint}: {each.problem}" for each in fleet.sentinels),
                 UNAVAILABLE,
+                [OTHER_SENTINELS.format(SENTINELS_VARIABLE)]
+                if self.seeds == parse_endpoints(DEFAULT_SENTINELS)
+                else [],
             )
         return fleet
 

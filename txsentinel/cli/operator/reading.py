@@ -9,7 +9,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from txsentinel import __version__
-from txsentinel.cli.operator.agreed import agreed_address, known_master
+from txsentinel.cli.operator.agreed import agreed_address, known_master, master_named
 from txsentinel.cli.operator.drawing import dot_text, svg_text
 from txsentinel.cli.operator.explanation import explain_master, now, show_explanation
 from txsentinel.cli.operator.listing import list_masters, list_sentinels
@@ -42,16 +42,21 @@ def list_verb(access: FleetAccess, master: str | None) -> int:
 
 
 @click.command("topology")
-@click.argument("master")
+@click.argument("master", required=False)
 @click.option(
     "--dot", "dot_file", type=click.File("w"), help="Write a drawing for Graphviz to FILE, - for the terminal."
 )
 @click.option("--svg", "svg_file", type=click.File("w"), help="Write a drawing as SVG to FILE; needs Graphviz.")
 @common
-def topology_verb(access: FleetAccess, master: str, dot_file: TextIO | None, svg_file: TextIO | None) -> int:
-    """Show MASTER and its replicas as a tree, with the replica that would be promoted."""
+def topology_verb(access: FleetAccess, master: str | None, dot_file: TextIO | None, svg_file: TextIO | None) -> int:
+    """
+    Show MASTER and its replicas as a tree, with the replica that would be promoted.
+
+    MASTER may be left out if it is the only one.
+    """
+    name = master_named(access, master)
     if dot_file is not None or svg_file is not None:
-        agreement = known_master(access.read([master]), master)
+        agreement = known_master(access.read([name]), name)
         if dot_file is not None:
             dot_file.write(dot_text(agreement))
         if svg_file is not None:
@@ -59,9 +64,9 @@ def topology_verb(access: FleetAccess, master: str, dot_file: TextIO | None, svg
         return OK
 
     def make() -> Result:
-        fleet = access.read([master])
-        known_master(fleet, master)
-        return show_topology(fleet, master)
+        fleet = access.read([name])
+        known_master(fleet, name)
+        return show_topology(fleet, name)
 
     return repeat(access, make)
 
@@ -73,28 +78,30 @@ def _addresses(access: FleetAccess, found: list[Endpoint], name: str) -> Result:
 
 
 @click.command("master")
-@click.argument("master")
+@click.argument("master", required=False)
 @common
-def master_verb(access: FleetAccess, master: str) -> int:
+def master_verb(access: FleetAccess, master: str | None) -> int:
     """Print the address of MASTER. Status 1 if it is unknown, 3 if no majority of the Sentinels agrees."""
+    name = master_named(access, master)
 
     def make() -> Result:
-        fleet = access.read([master], details=False)
-        return _addresses(access, [agreed_address(known_master(fleet, master))], master)
+        fleet = access.read([name], details=False)
+        return _addresses(access, [agreed_address(known_master(fleet, name))], name)
 
     return repeat(access, make)
 
 
 @click.command("replicas")
-@click.argument("master")
+@click.argument("master", required=False)
 @click.option("--all", "every", is_flag=True, help="Also those that are down or without a link to the master.")
 @common
-def replicas_verb(access: FleetAccess, master: str, every: bool) -> int:
+def replicas_verb(access: FleetAccess, master: str | None, every: bool) -> int:
     """Print the addresses of the usable replicas of MASTER, one in each line."""
+    name = master_named(access, master)
 
     def make() -> Result:
-        fleet = access.read([master])
-        agreement = known_master(fleet, master)
+        fleet = access.read([name])
+        agreement = known_master(fleet, name)
         agreed_address(agreement)
         report = agreement.report()
         found = [] if report is None else report.replicas
@@ -103,28 +110,29 @@ def replicas_verb(access: FleetAccess, master: str, every: bool) -> int:
             for each in found
             if every or (each.usable and each.fields.get("master-link-status", "ok") == "ok")
         ]
-        return _addresses(access, sorted(usable, key=str), master)
+        return _addresses(access, sorted(usable, key=str), name)
 
     return repeat(access, make)
 
 
 @click.command("explain")
-@click.argument("master")
+@click.argument("master", required=False)
 @click.option("--why-not-now", is_flag=True, help="Only what blocks a failover, and what would unblock it.")
 @click.option(
     "--since", type=milliseconds, metavar="AGO", help="Only records of the journal that are newer, such as 10m."
 )
 @common
-def explain_verb(access: FleetAccess, master: str, why_not_now: bool, since: int | None) -> int:
+def explain_verb(access: FleetAccess, master: str | None, why_not_now: bool, since: int | None) -> int:
     """
     Explain why MASTER is, or is not, failed over, and what would have to change.
 
     Sentinels of ours are asked; for C Sentinels the answer is computed from what they report. Status 0 if nothing needs
-    to be done, 2 otherwise.
+    to be done, 2 otherwise. MASTER may be left out if it is the only one.
     """
+    name = master_named(access, master)
 
     def make() -> Result:
-        agreement = known_master(access.read([master]), master)
+        agreement = known_master(access.read([name]), name)
         begin = None if since is None else Instant(now().unix_ms - since)
         explanation, source = explain_master(access, agreement)
         return show_explanation(explanation, source, why_not_now, begin)
