@@ -392,7 +392,9 @@ class SubscriptionTests(ViewCase):
         self.view.subscribe(seen.append)
         state, reactor = self.sentinel.alive.core.state, self.sentinel.host.reactor
         clock = iter(range(1, 1000))
-        self.patch(reactor, "seconds", lambda: next(clock) * 0.03)
+        began = reactor.seconds()
+        # Read at the beginning and the end of a report, and once for the wall clock between them.
+        self.patch(reactor, "seconds", lambda: began + next(clock) * 0.015)
         for delay, names in ((0.0001, ["m1"]), (0.25, []), (0.1, ["m1", "m2"])):
             for name in ("m1", "m2") if delay == 0.25 else ("m1",) if names == ["m1"] else ():
                 self.sentinel.alive.core.master(name).options.quorum += 1

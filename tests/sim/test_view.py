@@ -34,7 +34,7 @@ class SteadyClock:
 
     def wall_clock(self) -> float:
         """Seconds since 1970."""
-        return (self.now() + self._offset) / 1000
+        return self.reactor.seconds() + self._offset / 1000
 
 
 class ViewChecker(Observer):

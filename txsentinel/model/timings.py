@@ -8,6 +8,19 @@ from typing import Final, TypeAlias
 Millis: TypeAlias = int
 """Whole milliseconds: a duration, or a point in time on the host's monotonic clock."""
 
+
+def wall_offset(wall_clock: float, monotonic: float) -> Millis:
+    """
+    Return what must be added to a point in time to get milliseconds since 1970.
+
+    The difference of two clocks that are cut to milliseconds first would change by one from call to call.
+
+    :param wall_clock: seconds since 1970.
+    :param monotonic: the host's monotonic clock at the same time, in seconds.
+    """
+    return round((wall_clock - monotonic) * 1000)
+
+
 TIMING_NAMES: Final = (
     ("info-period", "info_period"),
     ("ping-period", "ping_period"),

@@ -22,6 +22,7 @@ from txsentinel.model.events import Level
 from txsentinel.model.history import Acknowledgement
 from txsentinel.model.history_json import decode_records, encode_record
 from txsentinel.model.snapshots import Instant
+from txsentinel.model.timings import wall_offset
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -215,7 +216,7 @@ class FailoverHistory:
         self._write(record)
 
     def _wall_offset(self) -> Millis:
-        return round(self._host.wall_clock() * 1000) - self._host.now()
+        return wall_offset(self._host.wall_clock(), self._host.reactor.seconds())
 
     def keep(self, record: FailoverRecord) -> None:
         """Keep a record in memory; it replaces an earlier one with its ID."""

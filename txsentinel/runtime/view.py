@@ -20,6 +20,7 @@ from txsentinel.model.snapshots import (
     TiltState,
     ViewChange,
 )
+from txsentinel.model.timings import wall_offset
 from txsentinel.runtime.snapshot_builder import NEVER, Assessment, SnapshotBuilder, assess, valid_until_now
 from txsentinel.server.information import CRASH_BITS
 
@@ -341,7 +342,7 @@ class SentinelView:
 
     def _offset(self) -> Millis:
         """Return the milliseconds from the monotonic clock to the wall clock."""
-        return int(self._host.wall_clock() * 1000) - self._host.now()
+        return wall_offset(self._host.wall_clock(), self._host.reactor.seconds())
 
     def _check_clock(self) -> None:
         """Have all snapshots made anew if the wall clock was set."""

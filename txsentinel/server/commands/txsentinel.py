@@ -17,6 +17,7 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.explaining import MAX_JOURNAL
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.model.plain import plain, unix_instant
+from txsentinel.model.timings import wall_offset
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.commands.sentinel_container import MASTER_NAME
@@ -53,7 +54,8 @@ def _value(record: object) -> Value:
 
 
 def _wall(services: OperatorServices) -> Millis:
-    return int(services.host.wall_clock() * 1000)
+    host = services.host
+    return host.now() + wall_offset(host.wall_clock(), host.reactor.seconds())
 
 
 def explain(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
