@@ -71,6 +71,13 @@ class OperationTests(ActingCase):
             [("SENTINEL", "MONITOR", "new one", "10.0.0.5", "6379", "2"), ("SENTINEL", "REMOVE", "queue")],
         )
 
+    def test_unencodable_name(self) -> None:
+        """Half of a character is refused; what stands for a byte that is no UTF-8 is that byte."""
+        body = {"name": "n\ud800", "host": "10.0.0.5", "port": 6379, "quorum": 2}
+        reply = self.act("POST", "/v1/masters", body)
+        self.assertEqual((reply.status, self.executed), (400, []))
+        self.assertEqual(self.act("POST", "/v1/masters", body | {"name": "n\udcff"}).status, 201)
+
     def test_reset(self) -> None:
         """The name of a master is no pattern."""
         self.server.view.put(healthy_master("a*b[c]?\\d"))

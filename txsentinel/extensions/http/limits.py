@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 MAX_CONNECTIONS: Final = 64
-"""Open connections; for one more, the one that has been idle for the longest time is closed."""
+"""Open connections; for one more, an idle one is closed, or else one whose request is not complete."""
 
 MAX_STREAMS: Final = 8
 """Connections that receive events."""

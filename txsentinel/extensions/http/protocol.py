@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from http import HTTPStatus
 from io import BytesIO
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, Protocol
@@ -109,7 +110,7 @@ class HttpRequest(http.Request):
 
     def start_response(self, response: ApiResponse) -> None:
         """Set status and headers; those of every response first."""
-        self.setResponseCode(response.status)
+        self.setResponseCode(response.status, HTTPStatus(response.status).phrase.encode())
         for name, value in SECURITY_HEADERS:
             self.responseHeaders.setRawHeaders(name, [value])
         self.responseHeaders.setRawHeaders("Date", [formatdate(self.channel.factory.wall_clock(), usegmt=True)])
@@ -151,6 +152,11 @@ class HttpChannel(http.HTTPChannel):
     requestFactory: Callable[..., http.Request] = HttpRequest  # type: ignore[assignment]
     _deadline: IDelayedCall | None = None
     _serving = False
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether a request is being answered."""
+        return self._serving
 
     @property
     def is_idle(self) -> bool:
@@ -209,6 +215,11 @@ class HttpChannel(http.HTTPChannel):
         request.refuse()
         self._close_with(problem)
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Answer a request line or a header that is too long; Twisted closes the connection without an answer."""
+        self._end_deadline()
+        self._close_with(HEAD_TOO_LARGE)
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Answer what is no HTTP; Twisted's own answer has no body and no headers."""
         self._close_with(MALFORMED)
@@ -216,7 +227,7 @@ class HttpChannel(http.HTTPChannel):
     def _close_with(self, problem: Problem) -> None:
         response = problem.response()
         assert isinstance(response.body, bytes)
-        head = [f"HTTP/1.1 {response.status} {http.RESPONSES[response.status].decode()}"]
+        head = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
         headers = dict([*SECURITY_HEADERS, *response.headers])
         headers |= {
             "Content-Type": response.content_type,
@@ -288,13 +299,17 @@ class HttpFactory(http.HTTPFactory):
             self.connections.append(channel)
 
     def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol | None:  # type: ignore[override]
-        """Accept a connection. If there are too many, close an idle one; without an idle one reject the new one."""
+        """
+        Accept a connection. If there are too many, close an idle one, or else one whose request is not complete: what
+        keeps sending heads slowly must not lock out health checks. If all requests are being answered, reject it.
+        """
         if len(self.connections) >= MAX_CONNECTIONS:
-            idle = next((each for each in self.connections if each.is_idle), None)
-            if idle is None:
+            unserved = [each for each in self.connections if not each.is_serving]
+            if not unserved:
                 return _Rejected()
-            self.connections.remove(idle)
-            idle.abort()
+            closed = next((each for each in unserved if each.is_idle), unserved[0])
+            self.connections.remove(closed)
+            closed.abort()
         return super().buildProtocol(addr)
 
     def close_connections(self) -> None:
@@ -305,6 +320,11 @@ class HttpFactory(http.HTTPFactory):
 
 BODY_TOO_LARGE: Final = Problem(413, "body_too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
 """The answer to a body that is too long."""
+
+HEAD_TOO_LARGE: Final = Problem(
+    431, "head_too_large", f"a line of the head is longer than {HttpChannel.MAX_LENGTH} bytes"
+)
+"""The answer to a request line or a header that is too long."""
 
 MALFORMED: Final = Problem(400, "malformed_request", "the request is not valid HTTP/1.1")
 """The answer to what cannot be parsed."""

@@ -116,6 +116,8 @@ class ApiRequest:
             return {}
         try:
             found = json.loads(self.body)
+            # JSON can express halves of characters. Only those that stand for a byte have an encoding.
+            json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
         except (ValueError, RecursionError) as error:
             raise bad_request(f"the body is not valid JSON: {shown(str(error))}") from None
         if not isinstance(found, dict):
