@@ -68,6 +68,11 @@ class UnreachableTests(VerbCase):
         self.assertEqual(found.status, 69)
         self.assertIn("name one that runs: --sentinel HOST:PORT, or TXSENTINEL_SENTINELS=HOST:PORT", found.stderr)
 
+    def test_password(self) -> None:
+        """The error names the option for the password that is missing."""
+        self.fleet = fleet(unreachable(SENTINELS[0], "NOAUTH Authentication required."))
+        self.assertIn("--password-file FILE, or TXSENTINEL_PASSWORD", self.run_verb("list").stderr)
+
     def test_given(self) -> None:
         """No option is explained to those who use it."""
         self.fleet = fleet(unreachable(SENTINELS[0]))

@@ -27,6 +27,8 @@ DEFAULT_SENTINELS: Final = "127.0.0.1:26379"
 
 OTHER_SENTINELS: Final = "name one that runs: --sentinel HOST:PORT, or {}=HOST:PORT in the environment"
 
+NEEDS_PASSWORD: Final = "give its password: --password-file FILE, or {} in the environment; --user for another user"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -57,6 +59,12 @@ class FleetAccess:
                 else [],
             )
         return fleet
+
+    def _hints(self, fleet: FleetReport) -> list[str]:
+        """Return what to do if no Sentinel answers."""
+        if any((each.problem or "").startswith("NOAUTH") for each in fleet.sentinels):
+            return [NEEDS_PASSWORD.format(PASSWORD_VARIABLE)]
+        return [OTHER_SENTINELS.format(SENTINELS_VARIABLE)] if self.seeds == parse_endpoints(DEFAULT_SENTINELS) else []
 
 
 def secret(path: str | None, variable: str, environment: Mapping[str, str]) -> str | None:
