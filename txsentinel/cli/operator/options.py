@@ -54,9 +54,7 @@ class FleetAccess:
             raise VerbFailed(
                 "no Sentinel answers: " + "; ".join(f"{each.endpoint}: {each.problem}" for each in fleet.sentinels),
                 UNAVAILABLE,
-                [OTHER_SENTINELS.format(SENTINELS_VARIABLE)]
-                if self.seeds == parse_endpoints(DEFAULT_SENTINELS)
-                else [],
+                self._hints(fleet),
             )
         return fleet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from http import HTTPStatus
+from http.client import responses
 from io import BytesIO
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, Protocol
@@ -110,7 +110,7 @@ class HttpRequest(http.Request):
 
     def start_response(self, response: ApiResponse) -> None:
         """Set status and headers; those of every response first."""
-        self.setResponseCode(response.status, HTTPStatus(response.status).phrase.encode())
+        self.setResponseCode(response.status, responses[response.status].encode())
         for name, value in SECURITY_HEADERS:
             self.responseHeaders.setRawHeaders(name, [value])
         self.responseHeaders.setRawHeaders("Date", [formatdate(self.channel.factory.wall_clock(), usegmt=True)])
@@ -227,7 +227,7 @@ class HttpChannel(http.HTTPChannel):
     def _close_with(self, problem: Problem) -> None:
         response = problem.response()
         assert isinstance(response.body, bytes)
-        head = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+        head = [f"HTTP/1.1 {response.status} {responses[response.status]}"]
         headers = dict([*SECURITY_HEADERS, *response.headers])
         headers |= {
             "Content-Type": response.content_type,
