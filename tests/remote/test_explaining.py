@@ -103,6 +103,12 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(code, VerdictCode.QUORUM_UNREACHABLE)
         self.assertEqual(unblock, ["the quorum becomes 3", "the quorum becomes 2", "the quorum becomes 1"])
 
+    def test_absurd_quorum(self) -> None:
+        """A quorum of twenty digits, as a hostile Sentinel may report it, is explained at once."""
+        code, unblock = self.verdict(*group(quorum="99999999999999999999"))
+        self.assertEqual(code, VerdictCode.QUORUM_UNREACHABLE)
+        self.assertEqual(unblock[0], "the quorum becomes 3")
+
     def test_ghosts(self) -> None:
         """Sentinels that are gone for long can be forgotten."""
         gone = {"flags": "s_down,sentinel,disconnected", "last_hello_message": str(6 * 86_400_000)}

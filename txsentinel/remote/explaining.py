@@ -226,7 +226,7 @@ def _changes(situation: Situation) -> Iterator[tuple[Remedy, Situation]]:
             ),
             replace(situation, voters=rest),
         )
-    for quorum in range(situation.quorum - 1, 0, -1):
+    for quorum in range(min(situation.quorum - 1, len(voters)), 0, -1):
         yield (
             Remedy(
                 f"the quorum becomes {quorum}",
@@ -328,7 +328,7 @@ def _evidence(report: MasterReport, now: Instant) -> Evidence:
     master = report.master
 
     def ago(name: str) -> Instant | None:
-        return Instant(now.unix_ms - master.number(name)) if name in master.fields else None
+        return before(now, master.number(name)) if name in master.fields else None
 
     views = tuple(
         ReplicaView(
@@ -351,11 +351,16 @@ def _evidence(report: MasterReport, now: Instant) -> Evidence:
     )
 
 
+def before(now: Instant, milliseconds: int) -> Instant:
+    """Return a time in the past; reported durations may be any number."""
+    return Instant(now.unix_ms - min(max(milliseconds, 0), now.unix_ms))
+
+
 def _sdown(agreement: AddressAgreement, report: MasterReport, now: Instant) -> SdownState:
     limit = report.master.number("down-after-milliseconds")
     if not report.master.flags & {"s_down", "o_down"}:
         return SdownState(None, limit, None)
-    since = Instant(now.unix_ms - (_down_for(agreement) or 0))
+    since = before(now, _down_for(agreement) or 0)
     silent = report.master.number("last-ok-ping-reply")
     other_role = report.master.fields.get("role-reported") == "slave"
     why = "it reports to be a replica" if other_role else f"no acceptable answer for {silent:,} ms"
@@ -372,7 +377,7 @@ def _agreement(agreement: AddressAgreement, situation: Situation, now: Instant) 
                 voter.endpoint,
                 "c" if voter.is_c else "txsentinel",
                 voter.live,
-                None if down_ms is None or not voter.reports_down else Instant(now.unix_ms - down_ms),
+                None if down_ms is None or not voter.reports_down else before(now, down_ms),
                 None,
                 voter.reports_down,
                 None,
@@ -380,7 +385,7 @@ def _agreement(agreement: AddressAgreement, situation: Situation, now: Instant) 
             )
         )
     odown = _down_for(agreement, "o-down-time")
-    since = None if odown is None else Instant(now.unix_ms - odown)
+    since = None if odown is None else before(now, odown)
     return Agreement(situation.quorum, situation.reporting_down, since, tuple(voters))
 
 
