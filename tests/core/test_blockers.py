@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.fixture import MASTER, Fixture, identity
+from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.blockers import MAX_DISCOVERY, MAX_NAMED_REPLICAS, BlockerKind
 from txsentinel.core.quorum import usable_sentinels
 from txsentinel.core.state import StorageError
@@ -160,8 +160,8 @@ class BlockerTests(SynchronousTestCase):
         self.assertEqual(
             [
                 "note No failover of mymaster: the quorum is 4 and only 3 Sentinels are known;"
-                f" {identity('b')} at 10.0.1.98:26379 is down for 4 s: {why};"
-                f" {identity('z')} at 10.0.1.122:26379 is down for 4 s: {why}"
+                f" the Sentinel at 10.0.1.98:26379 is down for 4 s: {why};"
+                f" the Sentinel at 10.0.1.122:26379 is down for 4 s: {why}"
             ],
             lines,
         )

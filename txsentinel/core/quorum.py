@@ -96,7 +96,7 @@ def _describe_missing(master: Master, now: Millis) -> list[str]:
         down_for = (now - (peer.sdown_since or now)) // 1000
         failure = peer.link.failure
         why = "" if failure is None else f": {failure}"
-        clauses.append(f"{peer.name} at {peer.address.joined()} is down for {down_for} s{why}")
+        clauses.append(f"the Sentinel at {peer.address.joined()} is down for {down_for} s{why}")
     if len(missing) > MAX_NAMED_PEERS:
         clauses.append(f"{len(missing) - MAX_NAMED_PEERS} more are down")
     return clauses

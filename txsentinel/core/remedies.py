@@ -123,7 +123,7 @@ def _wait(present: CopiedState, found: list[Hindrance]) -> list[Remedy]:
 
 
 def _forced(present: CopiedState) -> Remedy:
-    do = "order the failover, which then needs no agreement and no majority"
+    do = "order the failover, which needs no majority: two masters are possible if the other Sentinels are only cut off"
     command = f"SENTINEL FAILOVER {present.master.name}"
     return Remedy(do, THIS_SENTINEL, command, FORCED_ELECTION_TIMEOUT + START_MARGIN)
 
