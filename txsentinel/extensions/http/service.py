@@ -189,7 +189,7 @@ class HttpService(Service):
             self._log.warn(
                 "HTTP: cannot listen on {where}: {error}; trying again every {seconds} seconds",
                 where=shown(description),
-                error=failure.getErrorMessage(),
+                error=failure.getErrorMessage().rstrip("."),
                 seconds=int(RETRY_SECONDS),
             )
         self._after(RETRY_SECONDS, lambda: self._listen(description))
