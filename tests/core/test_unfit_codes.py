@@ -15,7 +15,6 @@ from txsentinel.core import selection
 from txsentinel.core.options import GuardOptions, Lineage
 from txsentinel.core.selection import REFUSAL_LIFE
 from txsentinel.model.explanation import Unfit, UnfitCode
-from txsentinel.server.process_info import build_kind
 
 
 def of_second(fixture: Fixture) -> Unfit:
@@ -184,9 +183,6 @@ class UnfitCodeTests(SynchronousTestCase):
 
 class LimitTests(SynchronousTestCase):
     """A changed limit changes the decision, and with it the explanation."""
-
-    if build_kind() == "compiled":
-        skip = "compiled constants cannot be replaced"
 
     def test_limits(self) -> None:
         """Each limit of the selection is the one that is shown."""

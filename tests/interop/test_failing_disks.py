@@ -161,5 +161,5 @@ class FailingDiskTests(SynchronousTestCase):
 
     def unexpected_files(self) -> list[Path]:
         """Return the files that do not belong into its directory."""
-        known = {"sentinel.conf", "log"}
+        known = {"sentinel.conf", "sentinel.conf.d", "log"}
         return [path for path in self.failing.directory.iterdir() if path.name not in known]

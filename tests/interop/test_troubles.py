@@ -297,7 +297,7 @@ class ServerTests(FaultTestCase):
             master.call("SET", f"key{key}", "value")
         first = fleet.sentinels[0]
         cached = ("SENTINEL", "INFO-CACHE", "mymaster")
-        wait_for(lambda: "keys=20" in str(first.call(*cached)), SECONDS, "INFO with the keys")
+        wait_for(lambda: str(first.call(*cached)).count("keys=20") == 3, SECONDS, "INFO of all servers with the keys")
         master.kill()
         master.start()
         wait_warning(first, f":{master.port} came back without its data", "had 20 keys")
