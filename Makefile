@@ -48,13 +48,13 @@ run: $(VENV)/.demo
 	@$(BIN)/python -m txsentinel.demo $(DEMO_ARGUMENTS)
 
 # All checks run even if an earlier one fails; the summary of pytest comes last. CPU-bound tests run in two processes;
-# tests with real servers, which wait for half of their time, run after them, three at a time.
-REAL := tests/clients tests/differential tests/hardening tests/interop tests/outside
+# tests with real servers, which wait for most of their time, run after them, four at a time, the longest first.
+REAL := tests/outside tests/differential tests/clients tests/hardening tests/interop
 test: $(VENV)/.test
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
 	echo "== pytest, in memory and simulated"; \
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(REAL:%=--ignore=%) || status=$$?; \
-	echo "== pytest, over real servers"; $(BIN)/python -m pytest -q -n 3 --dist loadfile $(REAL) || status=$$?; \
+	echo "== pytest, over real servers"; $(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(REAL) || status=$$?; \
 	echo "== pytest, compiled"; \
 	if [ "$$CI" = true ] || command -v cc >/dev/null || command -v gcc >/dev/null; then \
 		$(MAKE) --no-print-directory test-compiled || status=$$?; \
