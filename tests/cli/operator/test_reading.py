@@ -325,3 +325,4 @@ class TextTests(VerbCase):
         """Letters of all languages are left alone."""
         self.assertEqual(visible("größe 名前"), "größe 名前")
         self.assertEqual(visible("\x9b\u200b\U000e0001"), r"\x9b\u200b\U000e0001")
+        self.assertEqual(visible("a b\xa0c\u3000"), r"a b\xa0c\u3000")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
-from typing import Final
-
-_HIDDEN: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-"""Categories of characters that control the terminal, the direction of the text or nothing that is visible."""
-
 
 def visible(words: str) -> str:
     r"""
     Escape what is not visible: control characters and undecodable bytes as ``\xNN``, others as ``\uNNNN``.
 
+    Spaces other than the usual one are escaped as well, as they look like it.
+
     >>> visible("my\x1b[2Jmaster")
     'my\\x1b[2Jmaster'
     """
-    if words.isascii() and words.isprintable():
+    if words.isprintable():
         return words
-    return "".join(_escaped(letter) if unicodedata.category(letter) in _HIDDEN else letter for letter in words)
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in words)
 
 
 def _escaped(letter: str) -> str:
