@@ -235,8 +235,6 @@ class MasterSnapshot:
     verdict: str
     """The code of the explanation of now; a word of ``VerdictCode``."""
 
-    paused_until: Instant | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class ProbeTimes:

@@ -87,7 +87,6 @@ class FormatTests(PageTestCase):
         self.view.measured.events["+sdown"] += 1
         self.view.measured.link_failures["peer", "refused"] += 1
         self.view.measured.votes["refused", "leased"] += 1
-        self.view.put(replace(healthy_master("paused"), paused_until=instant(100)))
         families: dict[str, Any] = {each.name: each for each in open_metrics_families(self.text(Format.OPEN_METRICS))}
         self.assertEqual(set(families), {each.name for each in CATALOGUE})
         for each in CATALOGUE:

@@ -221,7 +221,6 @@ def master_summary(master: MasterSnapshot) -> dict[str, object]:
         "switched_at": master.switched_at,
         "config_epoch": master.config_epoch,
         "failover": master.failover,
-        "paused_until": master.paused_until,
         "quorum": master.settings.quorum,
         "voters": master.voters,
         "voters_reachable": master.voters_reachable,

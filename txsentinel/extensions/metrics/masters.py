@@ -51,7 +51,6 @@ class Shown(NamedTuple):
     address: Endpoint
     run_id: str | None
     status: str
-    paused_until_ms: int | None
     in_progress: bool
     switched_at_ms: int | None
     config_epoch: int
@@ -84,7 +83,6 @@ def shown(master: MasterSnapshot, options: MetricsOptions, lag: bool, able: bool
         master.address,
         master.run_id,
         master.status,
-        None if master.paused_until is None else master.paused_until.unix_ms,
         master.failover is not None,
         None if master.switched_at is None else master.switched_at.unix_ms,
         master.config_epoch,
@@ -124,8 +122,6 @@ def _own_lines(of: Shown) -> list[str]:
     values: tuple[tuple[Family, int | str | None], ...] = (
         (catalogue.UP, int(of.status == "ok")),
         (catalogue.ODOWN, int(of.status == "odown")),
-        (catalogue.PAUSED, int(of.paused_until_ms is not None)),
-        (catalogue.PAUSE_UNTIL, None if of.paused_until_ms is None else seconds(of.paused_until_ms)),
         (catalogue.IN_PROGRESS, int(of.in_progress)),
         (catalogue.SWITCHED, None if of.switched_at_ms is None else seconds(of.switched_at_ms)),
         (catalogue.MASTER_EPOCH, of.config_epoch),
