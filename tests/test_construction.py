@@ -43,7 +43,7 @@ EXCEPTIONS = {
     "cli.tap": {"reactor.'seconds'", "generic.loglevel"},
     # Records of the module itself, which have no behaviour.
     "runtime.scripts": {f"job.{name}" for name in ("attempts", "due_at", "overdue", "pid", "process", "started_at")},
-    "runtime.view": {"cached.assessment", "cached.valid_until"},
+    "runtime.snapshot_cache": {"cached.assessment", "cached.valid_until"},
     "extensions.publishing": {f"known.{name}" for name in ("address", "adopted", "config_epoch")}
     | {f"master.{name}" for name in ("attempts", "latest", "pending", "retry", "running")},
     # Records of the core: its state at the start, and what a link reports about itself.

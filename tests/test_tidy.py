@@ -76,6 +76,7 @@ LAYERS = (
         " process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
         " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
         " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
+        " runtime.snapshot_cache runtime.view_subscriptions"
         " runtime.view runtime.operator runtime.surface runtime.service runtime.health runtime.reloading"
         " cli.overrides cli.extensions process.termination process.systemd process.supervision cli.detaching"
         " cli.tap",

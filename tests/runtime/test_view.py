@@ -18,7 +18,7 @@ from txsentinel.interfaces import ISentinelView
 from txsentinel.model.explanation import UnfitCode
 from txsentinel.model.plain import plain
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot, ViewChange
-from txsentinel.runtime import view as view_module
+from txsentinel.runtime import snapshot_cache
 from txsentinel.runtime.snapshot_builder import UNFIT_TEXTS, Assessment, assess
 from txsentinel.runtime.view import SentinelView
 from txsentinel.sim.fleet import Fleet
@@ -189,7 +189,7 @@ class CacheTests(ViewCase):
             names.append(master.name)
             return assess(core, master, now)
 
-        self.patch(view_module, "assess", count)
+        self.patch(snapshot_cache, "assess", count)
         return names
 
     def test_unchanged(self) -> None:
@@ -428,11 +428,11 @@ class SubscriptionTests(ViewCase):
 
         state = self.sentinel.alive.core.state
         with self.subTest(step="failure"):
-            self.patch(view_module, "assess", fail)
+            self.patch(snapshot_cache, "assess", fail)
             state.touch(self.core_master())
             self.fleet.run(0.0001)
             self.assertEqual((len(self.flushLoggedErrors(ZeroDivisionError)), seen), (1, []))
-        self.patch(view_module, "assess", assess)
+        self.patch(snapshot_cache, "assess", assess)
         self.core_master().options.quorum = 1
         state.touch(self.core_master())
         self.fleet.run(2.0)
@@ -458,7 +458,7 @@ class CostTests(ViewCase):
     def test_no_view(self) -> None:
         """The service builds no view by itself, and the core reports no changes."""
         self.fleet = Fleet(5, Shape())
-        self.patch(view_module.SentinelView, "__init__", lambda *arguments: self.fail("a view was built"))
+        self.patch(SentinelView, "__init__", lambda *arguments: self.fail("a view was built"))
         self.fleet.start()
         self.assertTrue(self.fleet.converge())
         for sentinel in self.fleet.sentinels:
