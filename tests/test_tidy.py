@@ -45,7 +45,7 @@ LAYERS = (
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
-        "core.errors core.role core.question core.options core.fence_state core.link core.failover_state"
+        "core.errors core.role core.question core.options core.fence_state core.link core.failover_state core.attempt"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
         " core.instances core.reported_state core.effects core.due_queue core.journal_texts core.journal"
         " core.data_comparison"
@@ -56,8 +56,8 @@ LAYERS = (
         " core.switched_servers core.switching core.election core.justification core.failover_start"
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
         " core.failover core.ignored core.observation core.confirmation core.findings core.explaining"
-        " core.hello_processing core.evaluation core.administration core.order_replies core.sentinel"
-        " core.failover_records",
+        " core.hello_processing core.evaluation core.administration core.order_replies core.parts core.link_inputs"
+        " core.sentinel core.failover_records",
     ),
     (
         "config",

@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from txsentinel.core.attempt import Attempt
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.diagnosis_state import Diagnosis
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
@@ -305,46 +306,11 @@ class Peer(Instance):
 
 
 @dataclass(slots=True, eq=False)
-class Failover:
+class Failover(Attempt):
     """A failover that this Sentinel leads, or campaigns to lead."""
 
-    epoch: int
-    started_at: Millis
-    """The start, plus up to a second at random so that the attempts of several candidates time out apart."""
-
-    entered_at: Millis
-    state: FailoverState = FailoverState.WAIT_START
-    forced: bool = False
-    """Ordered by ``SENTINEL FAILOVER``: it proceeds without a majority if it gets none in time."""
-
-    coordinated: bool = False
-    """Ordered by ``SENTINEL FAILOVER … COORDINATED``: the elected leader has the old master hand over its role."""
-
-    handover_ordered: bool = False
     promoted: Replica | None = None
     """The selected replica."""
-
-    vote_generation: int | None = None
-    """The generation of our vote for ourselves; ``None`` before that vote."""
-
-    candidacies: int = 1
-    """Number of epochs in which this failover campaigned."""
-
-    campaign_again_at: Millis | None = None
-    """When to campaign in a new epoch, as the current one is lost; ``None`` if it is not."""
-
-    answers: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Peer → ``(leader, epoch)`` of its reply to our vote request in the current epoch."""
-
-    republish: bool = False
-    """Whether this is no failover but an election that gives the current address a new config epoch."""
-
-    proceed_unelected_at: Millis | None = None
-    """When a forced failover stops waiting for votes."""
-
-    promotion_sent_at: Millis | None = None
-    attempt_before: Millis | None = None
-    """``Master.attempt_started_at`` before this attempt; it is restored if the attempt turns out to be void."""
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,164 @@
+"""The parts of the core, and what each of them depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from txsentinel.core.administration import Administration
+from txsentinel.core.availability import Availability
+from txsentinel.core.crash_detection import CrashDetection
+from txsentinel.core.effects import Outbox
+from txsentinel.core.election import Elections
+from txsentinel.core.empty_restart import EmptyRestarts
+from txsentinel.core.evaluation import Evaluation
+from txsentinel.core.explaining import Explaining
+from txsentinel.core.failover import Failovers
+from txsentinel.core.failover_start import StartRules
+from txsentinel.core.failure_recorder import FailureRecorder
+from txsentinel.core.fencing import Fencing
+from txsentinel.core.hello_processing import HelloProcessing
+from txsentinel.core.instances import Master
+from txsentinel.core.journal import Journal
+from txsentinel.core.observation import Observation
+from txsentinel.core.options import SentinelOptions
+from txsentinel.core.order_replies import OrderReplies
+from txsentinel.core.probing import Probing
+from txsentinel.core.questions import Questions
+from txsentinel.core.readiness import Readiness
+from txsentinel.core.reconfiguration import Reconfiguration
+from txsentinel.core.registry import Registry
+from txsentinel.core.state import SentinelState
+from txsentinel.core.switching import Switching
+from txsentinel.core.tilt import TiltGuard
+from txsentinel.core.verdict_log import VerdictLog
+from txsentinel.core.vote_count import VoteCounter
+from txsentinel.core.voting import Voting
+from txsentinel.model.timings import Limits, Millis, Timings
+
+
+class CoreParts:
+    """The modules that decide, with the state that they share."""
+
+    def __init__(self, options: SentinelOptions, timings: Timings, limits: Limits, rng: Callable[[int], int]) -> None:
+        self.state = SentinelState(options, timings, limits, rng)
+        self.tilt = TiltGuard(timings)
+        self.registry = Registry(self.state)
+        self._probing = Probing(self.state)
+        self._voting = Voting(self.state, self.registry, self.tilt)
+        self._questions = Questions(self.state, self._voting)
+        self._failures = FailureRecorder(self.state, self.registry)
+        self._crashes = CrashDetection(self.state, self.registry, self._probing, self.tilt)
+        self._availability = Availability(self.state, self.registry, self._questions, self._failures)
+        votes = VoteCounter(self.state)
+        verdicts = VerdictLog(self.state, self.tilt)
+        self._switching = Switching(self.state, self.registry, self._questions, self._probing)
+        reconfiguration = Reconfiguration(self.state, self._switching)
+        self._failovers = Failovers(
+            self.state,
+            Elections(self.state, self._voting, self._questions, votes),
+            StartRules(self.state, votes),
+            self._probing,
+            self._switching,
+            reconfiguration,
+            verdicts,
+        )
+        self._restarts = EmptyRestarts(self.state, self._probing)
+        self._observation = Observation(
+            self.state,
+            self.registry,
+            self._failovers,
+            self._switching,
+            reconfiguration,
+            self._restarts,
+            self._failures,
+            self._crashes,
+        )
+        self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
+        confirmations = self._hello_processing.confirmations
+        self.id_reply = confirmations.answered
+        orders = OrderReplies(self.journal)
+        self.clients_closed, self.follow_order_refused = orders.clients_closed, orders.follow_order_refused
+        self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
+        self._fencing = Fencing(self.state, self._probing)
+        self._readiness = Readiness(self.state, self.tilt)
+        self._evaluation = Evaluation(
+            self.state,
+            self.tilt,
+            self._probing,
+            self._availability,
+            self._voting,
+            self._questions,
+            self._failovers,
+            self._hello_processing,
+            self._crashes,
+            self._fencing,
+            verdicts,
+        )
+        self.administration = Administration(
+            self.state,
+            self.registry,
+            self.tilt,
+            self._voting,
+            self._switching,
+            self._failovers,
+            self._hello_processing,
+            self._evaluation,
+            self._fencing,
+        )
+        self._swept_at: Millis | None = None
+        self._swept_late = False
+        self.saved_at: Millis | None = None
+        """When the hard state was last saved; ``None`` if it was not yet."""
+
+    @property
+    def options(self) -> SentinelOptions:
+        """The settings of the Sentinel itself."""
+        return self.state.options
+
+    @property
+    def timings(self) -> Timings:
+        """The periods, which ``SENTINEL DEBUG`` may change."""
+        return self.state.timings
+
+    @property
+    def journal(self) -> Journal:
+        """The records of rare events of each master."""
+        return self.state.journal
+
+    @property
+    def outbox(self) -> Outbox:
+        """The effects that are to be executed."""
+        return self.state.outbox
+
+    @property
+    def current_epoch(self) -> int:
+        """The highest known epoch."""
+        return self.state.current_epoch
+
+    @property
+    def durable_generation(self) -> int:
+        """The latest generation of hard state that is durable."""
+        return self.state.durable_generation
+
+    @property
+    def simulate_crash(self) -> set[str]:
+        """The words of ``SENTINEL SIMULATE-FAILURE`` that are in force."""
+        return self.state.simulated_crashes
+
+    @property
+    def swept_at(self) -> Millis | None:
+        """When :meth:`sweep` was last called; ``None`` if it never was."""
+        return self._swept_at
+
+    @property
+    def next_due(self) -> Millis | None:
+        """When :meth:`sweep` must be called at the latest; ``None`` if no instance is scheduled."""
+        return self.state.due.next_due
+
+    def master(self, name: str) -> Master:
+        """
+        Return the master of that name.
+
+        :raises NoSuchMaster: if it is not monitored.
+        """
+        return self.registry.master(name)
