@@ -248,7 +248,7 @@ class Show:
         self._read_history(address, self._reactor.seconds() + HISTORY_TIMEOUT_SECONDS)
 
     def _read_history(self, address: MasterAddress, deadline: float) -> None:
-        """Show the record of the failover to an address once there is one."""
+        """Show the record of the failover to an address once its leader has one, or by the deadline that of another."""
         pool, pages = self._reactor.getThreadPool(), tuple(self._fleet.pages)
         reading = deferToThreadPool(self._reactor, pool, latest_record, pages, self._fleet.name, address.port)
         reading.addCallback(self._history_read, address, deadline).addErrback(self._broken)
@@ -256,7 +256,9 @@ class Show:
     def _history_read(self, record: dict[str, Any] | None, address: MasterAddress, deadline: float) -> None:
         if self._stopped:
             return
-        if record is None and self._reactor.seconds() < deadline:
+        # The other Sentinels learn the new address before the leader has completed its record, and know less.
+        complete = record is not None and record["observer_role"] == "leader"
+        if not complete and self._reactor.seconds() < deadline:
             self._reactor.callLater(HISTORY_PERIOD_SECONDS, self._read_history, address, deadline)
             return
         if record is not None:
