@@ -337,13 +337,19 @@ class DescriptorTests(SynchronousTestCase):
         self.addCleanup(sentinel.stop)
         sentinel.start()
         with Connection(sentinel.port) as operator:
-            attackers = [Attacker(sentinel.port) for _ in range(400)]
-            for attacker in attackers:
-                self.addCleanup(attacker.socket.close)
-            # During many attempts some connections are closed without the error, if no descriptor is left for it.
-            replies = [reply for attacker in attackers[-50:] if (reply := attacker.receive())]
-            self.assertEqual(set(replies), {b"-ERR max number of clients reached\r\n"})
-            self.assertTrue(all(attacker.closed() for attacker in attackers[-50:]))
+            for _ in range(350):
+                self.addCleanup(Attacker(sentinel.port).socket.close)
+
+            def rejected() -> bytes:
+                with Attacker(sentinel.port) as attacker:
+                    reply = attacker.receive()
+                    self.assertTrue(attacker.closed())
+                    return reply
+
+            # While many connect at once, some connections are closed without the error: no descriptor is left for it.
+            wait_for(rejected, SECONDS, "an error")
+            replies = {rejected() for _ in range(50)}
+            self.assertEqual(replies, {b"-ERR max number of clients reached\r\n"})
             self.assertEqual(operator.call("SENTINEL", "FLUSHCONFIG"), "OK")
             self.assertEqual(operator.call("SENTINEL", "MONITOR", "more", "127.0.0.1", healthy.port, 1), "OK")
             wait_for(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
+from threading import Event
 from typing import cast
+
+from twisted.internet.task import Clock
 
 from tests.cli.operator.runner import VerbCase
 from tests.remote.samples import NAME, SENTINELS, fleet, sentinel
@@ -16,14 +18,33 @@ from txsentinel.remote.connection import ConnectionSettings, RemoteConnection
 from txsentinel.remote.vote_lease import VoteLease
 
 
+class FakeEvent:
+    """An event that nobody sets; waiting for it advances ``clock`` and takes no time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def is_set(self) -> bool:
+        """Return False."""
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the timeout."""
+        self._clock.advance(seconds)
+        return False
+
+
 class PauseTests(VerbCase):
-    """What is printed, and the statuses."""
+    """What is printed, and the statuses; the time passes only while the verb waits."""
 
     def setUp(self) -> None:
         super().setUp()
         self.fleet = fleet(*(sentinel(each, failover_timeout="20") for each in SENTINELS))
         self.voters = {Endpoint(host, 26379): FakeVoter() for host in SENTINELS}
-        self.patch(pausing, "VoteLease", partial(VoteLease, connect=self.connect))
+        clock = Clock()
+        self.patch(pausing, "VoteLease", partial(VoteLease, connect=self.connect, monotonic=clock.seconds))
+        self.patch(pausing, "monotonic", clock.seconds)
+        self.patch(pausing, "Event", lambda: FakeEvent(clock))
 
     def connect(self, endpoint: Endpoint, settings: ConnectionSettings) -> RemoteConnection:
         """Connect to a voter."""
@@ -36,7 +57,8 @@ class PauseTests(VerbCase):
         self.assertIn(r": x\x1b", lines[0])
         self.assertIn("GUARANTEED: 3 C Sentinels held until", lines[1])
         self.assertIn("C Sentinels may start a failover from", lines[-1])
-        self.assertGreater(self.voters[Endpoint(SENTINELS[0], 26379)].requests, 1)
+        # The failover-timeout is 20 ms: after 0, 20 and 40 ms.
+        self.assertEqual(self.voters[Endpoint(SENTINELS[0], 26379)].requests, 3)
         self.assertEqual(found.status, 0)
 
     def test_not_guaranteed(self) -> None:
@@ -67,7 +89,7 @@ class PauseTests(VerbCase):
 
     def test_ended_early(self) -> None:
         """An interrupt ends it at once."""
-        ended = threading.Event()
+        ended = Event()
         ended.set()
         lease = VoteLease(agreement_on(self.fleet, NAME), ConnectionSettings())
         self.assertEqual(pausing.hold(lease, NAME, 3600, "x", ended), 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
-import time
 from datetime import datetime, timezone
+from threading import Event
+from time import monotonic, time
 from types import FrameType
 from typing import Final
 
@@ -25,12 +25,12 @@ MAX_MS: Final = 24 * 3_600_000
 
 def wall_time(seconds: float) -> str:
     """Return a time of the wall clock, so many seconds from now."""
-    return datetime.fromtimestamp(time.time() + seconds, timezone.utc).strftime("%H:%M:%SZ")
+    return datetime.fromtimestamp(time() + seconds, timezone.utc).strftime("%H:%M:%SZ")
 
 
 def holding_words(holding: Holding) -> str:
     """Return in one sentence who is held, and who is not."""
-    now = time.monotonic()
+    now = monotonic()
     held = [each for each in holding.leases if each.until is not None]
     until = "" if holding.until is None else f" until {wall_time(holding.until - now)}"
     words = f"{plural(len(held), 'C Sentinel')} held{until}"
@@ -74,7 +74,7 @@ def pause_verb(access: FleetAccess, master: str, period: int, reason: str, best_
         )
     if not possible.leases:
         raise VerbFailed("there is no C Sentinel that could be held", NOT_GUARANTEED)
-    ended = threading.Event()
+    ended = Event()
 
     def end(number: int, frame: FrameType | None) -> None:
         ended.set()
@@ -87,13 +87,13 @@ def pause_verb(access: FleetAccess, master: str, period: int, reason: str, best_
             signal.signal(number, handler)
 
 
-def hold(lease: VoteLease, name: str, seconds: float, reason: str, ended: threading.Event) -> int:
+def hold(lease: VoteLease, name: str, seconds: float, reason: str, ended: Event) -> int:
     """Renew the votes until the time is over or the event is set; return the exit status."""
-    deadline = time.monotonic() + seconds
+    deadline = monotonic() + seconds
     sys.stdout.write(f"{visible(name)} paused until {wall_time(seconds)}: {visible(reason)}\n")
     guaranteed = True
     holding: Holding | None = None
-    while (left := deadline - time.monotonic()) > 0 and not ended.is_set():
+    while (left := deadline - monotonic()) > 0 and not ended.is_set():
         holding = lease.renew()
         guaranteed = guaranteed and holding.guaranteed
         state = "GUARANTEED" if holding.guaranteed else "NOT GUARANTEED"
@@ -101,6 +101,6 @@ def hold(lease: VoteLease, name: str, seconds: float, reason: str, ended: thread
         sys.stdout.flush()
         ended.wait(min(left, lease.renewal_seconds))
     until = None if holding is None else holding.until
-    residue = 0.0 if until is None else max(until - time.monotonic(), 0)
+    residue = 0.0 if until is None else max(until - monotonic(), 0)
     sys.stdout.write(f"ended; C Sentinels may start a failover from {wall_time(residue)} on at the latest\n")
     return OK if guaranteed else NOT_GUARANTEED
