@@ -175,7 +175,7 @@ check-dist: $(VENV)/.release
 # The versions of everything that developers install, for all Pythons from 3.10. Run it to take newer ones, then make test.
 constraints: $(VENV)/.release
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --output-file constraints.txt \
-		setup.cfg --extra demo --extra title --group test --group bench --group docs --group release
+		setup.cfg --extra demo --extra title --extra publish --extra nng --extra otel --extra dns --group test --group bench --group docs --group release
 
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp* build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Tests of the extensions that send to other programs."""

@@ -1,0 +1,100 @@
+"""A client for the HTTP interfaces of other programs, with a deadline and a bounded reply; it needs treq."""
+
+# mypy: untyped-calls-exclude=twisted
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from treq.client import HTTPClient
+from treq.content import collect
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+
+MAX_REPLY_BYTES: Final = 1 << 20
+
+TIMEOUT: Final = 5.0
+"""Seconds from the beginning of a request to the end of its reply."""
+
+
+class ReplyTooLong(Exception):
+    """A reply has more than ``MAX_REPLY_BYTES``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A reply. The names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class RequestClient:
+    """
+    Sends requests, each over a connection of its own. It follows no redirects and uses no proxy.
+
+    :param authorities: certificates in PEM that servers may be signed by, in place of those of the system.
+    """
+
+    def __init__(self, reactor: Any, timeout: float = TIMEOUT, authorities: bytes | None = None) -> None:
+        self._reactor = reactor
+        self._timeout = timeout
+        policy = BrowserLikePolicyForHTTPS() if authorities is None else trusting(authorities)
+        pool = HTTPConnectionPool(reactor, persistent=False)
+        self._client = HTTPClient(Agent(reactor, policy, connectTimeout=timeout, pool=pool))
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Deferred[HttpReply]:
+        """
+        Send a request.
+
+        :returns: fires with the reply, whatever its status is; fails if there is none, or not within the timeout.
+        """
+        fields = Headers({name: [value] for name, value in (headers or {}).items()})
+        answered: Deferred[Any] = self._client.request(
+            method, url, headers=fields, data=body, allow_redirects=False, unbuffered=True, reactor=self._reactor
+        )
+        answered.addCallback(_read)
+        answered.addTimeout(self._timeout, self._reactor)
+        return answered
+
+
+def trusting(authorities: bytes) -> BrowserLikePolicyForHTTPS:
+    """
+    Return the policy that accepts servers signed by one of the certificates in PEM.
+
+    :raises ValueError: if there is no certificate, or one cannot be parsed.
+    """
+    end = b"-----END CERTIFICATE-----"
+    parts = [part + end for part in authorities.split(end)[:-1]]
+    try:
+        roots = [Certificate.loadPEM(part) for part in parts]
+    except Exception as error:  # The exception depends on the release of the cryptographic library.
+        raise ValueError(f"a certificate cannot be parsed: {error}") from None
+    if not roots:
+        raise ValueError("it contains no certificate in PEM")
+    return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))
+
+
+def _read(response: Any) -> Deferred[HttpReply]:
+    headers = {
+        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
+        for name, values in response.headers.getAllRawHeaders()
+    }
+    received = bytearray()
+
+    def receive(part: bytes) -> None:
+        received.extend(part)
+        if len(received) > MAX_REPLY_BYTES:
+            raise ReplyTooLong(f"the reply has more than {MAX_REPLY_BYTES} bytes")
+
+    if response.length == 0:
+        return succeed(HttpReply(response.code, headers, b""))
+    reading: Deferred[Any] = collect(response, receive)
+    reading.addCallback(lambda _: HttpReply(response.code, headers, bytes(received)))
+    return reading
