@@ -45,7 +45,7 @@ EXCEPTIONS = {
     "runtime.scripts": {f"job.{name}" for name in ("attempts", "due_at", "overdue", "pid", "process", "started_at")},
     "runtime.snapshot_cache": {"cached.assessment", "cached.valid_until"},
     "extensions.publishing": {f"known.{name}" for name in ("address", "adopted", "config_epoch")}
-    | {f"master.{name}" for name in ("attempts", "latest", "pending", "retry", "running")},
+    | {"master.retry", "master.running"},
     # Records of the core: its state at the start, and what a link reports about itself.
     "runtime.restoring": {"core.options.my_id", "core.state.current_epoch"},
     "links.command_link": {"self.link.handover_end", "self.link.pending_commands"},

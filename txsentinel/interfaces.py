@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from txsentinel.model.extension_settings import ExtensionSetting
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.measurements import MeasurementsState
+    from txsentinel.model.publications import Publication
     from txsentinel.model.snapshots import (
         CommandRefusal,
         LoadState,
@@ -175,6 +176,8 @@ class ISentinelView(Interface):
 
     It must be used in the reactor's thread.
     """
+
+    publishers = Attribute(""":class:`~txsentinel.model.publications.PublisherRegistry`: what publishers report.""")
 
     def identity() -> SentinelSnapshot:
         """Return the state of the Sentinel itself."""
@@ -335,8 +338,13 @@ class ISentinelExtension(Interface):
 class IPublisher(Interface):
     """A part of an extension that makes the address of masters known elsewhere."""
 
-    def publish(change: MasterChange) -> Deferred[None]:
-        """Make a change known. It fails if that must be tried again; the framework does so, with a delay."""
+    def publish(change: MasterChange) -> Deferred[Publication | None]:
+        """
+        Make a change known.
+
+        :returns: fires with how it ended, ``None`` for ``PUBLISHED``. It fails if that must be tried again; the
+            framework does so, with a delay.
+        """
 
     def verify(name: str) -> Deferred[bool]:
         """Return whether what was published about a master is still there."""

@@ -211,6 +211,22 @@ CASES: Final = (
         {f"process_open_fds{{{S}}}": "95x120", f"process_max_fds{{{S}}}": "100x120"},
         "a:1 uses 95% of its file descriptors",
     ),
+    Case(
+        "TxsentinelPublishLag",
+        "warning",
+        {f'txsentinel_publish_pending{{{S},publisher="etcd"}}': "0x110 2x10"},
+        {f'txsentinel_publish_pending{{{S},publisher="etcd"}}': "0x110 2x3 0x7"},
+        "a:1 cannot publish the addresses of 2 masters by etcd",
+        {"publisher": "etcd"},
+    ),
+    Case(
+        "TxsentinelPublishConflict",
+        "critical",
+        {f'txsentinel_publish_total{{{S},publisher="etcd",outcome="conflict"}}': "0x100 1x20"},
+        {f'txsentinel_publish_total{{{S},publisher="etcd",outcome="conflict"}}': "1x120"},
+        "etcd has another address of a master than a:1, with the same config epoch",
+        {"publisher": "etcd", "outcome": "conflict"},
+    ),
 )
 
 

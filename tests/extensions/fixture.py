@@ -47,7 +47,14 @@ from txsentinel.model.history import (
     VoterRecord,
     failover_group,
 )
-from txsentinel.model.measurements import Measurements, MeasurementsState
+from txsentinel.model.measurements import Histogram, Measurements, MeasurementsState
+from txsentinel.model.publications import (
+    LAG_BOUNDS,
+    MasterPublication,
+    PublisherRegistry,
+    PublisherState,
+    PublishOutcome,
+)
 from txsentinel.model.snapshots import (
     CommandRefusal,
     Endpoint,
@@ -320,6 +327,19 @@ def failover_record(name: str = "mymaster", epoch: int = 7) -> FailoverRecord:
     )
 
 
+def publisher_state() -> PublisherState:
+    """A publisher that published one master, failed to publish another one, and is in conflict about the third."""
+    address = Endpoint("10.0.0.1", 6379)
+    lag = Histogram(LAG_BOUNDS)
+    lag.observe(40)
+    masters = (
+        MasterPublication("mymaster", address, 7, PublishOutcome.FAILED, None, instant(0), 3, "refused"),
+        MasterPublication("sessions", address, 7, PublishOutcome.PUBLISHED, instant(1), None, 0, None),
+        MasterPublication("queue", address, 0, PublishOutcome.CONFLICT, instant(1), None, 0, "it has 10.0.0.9:6379"),
+    )
+    return PublisherState("etcd", "10.0.0.5:2379", masters, {"published": 1, "failed": 3, "conflict": 1}, lag.state())
+
+
 def explanation(master: MasterSnapshot) -> Explanation:
     """The explanation that fits the snapshot in what the tests of extensions need."""
     down = master.sdown_since is not None
@@ -383,6 +403,7 @@ class FakeView:
 
     def __init__(self, *masters: MasterSnapshot) -> None:
         self.sentinel = sentinel_snapshot()
+        self.publishers = PublisherRegistry()
         self.load_now = load_state()
         self.measured = Measurements()
         self.records: list[FailoverRecord] = [failover_record(epoch=7), failover_record(epoch=5)]

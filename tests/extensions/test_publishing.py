@@ -9,10 +9,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.extensions.fixture import FakeView, healthy_master
-from txsentinel.extensions.publishing import PUBLISH_TIMEOUT, VERIFY_INTERVAL, PublishingService
+from tests.extensions.fixture import FakeView, healthy_master, instant
+from txsentinel.extensions.publishing import MAX_DELAY, PUBLISH_TIMEOUT, VERIFY_INTERVAL, PublishingService
 from txsentinel.interfaces import IPublisher
 from txsentinel.model.history import trace_id
+from txsentinel.model.publications import MasterPublication, Publication, PublishOutcome
 from txsentinel.model.snapshots import Endpoint, MasterChange
 
 NEW = Endpoint("10.0.0.2", 6379)
@@ -24,12 +25,12 @@ class RecordingPublisher:
 
     def __init__(self) -> None:
         self.changes: list[MasterChange] = []
-        self.attempts: list[Deferred[None]] = []
+        self.attempts: list[Deferred[Publication | None]] = []
         self.checks: list[Deferred[bool]] = []
 
-    def publish(self, change: MasterChange) -> Deferred[None]:
+    def publish(self, change: MasterChange) -> Deferred[Publication | None]:
         """Begin an attempt."""
-        attempt: Deferred[None] = Deferred()
+        attempt: Deferred[Publication | None] = Deferred()
         self.changes.append(change)
         self.attempts.append(attempt)
         return attempt
@@ -44,6 +45,8 @@ class RecordingPublisher:
 class PublishingCase(SynchronousTestCase):
     """The base of the tests: a service with one master."""
 
+    follower_delay: tuple[float, float] | None = None
+
     def setUp(self) -> None:
         """Start the service; its first attempt is in progress. Each delay is the longest."""
         self.clock = Clock()
@@ -57,6 +60,8 @@ class PublishingCase(SynchronousTestCase):
             wanted=lambda name: name != "unwanted",
             wall_clock=lambda: 1_800_000_000.5 + self.clock.seconds(),
             random=self.random,
+            name="etcd",
+            follower_delay=self.follower_delay,
         )
         self.service.startService()
 
@@ -218,3 +223,92 @@ class VerificationTests(PublishingCase):
         """What is being published is not checked."""
         self.clock.advance(VERIFY_INTERVAL)
         self.assertEqual(self.publisher.checks, [])
+
+
+class StateTests(PublishingCase):
+    """What others see of a publisher."""
+
+    def one(self) -> MasterPublication:
+        """Return the state of the only master in the registry."""
+        (publisher,) = self.view.publishers.states()
+        (master,) = publisher.masters
+        return master
+
+    def outcomes(self) -> dict[str, int]:
+        """Return the outcomes that have occurred."""
+        return {word: count for word, count in self.service.state().outcomes.items() if count}
+
+    def test_success(self) -> None:
+        """A change is pending until it is published; the time until then is measured."""
+        self.assertEqual((self.one().pending_since, self.one().published_at), (instant(0.5), None))
+        self.clock.advance(0.3)
+        self.succeed()
+        self.assertEqual((self.one().pending_since, self.one().published_at), (None, instant(0.8)))
+        state = self.service.state()
+        self.assertEqual((state.pending, state.lag.count, state.lag.sum_ms), (0, 1, 300))
+        self.assertEqual(self.outcomes(), {"published": 1})
+
+    def test_failure(self) -> None:
+        """Failures are counted and explained until an attempt succeeds; the lag includes them."""
+        self.fail_attempt()
+        self.clock.advance(0.4)
+        self.clock.advance(PUBLISH_TIMEOUT)
+        self.assertEqual((self.one().attempts, self.one().error), (2, "no answer for 10 s"))
+        (warning,) = self.view.publishers.warnings("mymaster")
+        self.assertIn("2 attempts failed, the last with: no answer for 10 s", warning)
+        self.clock.advance(0.8)
+        self.succeed()
+        self.assertEqual((self.one().attempts, self.one().error), (0, None))
+        self.assertEqual(self.view.publishers.warnings("mymaster"), ())
+        self.assertEqual(self.service.state().lag.sum_ms, 11_200)
+        self.assertEqual(self.outcomes(), {"failed": 2, "published": 1})
+
+    def test_conflict(self) -> None:
+        """A conflict is no failure that is repeated; it is shown until it has ended."""
+        conflict = Publication(PublishOutcome.CONFLICT, "there is 10.0.0.9:6379")
+        self.publisher.attempts[-1].callback(conflict)
+        self.clock.advance(MAX_DELAY)
+        self.assertEqual(len(self.publisher.attempts), 1)
+        (warning,) = self.view.publishers.warnings("mymaster")
+        self.assertIn("refuses the address 10.0.0.1:6379 with config epoch 7: there is 10.0.0.9:6379", warning)
+        self.move()
+        self.succeed()
+        self.assertEqual(self.view.publishers.warnings("mymaster"), ())
+        self.assertEqual(self.outcomes(), {"conflict": 1, "published": 1})
+
+    def test_stopped(self) -> None:
+        """After the stop nothing is shown, and nothing is left to be called."""
+        self.fail_attempt()
+        self.service.stopService()
+        self.assertEqual(self.view.publishers.states(), ())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FollowerTests(PublishingCase):
+    """Where all Sentinels publish, one does so first."""
+
+    follower_delay = (1.0, 3.0)
+
+    def test_delay(self) -> None:
+        """What another Sentinel announced is published with a delay, a failover of our own at once."""
+        self.succeed()
+        self.view.publish("+config-update-from", "sentinel ...", "mymaster")
+        self.move(NEW, 8)
+        self.clock.advance(2.9)
+        self.assertEqual(len(self.publisher.attempts), 1)
+        self.clock.advance(0.2)
+        self.assertEqual(self.published()[-1], ("config-update", "10.0.0.2:6379", 8))
+        self.succeed()
+        self.assertIn((1.0, 3.0), self.ranges)
+        self.move(Endpoint("10.0.0.3", 6379), 9)
+        self.assertEqual(self.published()[-1], ("switch", "10.0.0.3:6379", 9))
+
+    def test_superseded(self) -> None:
+        """A switch of our own during the delay is published at once, and only once."""
+        self.succeed()
+        self.view.publish("+config-update-from", "sentinel ...", "mymaster")
+        self.move(NEW, 8)
+        self.move(Endpoint("10.0.0.3", 6379), 9)
+        self.succeed()
+        self.clock.advance(5)
+        self.assertEqual([each[2] for each in self.published()], [7, 9])

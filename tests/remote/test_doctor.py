@@ -292,6 +292,9 @@ class DoctorTests(SynchronousTestCase):
         broken = examination(own=own)
         self.one("D17", Severity.ERROR, "it cannot save its state to /etc/s.conf: ENOSPC", broken)
         self.one("D17", Severity.ERROR, "only 3 file descriptors are left", broken)
+        publisher = {"publisher": "etcd", "pending": 1, "warnings": ["mymaster: etcd refuses the address"]}
+        lagging = examination(own={Endpoint(SENTINELS[0], 26379): {"sentinel": {"publishers": [publisher]}}})
+        self.one("D17", Severity.ERROR, "mymaster: etcd refuses the address", lagging)
         one, *others = group()
         assert one.identity is not None
         busy = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +20,7 @@ from txsentinel.model.explanation import UnfitCode
 from txsentinel.model.plain import plain
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot, ViewChange
 from txsentinel.runtime import snapshot_cache
+from txsentinel.runtime.service import SentinelService
 from txsentinel.runtime.snapshot_builder import UNFIT_TEXTS, Assessment, assess
 from txsentinel.runtime.view import SentinelView
 from txsentinel.sim.fleet import Fleet
@@ -119,6 +121,7 @@ class ContentTests(ViewCase):
             "masters": self.view.masters(),
             "measurements": self.view.measurements(),
             "names": self.view.names(),
+            "publishers": self.view.publishers.states(),
             "probe_times": self.view.probe_times("m1"),
             "reply_ages": self.view.reply_ages(),
             "revision": self.view.revision(),
@@ -163,11 +166,17 @@ class ContentTests(ViewCase):
         for each in self.fleet.sentinels:
             view = each.alive.surface.view
             view.subscribe(lambda change, view=view: verdicts.append(view.master("m1").verdict))  # type: ignore[misc]
+        pairs: set[tuple[str, int]] = set()
+        for each in self.fleet.sentinels:
+            each.alive.core.state.observe_changes(self.noting(each.alive, pairs))
         old = self.one().address
+        epoch = self.one().config_epoch
         self.fleet.masters[0].servers[0].host.kill()
         self.fleet.run(20.0)
         master = self.one()
         self.assertNotEqual(master.address, old)
+        # What publishes both must never see the old address with the new epoch, while the new address is not durable.
+        self.assertEqual(pairs, {(str(old), epoch), (str(master.address), master.config_epoch)})
         self.assertIsNotNone(master.switched_at)
         self.assertEqual(master.config_epoch, self.core_master().config_epoch)
         self.assertLessEqual({"down_here_only", "electing", "promoting", "switched", "healthy"}, set(verdicts))
@@ -176,6 +185,21 @@ class ContentTests(ViewCase):
         self.assertEqual(master.ok_replicas, self.fleet.shape.replicas - 1)
         assert gone.failure is not None
         self.assertIn(gone.failure.failure_class, ("refused", "reset", "timeout"))
+
+    def noting(self, service: SentinelService, pairs: set[tuple[str, int]]) -> Callable[[Master | None, bool], None]:
+        """Return a function that passes reports of changes on, and notes address and epoch shortly after each."""
+
+        view = service.surface.view
+
+        def note() -> None:
+            master = view.master("m1")
+            pairs.add((str(master.address), master.config_epoch))
+
+        def touched(master: Master | None, offsets_only: bool = False) -> None:
+            view.touched(master, offsets_only)
+            service.host.reactor.callLater(0, note)
+
+        return touched
 
 
 class CacheTests(ViewCase):

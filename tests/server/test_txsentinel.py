@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tests.extensions.fixture import publisher_state
 from tests.model.test_history import BEGIN, RECORD
 from tests.server.harness import MY_ID, ServerTestCase
 from tests.server.test_sentinel_queries import NO_MASTER, ReportTestCase
@@ -48,6 +49,20 @@ class ReplyTests(ReportTestCase):
         found = dict(zip(reply[0::2], reply[1::2], strict=True))
         evidence = dict(zip(found[b"evidence"][0::2], found[b"evidence"][1::2], strict=True))
         self.assertEqual(evidence[b"connected"], 1)
+
+    def test_publishers(self) -> None:
+        """EXPLAIN warns of what a publisher failed to publish of the master, DOCTOR shows all publishers."""
+        self.harness.context.publishers.add(lambda: [publisher_state()])
+        (warning,) = self.map("explain", "mymaster")[b"warnings"]
+        self.assertEqual(
+            warning,
+            b"etcd (10.0.0.5:2379) has not been given the address 10.0.0.1:6379 with config epoch 7 since"
+            b" 2027-01-15T08:00:00.000Z; 3 attempts failed, the last with: refused",
+        )
+        (publisher,) = self.map("doctor")[b"sentinel"][b"publishers"]
+        self.assertEqual((publisher[b"publisher"], publisher[b"pending"]), (b"etcd", 1))
+        self.assertEqual(publisher[b"warnings"][0], b"mymaster: " + warning)
+        self.assertEqual(len(publisher[b"warnings"]), 2)
 
     def test_journal(self) -> None:
         """The latest records are included, as many as are requested."""

@@ -14,11 +14,13 @@ from random import uniform
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txsentinel.model.history import trace_id
+from txsentinel.model.measurements import Histogram
+from txsentinel.model.publications import LAG_BOUNDS, MasterPublication, Publication, PublisherState, PublishOutcome
 from txsentinel.model.snapshots import Endpoint, Instant, MasterChange, MasterSnapshot, ViewChange
 
 if TYPE_CHECKING:
@@ -53,22 +55,73 @@ class PublishedMaster:
         self.attempts = 0
         """Number of attempts that failed since the last one that succeeded."""
 
+        self.error: str | None = None
+        """Why the latest attempt failed, or what is in conflict."""
+
+        self.outcome: PublishOutcome | None = None
+        """How the latest attempt ended."""
+
+        self.published_at: Instant | None = None
+        self.pending_since: Instant | None = None
+        self.changed_at = 0.0
+        """When the newest change was seen, on the clock of the reactor."""
+
         self.running: Deferred[object] | None = None
         """The attempt, or the check, that is in progress."""
 
         self.retry: IDelayedCall | None = None
+        """The next attempt."""
+
         self.adopted = False
         """Whether another Sentinel announced the address that is seen next."""
+
+    def begin(self, change: MasterChange, at: float) -> None:
+        """Have a change pending; ``at`` is the present time on the clock of the reactor."""
+        self.latest = self.pending = change
+        self.pending_since, self.changed_at = change.at, at
+
+    def end(self) -> None:
+        """Have nothing pending."""
+        self.pending = self.pending_since = None
+
+    def succeeded(self, publication: Publication, at: Instant) -> None:
+        """Record the end of an attempt that need not be made again."""
+        self.attempts, self.outcome, self.error = 0, publication.outcome, publication.text or None
+        self.published_at = at
+
+    def failed(self, error: str) -> None:
+        """Record the end of an attempt that has to be made again."""
+        self.attempts += 1
+        self.outcome, self.error = PublishOutcome.FAILED, error
+
+    def publication(self, name: str) -> MasterPublication:
+        """Return a copy for others."""
+        return MasterPublication(
+            name,
+            self.address,
+            self.config_epoch,
+            self.outcome,
+            self.published_at,
+            self.pending_since,
+            self.attempts,
+            self.error,
+        )
 
 
 class PublishingService(Service):
     """
     Publishes the masters of a Sentinel.
 
+    While it runs, metrics, HTTP, EXPLAIN and the doctor show what it has published.
+
     :param wanted: returns whether a master of that name is to be published.
     :param wall_clock: returns the seconds since 1970.
     :param random: returns a random number between two.
     :param verify_interval: seconds between two checks of what was published; 0 for none.
+    :param name: the name of the extension, for the log and metrics.
+    :param target: where it publishes, without passwords.
+    :param follower_delay: the range of seconds by which a change is delayed that another Sentinel announced, if all
+        of them publish in one place; that one publishes it at once.
     """
 
     log = Logger(namespace=__name__)
@@ -82,7 +135,17 @@ class PublishingService(Service):
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[float, float], float] = uniform,
         verify_interval: float = VERIFY_INTERVAL,
+        *,
+        name: str = "publisher",
+        target: str = "",
+        follower_delay: tuple[float, float] | None = None,
     ) -> None:
+        self.publisher_name = name
+        self._target = target
+        self._follower_delay = follower_delay
+        self._outcomes = dict.fromkeys((each.value for each in PublishOutcome), 0)
+        self._lag = Histogram(LAG_BOUNDS)
+        self._withdraw: Callable[[], None] | None = None
         self._reactor = reactor
         self._view = view
         self._publisher = publisher
@@ -97,6 +160,7 @@ class PublishingService(Service):
     def startService(self) -> None:
         """Publish the present address of each master, and every change from now on."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._withdraw = self._view.publishers.add(lambda: [self.state()])
         self._unsubscribe = self._view.subscribe(self._changed)
         for snapshot in self._view.masters():
             self._compare(snapshot)
@@ -105,9 +169,10 @@ class PublishingService(Service):
     def stopService(self) -> None:
         """Stop; what was not published yet is discarded."""
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        for end in (self._unsubscribe, self._withdraw):
+            if end is not None:
+                end()
+        self._unsubscribe = self._withdraw = None
         if self._check is not None:
             self._check.cancel()
             self._check = None
@@ -117,6 +182,11 @@ class PublishingService(Service):
     def unpublished(self) -> tuple[str, ...]:
         """Return the names of the masters whose newest change is not published yet."""
         return tuple(name for name, master in self._masters.items() if master.pending is not None)
+
+    def state(self) -> PublisherState:
+        """Return what was published, and what was not."""
+        masters = tuple(each.publication(name) for name, each in self._masters.items())
+        return PublisherState(self.publisher_name, self._target, masters, dict(self._outcomes), self._lag.state())
 
     def _changed(self, change: ViewChange) -> None:
         name = change.master
@@ -152,18 +222,26 @@ class PublishingService(Service):
             previous=previous,
             config_epoch=snapshot.config_epoch,
             kind=kind,
-            at=Instant(int(self._wall_clock() * 1000)),
+            at=self._now(),
             durable_generation=self._view.identity().storage.durable_generation,
             trace_id=trace_id(snapshot.name, snapshot.config_epoch),
         )
 
+    def _now(self) -> Instant:
+        return Instant(int(self._wall_clock() * 1000))
+
     def _publish(self, name: str, master: PublishedMaster, change: MasterChange) -> None:
         """Publish a change now, or when the attempt that is in progress has ended."""
-        master.latest = master.pending = change
+        master.begin(change, self._reactor.seconds())
         if master.retry is not None:
             master.retry.cancel()
             master.retry = None
-        if master.running is None:
+        if master.running is not None:
+            return
+        if self._follower_delay is not None and change.kind == "config-update":
+            delay = self._random(*self._follower_delay)
+            master.retry = self._reactor.callLater(delay, self._attempt, name, master)
+        else:
             self._attempt(name, master)
 
     def _attempt(self, name: str, master: PublishedMaster) -> None:
@@ -174,11 +252,11 @@ class PublishingService(Service):
 
         def published(result: object) -> None:
             master.running = None
-            if master.attempts:
-                self.log.info("{name} is published again after {count} failures", name=name, count=master.attempts)
-            master.attempts = 0
+            publication = result if isinstance(result, Publication) else Publication(PublishOutcome.PUBLISHED)
+            self._ended(name, master, publication)
             if master.pending is change:
-                master.pending = None
+                self._lag.observe(int((self._reactor.seconds() - master.changed_at) * 1000))
+                master.end()
             else:
                 self._attempt(name, master)
 
@@ -186,16 +264,46 @@ class PublishingService(Service):
             master.running = None
             if self._masters.get(name) is not master:
                 return
-            if not master.attempts:
-                self.log.warn("{name} cannot be published: {error}", name=name, error=failure.getErrorMessage())
-            longest = min(MAX_DELAY, MIN_DELAY * 2 ** min(master.attempts + 1, 16))
-            master.attempts += 1
+            self._failed(name, master, failure)
+            longest = min(MAX_DELAY, MIN_DELAY * 2 ** min(master.attempts, 16))
             if master.pending is not change:
                 self._attempt(name, master)
                 return
             master.retry = self._reactor.callLater(self._random(MIN_DELAY, longest), self._attempt, name, master)
 
         self._run(master, lambda: self._publisher.publish(change), published, failed)
+
+    def _ended(self, name: str, master: PublishedMaster, publication: Publication) -> None:
+        """Record an attempt that need not be made again."""
+        outcome, log = publication.outcome, self.log
+        self._outcomes[outcome.value] += 1
+        publisher = self.publisher_name
+        if master.attempts:
+            count = master.attempts
+            log.info(
+                "{publisher}: {name} is published again after {count} failures",
+                publisher=publisher,
+                name=name,
+                count=count,
+            )
+        if outcome is PublishOutcome.CONFLICT and (master.outcome, master.error) != (outcome, publication.text):
+            log.warn(
+                "{publisher}: {name} is in conflict: {text}", publisher=publisher, name=name, text=publication.text
+            )
+        master.succeeded(publication, self._now())
+
+    def _failed(self, name: str, master: PublishedMaster, failure: Failure) -> None:
+        """Record an attempt that has to be made again."""
+        error = failure.getErrorMessage() or type(failure.value).__name__
+        if isinstance(failure.value, TimeoutError):
+            error = f"no answer for {PUBLISH_TIMEOUT:g} s"
+        if not master.attempts:
+            publisher = self.publisher_name
+            self.log.warn(
+                "{publisher}: {name} cannot be published: {error}", publisher=publisher, name=name, error=error
+            )
+        self._outcomes[PublishOutcome.FAILED.value] += 1
+        master.failed(error)
 
     def _run(
         self,
@@ -218,7 +326,7 @@ class PublishingService(Service):
         if master.retry is not None:
             master.retry.cancel()
         if master.running is not None:
-            master.pending = None
+            master.end()
             master.running.cancel()
 
     def _schedule_check(self) -> None:
@@ -236,8 +344,7 @@ class PublishingService(Service):
         def answered(result: object) -> None:
             master.running = None
             if result is False and master.pending is None and master.latest is not None:
-                now = Instant(int(self._wall_clock() * 1000))
-                master.latest = master.pending = replace(master.latest, kind="resync", at=now)
+                master.begin(replace(master.latest, kind="resync", at=self._now()), self._reactor.seconds())
             self._attempt(name, master)
 
         def unanswered(failure: Failure) -> None:

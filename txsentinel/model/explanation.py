@@ -7,7 +7,7 @@ clock; durations are in milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from txsentinel.model.snapshots import Endpoint, FailureReport, Instant
@@ -314,3 +314,8 @@ class Explanation:
     """IDs of the Sentinels that did not answer in time."""
 
     journal: tuple[JournalRecord, ...] = ()
+
+
+def with_warnings(explanation: Explanation, warnings: tuple[str, ...]) -> Explanation:
+    """Return the explanation with further warnings."""
+    return replace(explanation, warnings=explanation.warnings + warnings) if warnings else explanation

@@ -42,6 +42,11 @@ class HistogramState:
         """The number of durations."""
         return sum(self.counts)
 
+    def plus(self, other: HistogramState) -> HistogramState:
+        """Return the sum of two histograms with the same bounds."""
+        counts = tuple(map(sum, zip(self.counts, other.counts, strict=True)))
+        return HistogramState(self.bounds, counts, self.sum_ms + other.sum_ms)
+
 
 class Histogram:
     """Durations in milliseconds, counted in buckets; a bucket includes its upper bound."""

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from txsentinel.core.instances import Master
 from txsentinel.interfaces import ISentinelView
+from txsentinel.model.explanation import Explanation, JournalRecord, with_warnings
 from txsentinel.model.snapshots import (
     LoadState,
     MasterSnapshot,
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
     from txsentinel.model.events import SentinelEvent
-    from txsentinel.model.explanation import Explanation, JournalRecord
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.measurements import MeasurementsState
+    from txsentinel.model.publications import PublisherRegistry
     from txsentinel.model.snapshots import ProbeTimes
     from txsentinel.model.timings import Millis
     from txsentinel.server.clients import ClientRegistry
@@ -43,6 +44,7 @@ class ServerState(Protocol):
     statistics: Statistics
     scripts: PendingScripts
     process_info: ProcessInfo
+    publishers: PublisherRegistry
     started_at: Millis
 
 
@@ -93,6 +95,7 @@ class SentinelView:
         self._server = server
         self._service = service
         self._history = history
+        self.publishers = server.publishers
         self._subscriptions = ViewSubscriptions(host, core, service.subscribe)
         self._cache = self._subscriptions.cache
         self.touched = self._subscriptions.touched
@@ -185,7 +188,8 @@ class SentinelView:
         """
         self._found(name)
         now = self._host.now()
-        return self._core.explain(name, now, now + self._cache.builder.offset)
+        explanation = self._core.explain(name, now, now + self._cache.builder.offset)
+        return with_warnings(explanation, self.publishers.warnings(name))
 
     def journal(self, name: str, after: int = 0) -> tuple[JournalRecord, ...]:
         """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from txsentinel.config.generic import GenericOptions
 from txsentinel.model.log_throttle import LogThrottle
+from txsentinel.model.publications import PublisherRegistry
 from txsentinel.model.timings import Limits, Millis
 from txsentinel.server.access_control import AccessControl
 from txsentinel.server.all_commands import TABLE
@@ -97,6 +98,7 @@ class ServerContext:
     clients: ClientRegistry = field(default_factory=ClientRegistry)
     statistics: Statistics = field(default_factory=Statistics)
     log_throttle: LogThrottle = field(default_factory=LogThrottle)
+    publishers: PublisherRegistry = field(default_factory=PublisherRegistry)
     config_path: str = ""
     started_at: Millis = 0
     """The start of the service on the monotonic clock."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from txsentinel.model.address import Address
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.log_throttle import LogThrottle
+    from txsentinel.model.publications import PublisherRegistry
     from txsentinel.model.timings import Limits, Millis
     from txsentinel.server.access_control import AccessControl
     from txsentinel.server.clients import ClientRegistry
@@ -242,6 +243,7 @@ class OperatorServices(Protocol):
     core: SentinelCore
     host: IHost
     process_info: ProcessInfo
+    publishers: PublisherRegistry
     scripts: PendingScripts
     started_at: Millis
 

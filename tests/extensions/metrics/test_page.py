@@ -17,6 +17,7 @@ from tests.extensions.fixture import (
     failover_record,
     healthy_master,
     instant,
+    publisher_state,
     three_masters,
 )
 from txsentinel.extensions.metrics.catalogue import CATALOGUE, REDIS_DOWN_AFTER, REDIS_PEER
@@ -63,6 +64,22 @@ class PageTestCase(SynchronousTestCase):
         return self.samples()[name, tuple(labels.items())]
 
 
+class PublisherTests(PageTestCase):
+    """Publishers."""
+
+    def test_publishers(self) -> None:
+        """Each has outcomes, lag and what is pending; two of one name are added. Without one there is nothing."""
+        self.make(three_masters())
+        self.assertNotIn("publish", self.text())
+        self.view.publishers.add(lambda: [publisher_state()] * 2)
+        samples = self.samples()
+        etcd = ("publisher", "etcd")
+        self.assertEqual(samples["txsentinel_publish_total", (etcd, ("outcome", "failed"))], 6)
+        self.assertEqual(samples["txsentinel_publish_pending", (etcd,)], 2)
+        self.assertEqual(samples["txsentinel_publish_lag_seconds_bucket", (etcd, ("le", "0.05"))], 2)
+        self.assertEqual(samples["txsentinel_publish_lag_seconds_sum", (etcd,)], 0.08)
+
+
 class FormatTests(PageTestCase):
     """Both formats are read by the parsers of the Python client, and by promtool."""
 
@@ -87,6 +104,7 @@ class FormatTests(PageTestCase):
         self.view.measured.events["+sdown"] += 1
         self.view.measured.link_failures["peer", "refused"] += 1
         self.view.measured.votes["refused", "leased"] += 1
+        self.view.publishers.add(lambda: [publisher_state()])
         families: dict[str, Any] = {each.name: each for each in open_metrics_families(self.text(Format.OPEN_METRICS))}
         self.assertEqual(set(families), {each.name for each in CATALOGUE})
         for each in CATALOGUE:

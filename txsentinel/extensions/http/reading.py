@@ -64,7 +64,8 @@ class ReadingRoutes:
 
     def sentinel(self, request: ApiRequest) -> ApiResponse:
         """Answer with the state of the Sentinel."""
-        return json_response({**_members(self._view.identity()), "load": self._view.load()})
+        state = {**_members(self._view.identity()), "load": self._view.load()}
+        return json_response({**state, "publishers": self._view.publishers.states()})
 
     def masters(self, request: ApiRequest) -> ApiResponse:
         """Answer with a page of summaries."""

@@ -57,6 +57,11 @@ VOTES: Final = _counter("votes", "Answers to vote requests of other Sentinels.",
 LINK_FAILURES: Final = _counter(
     "link_failures", "Lost connections, failed attempts, and beginnings of refusals.", "kind", "cause"
 )
+PUBLISHED: Final = _counter("publish", "Attempts of publishers that ended.", "publisher", "outcome")
+PUBLISH_LAG: Final = _histogram(
+    "publish_lag_seconds", "Time from the change of a master to its publication.", "publisher"
+)
+PUBLISH_PENDING: Final = _gauge("publish_pending", "Masters whose newest address is not published.", "publisher")
 
 # Failovers.
 
@@ -155,7 +160,7 @@ SENTINEL_FAMILIES: Final = (
         SCRIPTS_WAITING,
     ),
     *(COMMANDS, REJECTED, EVENTS, TILTS, TILT_SECONDS, COMMITS, COMMIT_FAILURES, COMMIT_SECONDS, LOOP_LAG),
-    *(PING_SECONDS, VOTE_SECONDS, VOTES, LINK_FAILURES),
+    *(PING_SECONDS, VOTE_SECONDS, VOTES, LINK_FAILURES, PUBLISHED, PUBLISH_LAG, PUBLISH_PENDING),
 )
 FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, LOST_BYTES, RECORDS)
 MASTER_FAMILIES: Final = (

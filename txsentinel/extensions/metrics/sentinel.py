@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from txsentinel.extensions.metrics import catalogue
 from txsentinel.extensions.metrics.format import Family, HistogramTexts, seconds
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.measurements import TILT_CAUSES, HistogramState, MeasurementsState
+from txsentinel.model.publications import PublisherState
 from txsentinel.model.snapshots import LoadState, SentinelSnapshot
 
 
@@ -34,6 +35,8 @@ class SentinelFamilies:
         if load.swept_at is not None:
             yield catalogue.LAST_SWEEP, catalogue.LAST_SWEEP.line((), seconds(load.swept_at.unix_ms)).encode()
         for family, text in _measured(self._view.measurements(), self._histograms.text):
+            yield family, text.encode()
+        for family, text in _published(self._view.publishers.states(), self._histograms.text):
             yield family, text.encode()
         if self._redis_names:
             for family, value in _redis_numbers(sentinel, load):
@@ -70,6 +73,26 @@ def _measured(
     yield catalogue.VOTE_SECONDS, histogram(catalogue.VOTE_SECONDS, (), measured.vote_round_trips)
     yield catalogue.VOTES, _counts(catalogue.VOTES, measured.votes)
     yield catalogue.LINK_FAILURES, _counts(catalogue.LINK_FAILURES, measured.link_failures)
+
+
+def _published(
+    states: Sequence[PublisherState], histogram: Callable[[Family, tuple[str, ...], HistogramState], str]
+) -> Iterator[tuple[Family, str]]:
+    """Yield the families of publishers, one set of samples for all of the same name; nothing without publishers."""
+    if not states:
+        return
+    outcomes: dict[tuple[str, str], int] = {}
+    lags: dict[str, HistogramState] = {}
+    pending: dict[tuple[str], int] = {}
+    for each in states:
+        name = each.publisher
+        for outcome, count in each.outcomes.items():
+            outcomes[name, outcome] = outcomes.get((name, outcome), 0) + count
+        lags[name] = each.lag if name not in lags else lags[name].plus(each.lag)
+        pending[name,] = pending.get((name,), 0) + each.pending
+    yield catalogue.PUBLISHED, _counts(catalogue.PUBLISHED, outcomes)
+    yield catalogue.PUBLISH_LAG, "".join(histogram(catalogue.PUBLISH_LAG, (name,), lag) for name, lag in lags.items())
+    yield catalogue.PUBLISH_PENDING, _counts(catalogue.PUBLISH_PENDING, pending)
 
 
 def _redis_numbers(sentinel: SentinelSnapshot, load: LoadState) -> Iterator[tuple[Family, int]]:

@@ -104,6 +104,9 @@ def check_resources(x: Examination) -> Iterator[Finding]:
             text = f"only {left} file descriptors are left for clients"
             fix = "LimitNOFILE in its unit, or ulimit -n"
             yield Finding("D17", Severity.ERROR, str(endpoint), text, fix, {"descriptors": left})
+        for publisher in sentinel.get("publishers") or ():
+            for text in publisher.get("warnings") or ():
+                yield Finding("D17", Severity.ERROR, str(endpoint), text)
     for each in x.members:
         fields = {} if each.identity is None else each.identity.server_fields
         queued = number(fields.get("sentinel_scripts_queue_length"))

@@ -16,7 +16,9 @@ from txsentinel.config.guards import guard_fields
 from txsentinel.core.errors import CommandError
 from txsentinel.core.explaining import MAX_JOURNAL
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
+from txsentinel.model.explanation import with_warnings
 from txsentinel.model.plain import plain, unix_instant
+from txsentinel.model.publications import PublisherState, publication_warnings
 from txsentinel.model.timings import wall_offset
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer, syntax_error
@@ -71,7 +73,9 @@ def explain(services: OperatorServices, client: Client, request: Sequence[bytes]
         records = integer(request[4])
         if records < 0:
             raise CommandError("ERR the number of journal records is negative")
-    return _value(services.core.explain(text(request[2]), services.host.now(), _wall(services), records))
+    name = text(request[2])
+    explanation = services.core.explain(name, services.host.now(), _wall(services), records)
+    return _value(with_warnings(explanation, services.publishers.warnings(name)))
 
 
 def agree(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
@@ -196,6 +200,7 @@ def _sentinel_state(services: OperatorServices) -> Value:
     state, tilt, options = core.state, core.tilt, core.options
     error = state.storage_error
     attempts = [job.attempts for job in services.scripts.jobs]
+    publishers: list[Value] = [_publisher_state(each) for each in services.publishers.states()]
     return {
         "sentinel_id": options.my_id,
         "version": services.process_info.version,
@@ -224,6 +229,7 @@ def _sentinel_state(services: OperatorServices) -> Value:
             "total": tilt.total,
             "cause": None if tilt.report is None else tilt.report.cause.value,
         },
+        "publishers": publishers,
         "resolve_hostnames": options.resolve_hostnames,
         "announce_hostnames": options.announce_hostnames,
         "announce_ip": options.announce_ip,
@@ -231,6 +237,17 @@ def _sentinel_state(services: OperatorServices) -> Value:
         "requires_password": options.requirepass is not None,
         "sends_password": options.sentinel_pass is not None or options.requirepass is not None,
     }
+
+
+def _publisher_state(state: PublisherState) -> Value:
+    warnings: list[Value] = [f"{master}: {text}" for master, text in publication_warnings(state)]
+    found: dict[str, Value] = {
+        "publisher": state.publisher,
+        "target": state.target,
+        "pending": state.pending,
+        "warnings": warnings,
+    }
+    return found
 
 
 def _master_state(services: OperatorServices, master: Master) -> Value:
