@@ -63,7 +63,7 @@ LAYERS = (
         "config",
         "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
         " config.process_title config.generic config.guards config.directives config.statements config.recovery"
-        " config.configuration config.rendering config.saved_source config.saving config.store",
+        " config.configuration config.rendering config.saved_source config.write_attempts config.saving config.store",
     ),
     (
         "adapters",
@@ -414,8 +414,9 @@ class LayerTests(SynchronousTestCase):
 
     def test_config_reads_without_twisted(self) -> None:
         """Of the modules about the configuration only the store and its states use Deferreds."""
+        saving = ("config.saving", "config.store", "config.write_attempts")
         for source in sources():
-            if source.package == "config" and source.name not in ("config.saving", "config.store"):
+            if source.package == "config" and source.name not in saving:
                 self.assertNotIn("twisted", roots(source), source.name)
 
     def test_global_reactor(self) -> None:

@@ -17,8 +17,8 @@ from tests.config.state import FakeCore, FakeHost, make_master
 from txsentinel.config import store as store_module
 from txsentinel.config.directives import classify
 from txsentinel.config.document import ConfigDocument
-from txsentinel.config.saving import HANG_LIMIT, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
 from txsentinel.config.store import ConfigStore
+from txsentinel.config.write_attempts import HANG_LIMIT, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
 from txsentinel.interfaces import IHost
 from txsentinel.model.measurements import Measurements
 

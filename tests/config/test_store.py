@@ -14,8 +14,8 @@ from txsentinel.config.configuration import load
 from txsentinel.config.directives import classify
 from txsentinel.config.document import MARKER, ConfigDocument, Line
 from txsentinel.config.rendering import master_lines
-from txsentinel.config.saving import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
 from txsentinel.config.store import ConfigStore
+from txsentinel.config.write_attempts import FIRST_RETRY, LAST_RETRY, PROBE_PERIOD, STOP_LIMIT
 from txsentinel.core.instances import Master
 from txsentinel.interfaces import IHost
 

@@ -17,7 +17,7 @@ from tests.links.fixture import FakeReactor
 from tests.runtime.doubles import StepHost
 from tests.runtime.test_listeners import FakePort, ListeningReactor
 from txsentinel.config.configuration import load
-from txsentinel.config.saving import STOP_LIMIT
+from txsentinel.config.write_attempts import STOP_LIMIT
 from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.runtime.listeners import CannotStart

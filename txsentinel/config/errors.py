@@ -47,4 +47,4 @@ class DirectiveError(ValueError):
 
 
 class WriteStuck(OSError):
-    """A write of the configuration has not ended within the limit of ``config/saving.py``; it blocks further writes."""
+    """A write of the configuration has not ended within ``HANG_LIMIT``; it blocks further writes."""

@@ -24,7 +24,8 @@ from twisted.internet.defer import Deferred
 from txsentinel.config.directives import HEAD, TAIL, owner_of, removed_line
 from txsentinel.config.document import ConfigDocument, Line, Owner
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
-from txsentinel.config.saving import Attempts, saving_machine
+from txsentinel.config.saving import saving_machine
+from txsentinel.config.write_attempts import Attempts
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
@@ -176,9 +177,8 @@ class ConfigStore:
         """
         Write unsaved changes, and stop.
 
-        :returns: fires once no write is in progress, whether or not the last succeeded, or after
-            :data:`~txsentinel.config.saving.STOP_LIMIT`, so that a disk that hangs does not prevent the process from
-            ending.
+        :returns: fires once no write is in progress, whether or not the last succeeded, or after ``STOP_LIMIT`` of
+            ``config.write_attempts``, so that a disk that hangs does not prevent the process from ending.
         """
         stopped: Deferred[None] = Deferred()
         self._saving.stop(stopped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from txsentinel.config.saving import HANG_LIMIT
+from txsentinel.config.write_attempts import HANG_LIMIT
 from txsentinel.core.instances import Master
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Millis
