@@ -35,6 +35,7 @@ INTERPRETED_IMPORTS: Final = {
     "config.elsewhere": "used when files are read",
     "config.errors": "exceptions",
     "config.saving": "a machine of Automat, which cannot use compiled classes",
+    "config.records": "few lines, if any",
     "config.write_attempts": "waits for the disk; what takes time is rendered by the store",
     "config.numbers": "used when files are read and options change",
     "interfaces": "interfaces of zope",

@@ -47,8 +47,8 @@ LAYERS = (
         "core",
         "core.errors core.role core.question core.options core.fence_state core.link core.failover_state core.attempt"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
-        " core.instances core.reported_state core.effects core.due_queue core.journal_texts core.journal"
-        " core.data_comparison"
+        " core.instances core.reported_state core.effects core.durable_records core.due_queue"
+        " core.journal_texts core.journal core.data_comparison"
         " core.state core.quorum core.registry core.succession core.deadlines core.handover core.probing"
         " core.lineage core.empty_restart core.fencing core.selection core.tilt core.blockers core.readiness"
         " core.voting"
@@ -62,8 +62,9 @@ LAYERS = (
     (
         "config",
         "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
-        " config.process_title config.generic config.guards config.directives config.statements config.recovery"
-        " config.configuration config.rendering config.saved_source config.write_attempts config.saving config.store",
+        " config.process_title config.generic config.guards config.records config.directives"
+        " config.statements config.recovery config.configuration config.rendering config.saved_source"
+        " config.write_attempts config.saving config.store",
     ),
     (
         "adapters",

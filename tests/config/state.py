@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from txsentinel.core.durable_records import DurableRecords
 from txsentinel.core.instances import InstanceLink, Master, Peer, Replica
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions, SentinelOptions
@@ -58,6 +59,7 @@ class FakeCore:
     options: SentinelOptions = field(default_factory=lambda: SentinelOptions(my_id="f" * 40))
     current_epoch: int = 0
     registry: FakeRegistry = field(default_factory=FakeRegistry)
+    records: DurableRecords = field(default_factory=lambda: DurableRecords(lambda master: 0))
 
     def add(self, master: Master) -> Master:
         """Monitor a master."""

@@ -42,7 +42,7 @@ class Installation:
         """Start a process."""
         self.configuration: Configuration = load("/main.conf", self.disk.files["/main.conf"], disk=self.disk)
         self.core = SentinelCore(self.configuration.sentinel, Timings(), Limits(), lambda n: 0)
-        restore_state(self.core, self.configuration, 0)
+        restore_state(self.core, self.configuration, 0, 0)
         self.options = self.core.options
         self.options.my_id = self.options.my_id or "a" * 40
 

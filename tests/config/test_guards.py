@@ -150,16 +150,16 @@ class FileTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         """Unknown comments are kept and warned of."""
-        text = MONITOR + "#: txsentinel pause m 1796089285\n#: txsentinel\n"
+        text = MONITOR + "#: txsentinel rest m 1796089285\n#: txsentinel\n"
         configuration = read(text)
         self.assertEqual(
             configuration.warnings,
             [
-                "/etc/sentinel.conf, line 2: '#: txsentinel pause m 1796089285' is unknown here."
+                "/etc/sentinel.conf, line 2: '#: txsentinel rest m 1796089285' is unknown here."
                 " It is kept, without effect."
             ],
         )
-        self.assertIn("#: txsentinel pause m 1796089285\n#: txsentinel\n", rewritten(configuration))
+        self.assertIn("#: txsentinel rest m 1796089285\n#: txsentinel\n", rewritten(configuration))
 
     def test_misspelled(self) -> None:
         """A comment that differs in spaces or case only is kept and warned of; other comments are not."""

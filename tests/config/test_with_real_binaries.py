@@ -12,7 +12,9 @@ from tests.config.state import FakeCore, add_peer, add_replica, address, make_ma
 from tests.servers import call, free_port, missing
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.directives import HEAD, TAIL, apply_set, owner_of
+from txsentinel.config.records import record_lines
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines
+from txsentinel.core.durable_records import ALL_MASTERS
 from txsentinel.core.options import GuardOptions
 from txsentinel.demo.programs import sentinel_command
 
@@ -39,6 +41,15 @@ sentinel known-replica cache 127.0.0.1 {replica}
 sentinel known-sentinel other 127.0.0.1 {peer} {peer_id}
 """
 
+RECORDED_AT = 1_800_000_000_000
+
+RECORDS = f"""\
+#: txsentinel pause cache {RECORDED_AT + 60_000} at={RECORDED_AT} id=a1 scope=failover by="al ice" reason="a \\"b\\""
+#: txsentinel pause * {RECORDED_AT + 60_000} at={RECORDED_AT} id=a2 withdrawn=yes
+#: txsentinel forgotten cache 10.0.0.9:6379 {RECORDED_AT + 60_000} at={RECORDED_AT} id=a3
+#: txsentinel parked cache 10.0.0.8:6379 {RECORDED_AT + 60_000} at={RECORDED_AT} id=a4
+"""
+
 PEER_ID = "77ec4d67f56e286dd23ba435f0b1f4ff93bde731"
 
 
@@ -53,6 +64,7 @@ def core_of(loaded: Configuration) -> FakeCore:
             add_replica(master, address(host, port))
         for host, port, run_id in record.sentinels:
             add_peer(master, run_id, address(host, port))
+    core.records.restore(loaded.records, 0, RECORDED_AT)
     return core
 
 
@@ -61,8 +73,10 @@ def rewritten(loaded: Configuration, core: FakeCore) -> bytes:
     document = loaded.document
     document.put(HEAD, own_head_lines(core.options, document))
     for name, master in core.registry.masters.items():
-        document.put(owner_of(name), master_lines(master, by_hostname=False))
-    document.put(TAIL, own_tail_lines(core.options, core.current_epoch))
+        records = record_lines(core.records.of_master(name))
+        document.put(owner_of(name), [*master_lines(master, by_hostname=False), *records])
+    records = record_lines(core.records.of_master(ALL_MASTERS))
+    document.put(TAIL, [*own_tail_lines(core.options, core.current_epoch), *records])
     return document.render()
 
 
@@ -166,7 +180,7 @@ class FileExchange:
     def test_settings_that_c_does_not_have(self) -> None:
         """C ignores them, keeps them in their places when it rewrites the file, and txsentinel finds them again."""
         case = self.case()
-        above = "#: txsentinel lineage cache strict\n#: txsentinel nobody knows this\n"
+        above = "#: txsentinel lineage cache strict\n#: txsentinel nobody knows this\n" + RECORDS
         self.file.write_text(above + self.file.read_text())
         ours = self.load()
         core = core_of(ours)
@@ -175,7 +189,7 @@ class FileExchange:
             apply_set(options, option, [value], deny_scripts=True, executable=lambda path: False)
         self.file.write_bytes(rewritten(ours, core))
         before = [line for line in self.file.read_text().splitlines() if line.startswith("#: ")]
-        case.assertEqual(len(before), 4, before)
+        case.assertEqual(len(before), 8, before)
 
         self.start()
         call(self.port, "SENTINEL", "SET", "cache", "quorum", 4)
@@ -195,6 +209,8 @@ class FileExchange:
         case.assertEqual((masters["cache"].quorum, masters["cache"].down_after), (4, 1400))
         case.assertEqual(masters["cache"].guards.fence_delay(1400), 1399)
         case.assertEqual(masters["third"].guards, GuardOptions())
+        case.assertEqual(theirs.records, ours.records)
+        case.assertEqual(len(theirs.records), 4)
         case.assertEqual(len(theirs.warnings), 2, theirs.warnings)
 
     def test_same_result(self) -> None:

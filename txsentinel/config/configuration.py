@@ -24,6 +24,7 @@ from txsentinel.config.generic import (
 from txsentinel.config.quoting import decoded, encoded, split_line, written
 from txsentinel.config.recovery import describe, recovered
 from txsentinel.config.statements import CommentStatement, MasterRecord, Statement, execute
+from txsentinel.core.durable_records import DurableRecord
 from txsentinel.core.options import SentinelOptions
 
 MAX_INCLUDE_DEPTH: Final = 32
@@ -65,6 +66,9 @@ class Configuration:
     current_epoch: int
     masters: list[MasterRecord]
     document: ConfigDocument
+    records: list[DurableRecord] = field(default_factory=list)
+    """What operators ordered until a time that may have passed."""
+
     warnings: list[str] = field(default_factory=list)
     """Sentences for the log about comments that have no effect."""
 
@@ -311,6 +315,7 @@ def load(
         current_epoch=state.current_epoch,
         masters=list(state.masters.values()),
         document=document,
+        records=state.records,
         warnings=state.warnings,
         recovered=describe(located if named is None else named[0], found),
         state_path=None if named is None else named[0],

@@ -19,6 +19,8 @@ from txsentinel.config.errors import DirectiveError
 from txsentinel.config.guards import FENCE_AFTER, GUARDS_BY_WORD, GuardSetting, check_fence_after
 from txsentinel.config.numbers import whole_number
 from txsentinel.config.quoting import encoded, written
+from txsentinel.config.records import RECORD_KINDS
+from txsentinel.core.durable_records import ALL_MASTERS
 from txsentinel.core.errors import SettingRefused
 from txsentinel.core.options import MasterOptions
 from txsentinel.wire.numbers import canonical_integer
@@ -225,6 +227,10 @@ def _classify_note(words: Sequence[str]) -> Place | None:
         return Place(owner_of(words[1]), words[0], " ".join(words[2:]))
     if len(words) > 1 and words[0].lower() in GUARDS_BY_WORD:
         return Place(owner_of(words[1]), words[0].lower(), "")
+    kind = RECORD_KINDS.get(words[0].lower()) if len(words) > 2 else None
+    if kind is not None:
+        owner = TAIL if words[1] == ALL_MASTERS else owner_of(words[1])
+        return Place(owner, kind.value, words[2] if kind.has_subject else "")
     return None
 
 

@@ -16,6 +16,8 @@ from txsentinel.config.elsewhere import NOTE, REMOVED, UNSET, Elsewhere
 from txsentinel.config.errors import ConfigError, DirectiveError
 from txsentinel.config.guards import GUARDS_BY_WORD, check_fence_after
 from txsentinel.config.numbers import PORT, epoch, whole_number
+from txsentinel.config.records import RECORD_KINDS, read_record
+from txsentinel.core.durable_records import ALL_MASTERS, DurableRecord
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import canonical_ip
 from txsentinel.model.log_text import excerpt
@@ -66,6 +68,9 @@ class ParsedState:
     current_epoch: int = 0
     masters: dict[str, MasterRecord] = field(default_factory=dict)
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    records: list[DurableRecord] = field(default_factory=list)
+    """What operators ordered until a time that may have passed."""
+
     warnings: list[str] = field(default_factory=list)
     """Sentences about comments that have no effect."""
 
@@ -224,6 +229,22 @@ class _Execution:
             return
         master.options.guards = setting.changed(master.options.guards, value)
 
+    def record(self, note: CommentStatement) -> None:
+        """Read a record with an end, see ``config.records``."""
+        if len(note.words) == 1 and " " in note.words[0]:
+            raise DirectiveError(f"In {note.file}: unbalanced quotes.")
+        try:
+            record = read_record(note.words)
+        except DirectiveError as problem:
+            raise DirectiveError(f"In {note.file}: {problem}.") from None
+        name = record.key.master
+        if name == ALL_MASTERS or name in self._state.masters:
+            self._state.records.append(record)
+        elif name not in self.removed:
+            where = f"{note.file}, line {note.line_number}"
+            text = f"'{excerpt(name)}' is not monitored, '{record.key.kind.value}' has no effect."
+            self._state.warnings.append(f"{where}: {text}")
+
     def check_guards(self) -> None:
         """Warn of settings that do not fit together, which a C Sentinel may have caused by ``SENTINEL SET``."""
         for master in self._state.masters.values():
@@ -278,7 +299,8 @@ def execute(
     The last line counts, as in C. Once a Sentinel has written our own file, which then has a ``myid``, its lines count
     after those of other files, regardless of the position of ``include``, as they are newer.
 
-    :param notes: the ``#: txsentinel`` comments of all files, see ``config.elsewhere`` and ``config.guards``.
+    :param notes: the ``#: txsentinel`` comments of all files, see ``config.elsewhere``, ``config.guards`` and
+        ``config.records``.
     :param separate: whether our own file is a state file.
     :raises ConfigError: for the first invalid line, in the order of execution.
     """
@@ -312,7 +334,10 @@ def execute(
     guards = [note for note in notes if note.words[0] not in (REMOVED, UNSET)]
     for note in sorted(guards, key=lambda each: not each.included) if ranked else guards:
         try:
-            execution.guard(note)
+            if note.words[0].partition(" ")[0].lower() in RECORD_KINDS:
+                execution.record(note)
+            else:
+                execution.guard(note)
         except DirectiveError as problem:
             raise ConfigError(str(problem), note.line_number, note.line) from None
     execution.check_guards()

@@ -23,9 +23,11 @@ from twisted.internet.defer import Deferred
 
 from txsentinel.config.directives import HEAD, TAIL, owner_of, removed_line
 from txsentinel.config.document import ConfigDocument, Line, Owner
+from txsentinel.config.records import record_lines
 from txsentinel.config.rendering import master_lines, own_head_lines, own_tail_lines, writes_hostnames
 from txsentinel.config.saving import saving_machine
 from txsentinel.config.write_attempts import Attempts
+from txsentinel.core.durable_records import ALL_MASTERS, DurableRecords
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.interfaces import IHost
@@ -56,6 +58,10 @@ class HardState(Protocol):
     @property
     def registry(self) -> KnownMasters:
         """The masters by name."""
+
+    @property
+    def records(self) -> DurableRecords:
+        """The records with an end."""
 
 
 class ConfigStore:
@@ -216,7 +222,8 @@ class ConfigStore:
         # The changes of masters during rendering may depend on a newer current epoch.
         if self._own or None in self._dirty:
             self._own = False
-            document.put(TAIL, own_tail_lines(core.options, core.current_epoch, document.elsewhere))
+            own = own_tail_lines(core.options, core.current_epoch, document.elsewhere)
+            document.put(TAIL, [*own, *record_lines(core.records.of_master(ALL_MASTERS))])
         return document.render()
 
     def _plan(self) -> None:
@@ -252,7 +259,8 @@ class ConfigStore:
             name = names.popleft()
             master = masters.get(name)
             if master is not None:
-                document.put(owner_of(name), master_lines(master, self._by_hostname, document.elsewhere))
+                lines = master_lines(master, self._by_hostname, document.elsewhere)
+                document.put(owner_of(name), [*lines, *record_lines(self._core.records.of_master(name))])
             elif name in document.elsewhere.masters:
                 document.put(owner_of(name), [removed_line(name)])
             else:

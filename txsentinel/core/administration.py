@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from txsentinel.core.durable_records import HeldRecord
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
@@ -31,6 +32,7 @@ class Removed:
     address: Address
     replicas: list[Address]
     peers: list[tuple[Address, str]]
+    records: list[HeldRecord]
 
 
 class Administration:
@@ -99,6 +101,7 @@ class Administration:
             peers=removed.peers,
         )
         self._voting.readmit(master, before)
+        self._state.records.put_back(removed.records)
         self._state.changed(master)
 
     def restore(
@@ -146,6 +149,7 @@ class Administration:
             address,
             [place for place in servers if not place.same(address)],
             [(peer.address, peer.name) for peer in master.peers.values()],
+            self._state.records.take_master(name),
         )
         self._hello_processing.forget_all(master)
         self._failovers.discard(master)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from txsentinel.core.administration import Administration
 from txsentinel.core.availability import Availability
 from txsentinel.core.crash_detection import CrashDetection
+from txsentinel.core.durable_records import DurableRecords
 from txsentinel.core.effects import Outbox
 from txsentinel.core.election import Elections
 from txsentinel.core.empty_restart import EmptyRestarts
@@ -124,6 +125,11 @@ class CoreParts:
     def journal(self) -> Journal:
         """The records of rare events of each master."""
         return self.state.journal
+
+    @property
+    def records(self) -> DurableRecords:
+        """What operators ordered until a certain time."""
+        return self.state.records
 
     @property
     def outbox(self) -> Outbox:

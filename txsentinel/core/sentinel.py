@@ -58,6 +58,7 @@ class SentinelCore(LinkInputs):
             self._crashes.interrupted()
             self.state.note_throttled("This Sentinel waits for a processor", f"No TILT: {self.tilt.starvation}")
         self.registry.count_instances(now)
+        self.state.records.expire(now)
         self._hello_processing.confirmations.sweep(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):
             if late:

@@ -10,6 +10,7 @@ from typing import Final
 
 from txsentinel.core.data_comparison import DataComparisons
 from txsentinel.core.due_queue import DueQueue
+from txsentinel.core.durable_records import DurableRecords
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.journal import Journal
@@ -77,6 +78,9 @@ class SentinelState:
     comparisons: DataComparisons = field(init=False)
     """What old masters had that their successors never received; written to the journal only."""
 
+    records: DurableRecords = field(init=False)
+    """What operators ordered until a certain time; hard state."""
+
     current_epoch: int = 0
     durable_generation: int = 0
     storage_error: StorageError | None = None
@@ -115,7 +119,8 @@ class SentinelState:
     """Level of the leaky bucket of :meth:`highest_acceptable_epoch`, as of ``epoch_raised_at``."""
 
     def __post_init__(self) -> None:
-        """Build what writes to the journal."""
+        """Build what refers to the journal or the outbox."""
+        self.records = DurableRecords(self.outbox.changed)
         self.comparisons = DataComparisons(self.journal)
 
     @property

@@ -26,8 +26,12 @@ def ensure_id(core: SentinelCore, host: IHost) -> bool:
     return True
 
 
-def restore_state(core: SentinelCore, configuration: Configuration, now: Millis) -> None:
-    """Restore epochs, masters, replicas and other Sentinels of the file into a new ``core``."""
+def restore_state(core: SentinelCore, configuration: Configuration, now: Millis, wall_now: Millis) -> None:
+    """
+    Restore epochs, masters, replicas, other Sentinels and records of the file into a new ``core``.
+
+    :param wall_now: the wall clock in milliseconds since 1970.
+    """
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
     for record in configuration.masters:
         core.administration.restore(
@@ -40,6 +44,7 @@ def restore_state(core: SentinelCore, configuration: Configuration, now: Millis)
             replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
             peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
         )
+    core.records.restore(configuration.records, now, wall_now)
 
 
 def load_users(access: AccessControl, configuration: Configuration, note: Callable[[Level, str], None]) -> None:

@@ -159,7 +159,7 @@ class SentinelService(MultiService):
         super().startService()  # type: ignore[no-untyped-call]
         load_users(self.context.access, self.configuration, self._note)
         id_is_new = ensure_id(self.core, self.host)
-        restore_state(self.core, self.configuration, self.host.now())
+        restore_state(self.core, self.configuration, self.host.now(), round(self.host.wall_clock() * 1000))
         self.context.access.hide_passwords()
         if self.configuration.recovered is not None:
             self._note(Level.WARNING, self.configuration.recovered)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from txsentinel.core.data_comparison import DataComparisons
 from txsentinel.core.diagnosis_state import Diagnosis
+from txsentinel.core.durable_records import DurableRecord, RecordKey
 from txsentinel.core.journal import Journal
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import Address
@@ -25,7 +26,7 @@ from txsentinel.sim.explore.servers import Condition
 from txsentinel.sim.explore.topology import STALL, GroupSettings
 from txsentinel.sim.explore.views import View
 
-ATOMS: Final = (Address, Answer, Saved, Condition, View)
+ATOMS: Final = (Address, Answer, Saved, Condition, DurableRecord, RecordKey, View)
 CONSTANTS: Final = (GroupSettings, Limits, MasterOptions, SentinelOptions, Timings)
 
 IGNORED: Final = ("_added", "_counted", "saved_at")
