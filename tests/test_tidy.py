@@ -38,6 +38,7 @@ LAYERS = (
     (
         "model",
         "model.timings model.address model.events model.time_slice model.measurements model.snapshots"
+        " model.ulid model.receipt model.operations"
         " model.publications model.explanation model.history model.plain model.history_json model.history_merge"
         " model.extension_settings interfaces isentinel model.log_text model.log_throttle model.failure"
         " model.drawing",

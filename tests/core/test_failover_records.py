@@ -160,6 +160,9 @@ class RecordTests(SynchronousTestCase):
                 "clients_closed": None,
                 "operator": None,
                 "ack": None,
+                "comment": None,
+                "operation": None,
+                "receipt": None,
             },
         )
         self.assertGreater(first, WALL_OFFSET)

@@ -27,6 +27,15 @@ from txsentinel.model.history import (
 )
 from txsentinel.model.history_json import BadRecord, decode_record, decode_records, encode_record, record_of
 from txsentinel.model.history_merge import ended_at, merge
+from txsentinel.model.receipt import (
+    AddressKnown,
+    Fence,
+    NewMaster,
+    OldMaster,
+    Receipt,
+    ReceiptVerdict,
+    ResyncCount,
+)
 from txsentinel.model.snapshots import Endpoint, Instant
 
 BEGIN = 1_790_000_000_123
@@ -141,6 +150,40 @@ class JsonTests(SynchronousTestCase):
         for word in (*FailoverKind, *Outcome, *ObserverRole, *LossVerdict):
             if word is not FailoverKind.SWITCHOVER:
                 self.assertIn(f"``{word.value}``", fields_of_page)
+
+    def test_receipts(self) -> None:
+        """A receipt is kept as it is, complete or with everything unknown."""
+        old, new = Endpoint("10.0.0.1", 6379), Endpoint("10.0.0.2", 6379)
+        complete = Receipt(
+            "01JE0000000000000000000001",
+            "fence",
+            "mymaster",
+            OldMaster(old, "f" * 40, 1000, 1000),
+            NewMaster(new, "f" * 40, 1000),
+            Fence("client-pause-write", Instant(BEGIN), 12, Instant(BEGIN + 400)),
+            Instant(BEGIN + 12),
+            ReceiptVerdict.PROVEN,
+            "all that the old master had",
+            None,
+            ResyncCount(2, 0),
+            3,
+            (AddressKnown(Endpoint("10.0.0.3", 26379), 15, "b" * 40),),
+        )
+        bare = replace(
+            complete, old=OldMaster(old, "f" * 40, 1000, None), new=NewMaster(new, None, None), demoted_at=None,
+            fence=replace(complete.fence, held_ms=None), verdict=ReceiptVerdict.UNPROVEN, resyncs=None,
+            clients_closed=None, sentinels=(),
+        )  # fmt: skip
+        for receipt in (complete, bare):
+            record = replace(RECORD, kind=FailoverKind.SWITCHOVER, receipt=receipt, operation="01JE", comment="disk")
+            self.assertEqual(decode_record(encode_record(record)), record)
+
+    def test_records_without_later_fields(self) -> None:
+        """A record of an earlier version has no receipt, no comment and no operation."""
+        fields = json.loads(encode_record(RECORD))
+        for name in ("receipt", "comment", "operation"):
+            del fields[name]
+        self.assertEqual(RECORD, decode_record(json.dumps(fields).encode()))
 
     def test_later_fields(self) -> None:
         """Fields of later versions are ignored."""

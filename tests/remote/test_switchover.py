@@ -8,18 +8,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.remote.fake_servers import NEW, OLD, REPLID, FakeServers
 from tests.remote.samples import MASTER, NAME, SENTINELS, fleet, master_report, replica, sentinel, unreachable
-from txsentinel.model.snapshots import Endpoint, Instant
-from txsentinel.remote.agreement import agreement_on
-from txsentinel.remote.connection import ConnectionSettings
-from txsentinel.remote.receipt import (
+from txsentinel.model.receipt import (
     Fence,
     NewMaster,
     OldMaster,
     Receipt,
     ReceiptVerdict,
     judge,
-    new_ulid,
 )
+from txsentinel.model.snapshots import Endpoint, Instant
+from txsentinel.model.ulid import new_ulid
+from txsentinel.remote.agreement import agreement_on
+from txsentinel.remote.connection import ConnectionSettings
 from txsentinel.remote.servers import ServerReport
 from txsentinel.remote.switchover import Switchover, SwitchoverAborted, SwitchoverLimits, limits_for
 from txsentinel.remote.switchover_checks import choose_leader, group_problems, server_problems

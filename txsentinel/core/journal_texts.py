@@ -39,6 +39,8 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.DATA_COMPARED: "The old master {subject} is back: {text}",
     JournalKind.RESYNCS: "{subject} has synchronized replicas: {partial} partially, {full} fully",
     JournalKind.CLIENTS_CLOSED: "{subject} closed {clients} clients",
+    JournalKind.WRITES_HELD: "Writes of {what} are held at offset {offset} of {replid} ({code})",
+    JournalKind.RECEIPT: "Receipt of the switchover: {code}, {why}",
 }
 
 

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
+from txsentinel.model.receipt import Receipt
 from txsentinel.model.snapshots import Endpoint, Instant
 from txsentinel.model.timings import Millis
 
@@ -48,6 +49,8 @@ class JournalKind(Enum):
     DATA_COMPARED = "data-compared"
     CLIENTS_CLOSED = "clients-closed"
     RESYNCS = "resyncs"
+    WRITES_HELD = "writes-held"
+    RECEIPT = "receipt"
 
 
 class FailoverKind(Enum):
@@ -208,6 +211,14 @@ class FailoverRecord:
     clients_closed: int | None
     operator: str | None
     ack: Acknowledgement | None = None
+    comment: str | None = None
+    """What the operator gave as the reason."""
+
+    operation: str | None = None
+    """The ID of the operation that ordered it."""
+
+    receipt: Receipt | None = None
+    """The evidence of a switchover; ``None`` for other failovers, and until it is complete."""
 
 
 def failover_group(master: str, epoch: int) -> str:

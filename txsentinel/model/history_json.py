@@ -22,6 +22,15 @@ from txsentinel.model.history import (
     VoterRecord,
 )
 from txsentinel.model.plain import plain
+from txsentinel.model.receipt import (
+    AddressKnown,
+    Fence,
+    NewMaster,
+    OldMaster,
+    Receipt,
+    ReceiptVerdict,
+    ResyncCount,
+)
 from txsentinel.model.snapshots import Endpoint, Instant
 
 T = TypeVar("T")
@@ -120,6 +129,45 @@ def record_of(fields: Mapping[str, Any]) -> FailoverRecord:
         clients_closed=_optional(fields["clients_closed"], int),
         operator=_optional(fields["operator"], str),
         ack=None if ack is None else Acknowledgement(_text(ack["by"]), _instant(ack["at"]), _text(ack["comment"])),
+        # Records of earlier versions do not have them.
+        comment=_optional(fields.get("comment"), str),
+        operation=_optional(fields.get("operation"), str),
+        receipt=None if fields.get("receipt") is None else receipt_of(fields["receipt"]),
+    )
+
+
+def receipt_of(fields: Mapping[str, Any]) -> Receipt:
+    """Return the receipt with these fields; it raises the same errors as :func:`record_of`."""
+    old, new, fence, demoted, resyncs = (fields[name] for name in ("old", "new", "fence", "demoted_at", "resyncs"))
+    return Receipt(
+        _text(fields["receipt_id"]),
+        _text(fields["method"]),
+        _text(fields["master"]),
+        OldMaster(
+            _endpoint(old["address"]),
+            _text(old["replid"]),
+            _number(old["offset_at_fence"]),
+            _optional(old["offset_final"], int),
+        ),
+        NewMaster(_endpoint(new["address"]), _optional(new["replid2"], str), _optional(new["fork_offset"], int)),
+        Fence(
+            _text(fence["kind"]),
+            _instant(fence["armed_at"]),
+            _optional(fence["held_ms"], int),
+            _instant(fence["expires_at"]),
+        ),
+        None if demoted is None else _instant(demoted),
+        ReceiptVerdict(fields["verdict"]),
+        _text(fields["why"]),
+        _optional(fields["lost_bytes"], int),
+        None if resyncs is None else ResyncCount(_number(resyncs["partial"]), _number(resyncs["full"])),
+        _optional(fields["clients_closed"], int),
+        tuple(
+            AddressKnown(
+                _endpoint(each["sentinel"]), _number(each["after_ms"]), _optional(each.get("sentinel_id"), str)
+            )
+            for each in fields["sentinels"]
+        ),
     )
 
 

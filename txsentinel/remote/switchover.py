@@ -19,12 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from txsentinel.model.snapshots import Endpoint, Instant
-from txsentinel.remote.connection import ConnectionFailed, ConnectionSettings, ErrorAnswer, RemoteConnection
-from txsentinel.remote.fitness import fitness_of
-from txsentinel.remote.fleet import in_parallel
-from txsentinel.remote.reading import Scope, read_sentinel
-from txsentinel.remote.receipt import (
+from txsentinel.model.receipt import (
     AddressKnown,
     Fence,
     NewMaster,
@@ -32,8 +27,13 @@ from txsentinel.remote.receipt import (
     Receipt,
     ResyncCount,
     judge,
-    new_ulid,
 )
+from txsentinel.model.snapshots import Endpoint, Instant
+from txsentinel.model.ulid import new_ulid
+from txsentinel.remote.connection import ConnectionFailed, ConnectionSettings, ErrorAnswer, RemoteConnection
+from txsentinel.remote.fitness import fitness_of
+from txsentinel.remote.fleet import in_parallel
+from txsentinel.remote.reading import Scope, read_sentinel
 from txsentinel.remote.reports import MasterReport, SentinelReport, as_text
 from txsentinel.remote.servers import ServerReport, server_report
 from txsentinel.remote.switchover_checks import PREFERRED_PRIORITY, Plan

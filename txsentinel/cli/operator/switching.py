@@ -22,10 +22,10 @@ from txsentinel.cli.operator.statuses import ABORTED, LOST, OK, UNKNOWN, UNPROVE
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.visible import plural, size, visible
 from txsentinel.model.plain import plain
+from txsentinel.model.receipt import Receipt, ReceiptVerdict
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.addresses import BadAddress, parse_endpoint
 from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
-from txsentinel.remote.receipt import Receipt, ReceiptVerdict
 from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverAborted, limits_for
 from txsentinel.remote.switchover_checks import Plan, choose_leader, plan_switchover
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from txsentinel.model.snapshots import Endpoint, Instant
-
-_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class ReceiptVerdict(Enum):
@@ -57,6 +53,8 @@ class AddressKnown:
 
     sentinel: Endpoint
     after_ms: int
+    sentinel_id: str | None = None
+    """Its ID, if the receipt was made by a Sentinel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,3 @@ def judge(old: OldMaster, new: NewMaster, fence: Fence, demoted_at: Instant | No
     return Judgement(
         ReceiptVerdict.PROVEN, f"all that the old master had, up to offset {old.offset_final:,}, is on the new one"
     )
-
-
-def new_ulid(unix_ms: int | None = None, noise: bytes | None = None) -> str:
-    """Return a new ULID: 48 bits of time and 80 random ones, in the alphabet of Crockford."""
-    moment = int(time.time() * 1000) if unix_ms is None else unix_ms
-    number = moment << 80 | int.from_bytes(os.urandom(10) if noise is None else noise, "big")
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
