@@ -20,7 +20,7 @@ OUTSIDE_ARGUMENTS ?= --rounds 5 --seed 7 --sentinels txsentinel:3 txsentinel:2,r
 	--min-replicas-to-write 0 1 --jobs 2
 
 .DEFAULT_GOAL := help
-.PHONY: unusable help run test test-compiled test-wheel wheels check-dist constraints lint bench compiled interop matrix upstream outside clients soak soak-compiled explore-compiled fuzz docs clean hardening
+.PHONY: unusable help run test test-beside test-memory test-servers test-compiled test-wheel wheels check-dist constraints lint bench compiled interop matrix upstream outside clients soak soak-compiled explore-compiled fuzz docs clean hardening
 
 help:
 	@echo "make run      demonstration: three Sentinels over a real master and two replicas; kill the master and watch"
@@ -47,19 +47,30 @@ help:
 run: $(VENV)/.demo
 	@$(BIN)/python -m txsentinel.demo $(DEMO_ARGUMENTS)
 
-# All checks run even if an earlier one fails; the summary of pytest comes last. CPU-bound tests run in two processes;
-# tests with real servers, which wait for most of their time, run after them, four at a time, the longest first.
-REAL := tests/outside tests/differential tests/clients tests/hardening tests/interop
+# All checks run even if one fails. Tests with real servers wait for most of their time, so everything else runs beside them,
+# one after the other and with a lower priority. Each part is printed as a whole when it has ended.
 test: $(VENV)/.test
-	@status=0; $(MAKE) --no-print-directory lint || status=1; \
-	echo "== pytest, in memory and simulated"; \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(REAL:%=--ignore=%) || status=$$?; \
-	echo "== pytest, over real servers"; $(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(REAL) || status=$$?; \
-	echo "== pytest, compiled"; \
-	if [ "$$CI" = true ] || command -v cc >/dev/null || command -v gcc >/dev/null; then \
-		$(MAKE) --no-print-directory test-compiled || status=$$?; \
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 $(WHOLE_OUTPUT) test-servers test-beside
+
+WHOLE_OUTPUT := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+LOW_PRIORITY := nice -n 10
+HAS_COMPILER := $(if $(filter true,$(CI)),true,{ command -v cc || command -v gcc; })
+test-beside: $(VENV)/.test
+	@status=0; $(LOW_PRIORITY) $(MAKE) lint || status=1; \
+	if $(HAS_COMPILER) >/dev/null; then $(LOW_PRIORITY) $(MAKE) test-compiled || status=1; \
 	else echo "There is no C compiler: the compiled wheel is not tested"; fi; \
+	$(LOW_PRIORITY) $(MAKE) test-memory || status=1; \
 	exit $$status
+
+REAL := tests/outside tests/differential tests/clients tests/hardening tests/interop
+test-memory: $(VENV)/.test
+	@echo "== pytest, in memory and simulated"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(REAL:%=--ignore=%)
+
+# Four at a time, the longest first.
+test-servers: $(VENV)/.test
+	@echo "== pytest, over real servers"
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(REAL)
 
 # The tests of compiled modules, and a mass failure over sockets. That wheel is not optimised, which takes a third of the
 # time to build.
