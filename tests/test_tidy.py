@@ -56,7 +56,7 @@ LAYERS = (
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
-        " core.failover core.ignored core.observation core.confirmation core.findings core.explaining"
+        " core.failover core.ignored core.observation core.confirmation core.fan_out core.findings core.explaining"
         " core.hello_processing core.evaluation core.administration core.order_replies core.parts core.link_inputs"
         " core.sentinel core.failover_records",
     ),
@@ -142,6 +142,7 @@ SERVER_ROWS = (
     "access_control clientline clients",
     "output pacing pubsub replies request_cache",
     "services",
+    "fan_out",
     "admission certificates client_filters client_filters_syntax dispatch eviction handlers information output_limits"
     " reply_writer reports",
     "commands all_commands",

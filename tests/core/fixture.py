@@ -28,12 +28,14 @@ from txsentinel.core.effects import (
     PublishHello,
     Reconfigure,
     Reconnect,
+    ReportAnswers,
     RequestId,
     RequestInfo,
     RequestRole,
     ResolveAddress,
     ResumeWrites,
     RunScript,
+    SendCommand,
 )
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Server
 from txsentinel.core.link import LinkKind
@@ -103,6 +105,9 @@ class FakeServer:
 
     sentinel_id: object = None
     """Its reply to SENTINEL MYID; by default the ID that belongs to its address."""
+
+    command_reply: object = None
+    """Its reply to commands of TXSENTINEL; ``None`` if it leaves them unanswered."""
 
     unread: list[LinkEffect] = field(default_factory=list)
     """Commands that arrived while it was silent."""
@@ -375,6 +380,8 @@ class Fixture:
             self.lines.append("crash")
         elif isinstance(effect, ResolveAddress):
             self.lines.append(f"resolve {effect.address.hostname}")
+        elif isinstance(effect, ReportAnswers):
+            effect.report()
         else:
             self.sent.append((self.now, effect))
             server = self.servers.get(effect.link.address)
@@ -416,6 +423,9 @@ class Fixture:
             self.lines.append(f"order {server.address.ip} FAILOVER ABORT")
         elif isinstance(effect, KillScript):
             self.lines.append(f"order {server.address.ip} SCRIPT KILL")
+        elif isinstance(effect, SendCommand):
+            words = b" ".join(effect.words).decode()
+            self.lines.append(f"send {chr(int(server.address.ip.split('.')[3]))} {words}")
         elif isinstance(effect, PublishHello):
             self.payloads.append((effect.instance, effect.payload))
         if server.paused and isinstance(effect, PublishHello):
@@ -434,6 +444,9 @@ class Fixture:
             core.info_reply(link, None if server.refuses else server.info(), now)
         elif isinstance(effect, RequestRole):
             core.role_reply(link, None if server.refuses else server.role.encode(), server.refuses, now)
+        elif isinstance(effect, SendCommand):
+            if server.command_reply is not None:
+                core.command_reply(link, effect.number, server.command_reply, now)
         elif isinstance(effect, RequestId):
             own_id = server.sentinel_id
             core.id_reply(

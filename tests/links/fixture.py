@@ -201,6 +201,9 @@ class RecordingCore:
     def id_reply(self, link: InstanceLink, reply: object, now: Millis) -> None:
         self.received.append(("id", reply, now))
 
+    def command_reply(self, link: InstanceLink, number: int, reply: object, now: Millis) -> None:
+        self.received.append(("command", number, reply, now))
+
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
         self.received.append(("active", now))
 

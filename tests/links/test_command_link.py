@@ -23,6 +23,7 @@ from txsentinel.core.effects import (
     Reconfigure,
     RequestInfo,
     ResumeWrites,
+    SendCommand,
 )
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import HandOverEnd, LinkKind
@@ -238,6 +239,19 @@ class ReplyTests(CommandLinkCase):
         """Return the inputs of the core for a reply."""
         self.transport.protocol.dataReceived(data)
         return self.fixture.core.take_inputs()
+
+    def test_command(self) -> None:
+        """A command for a peer is sent as it is; its reply is passed on with its number, also an error."""
+        self.link.renamed_commands["TXSENTINEL"] = "other"
+        self.fixture.do(SendCommand(self.link, 7, (b"TXSENTINEL", b"PAUSED")))
+        self.assertEqual(self.transport.take_written(), pack("TXSENTINEL", "PAUSED"))
+        self.assertEqual(self.answer(b"*1\r\n$1\r\nm\r\n"), [("command", 7, [b"m"], 0)])
+        self.fixture.do(SendCommand(self.link, 8, (b"TXSENTINEL", b"PAUSED")))
+        self.assertEqual(self.answer(b"-ERR no\r\n"), [("command", 8, b"ERR no", 0)])
+        self.transport.take_written()
+        self.transport.lost(ConnectionDone())
+        self.fixture.do(SendCommand(self.link, 9, (b"TXSENTINEL", b"PAUSED")))
+        self.assertEqual(self.transport.take_written(), b"")
 
     def test_ping(self) -> None:
         """Status and error are passed on without their type byte, any other type as ``None``."""

@@ -176,6 +176,22 @@ class ResumeWrites:
 
 
 @dataclass(frozen=True, slots=True)
+class SendCommand:
+    """Send a command of TXSENTINEL to a peer of our kind; the reply is reported with ``number``."""
+
+    link: InstanceLink
+    number: int
+    words: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAnswers:
+    """Call ``report``: the answers of the peers to a command are complete."""
+
+    report: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Log and publish one event, pass it to plug-ins, and run the notification script if the level requires it."""
 
@@ -242,10 +258,11 @@ LinkEffect: TypeAlias = (
     | PauseClients
     | PauseWrites
     | ResumeWrites
+    | SendCommand
 )
 """The effects that concern a link, which they have as ``link``."""
 
-Effect: TypeAlias = LinkEffect | Announce | Note | RunScript | ResolveAddress | Crash
+Effect: TypeAlias = LinkEffect | Announce | Note | RunScript | ResolveAddress | Crash | ReportAnswers
 
 
 class Outbox:

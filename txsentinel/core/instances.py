@@ -268,6 +268,9 @@ class Peer(Instance):
     is_txsentinel: bool = False
     """Whether it is a txsentinel: its hellos have the marker."""
 
+    kind_known: bool = False
+    """Whether a hello of it has arrived, so that ``is_txsentinel`` is right."""
+
     acknowledged_epoch: int = -1
     """The config epoch in its last hello, if that is neither newer than our configuration nor in conflict with it."""
 
@@ -281,6 +284,11 @@ class Peer(Instance):
     """The candidate that it last reported to have voted for."""
 
     voted_leader_epoch: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What it is: ``txsentinel``, ``c``, or ``unknown`` before its first hello."""
+        return "txsentinel" if self.is_txsentinel else "c" if self.kind_known else "unknown"
 
     @property
     def acknowledges(self) -> bool:

@@ -10,6 +10,7 @@ from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
+from txsentinel.wire.values import ErrorLine
 
 
 class LinkInputs(CoreParts):
@@ -51,6 +52,7 @@ class LinkInputs(CoreParts):
             self._crashes.link_down(link, was_up, failure, reason, now)
             self.registry.resolve_again(link.address, now)
             self._hello_processing.confirmations.link_down(link, reason)
+            self.fan_out.link_down(link, reason)
         for instance in link.instances:
             self._evaluation.schedule(instance, now)
             if instance.master.failover is not None:
@@ -173,6 +175,13 @@ class LinkInputs(CoreParts):
         self._evaluation.recheck(link, now)
         if peer is not None and not self.tilt.active:
             self._evaluation.check_agreement(master, now)
+
+    def command_reply(self, link: InstanceLink, number: int, reply: object, now: Millis) -> None:
+        """Handle a reply to a command of TXSENTINEL, which is parsed but not validated."""
+        if not link.closed:
+            if not isinstance(reply, ErrorLine):
+                self._probing.alive(link, now)
+            self.fan_out.replied(link, number, reply)
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """Handle that the server of ``link`` refused ``command`` of its promotion, so that no part was executed."""

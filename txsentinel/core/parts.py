@@ -16,6 +16,7 @@ from txsentinel.core.explaining import Explaining
 from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failure_recorder import FailureRecorder
+from txsentinel.core.fan_out import FanOut
 from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Master
@@ -81,6 +82,7 @@ class CoreParts:
         self.clients_closed, self.follow_order_refused = orders.clients_closed, orders.follow_order_refused
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
+        self.fan_out = FanOut(self.state, self.registry)
         self._readiness = Readiness(self.state, self.tilt)
         self._evaluation = Evaluation(
             self.state,

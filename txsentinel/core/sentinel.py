@@ -59,6 +59,7 @@ class SentinelCore(LinkInputs):
             self.state.note_throttled("This Sentinel waits for a processor", f"No TILT: {self.tilt.starvation}")
         self.registry.count_instances(now)
         self.state.records.expire(now)
+        self.fan_out.expire(now)
         self._hello_processing.confirmations.sweep(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):
             if late:

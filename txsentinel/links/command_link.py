@@ -19,7 +19,7 @@ from txsentinel.links.transaction import TransactionReplies
 from txsentinel.model.failure import LinkFailure, class_of_reply
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
-from txsentinel.wire.resp import text
+from txsentinel.wire.resp import pack, text
 from txsentinel.wire.values import ErrorLine, Status
 
 
@@ -88,6 +88,10 @@ class CommandLink(LinkConnection):
     def resume_writes(self) -> None:
         """Send CLIENT UNPAUSE. If the server refuses it, the pause ends by its timeout."""
         self._send(encoded_commands.resume_writes(self.link), self._resume_answered)
+
+    def send_command(self, number: int, words: Sequence[bytes]) -> None:
+        """Send a command of TXSENTINEL to a peer, and report its reply to the core with ``number``."""
+        self._send(pack(*words), partial(self._command_answered, number))
 
     def reconfigure(self, change: Reconfigure) -> None:
         """
@@ -274,6 +278,10 @@ class CommandLink(LinkConnection):
     def _opinion_given(self, master: Master, reply: object, now: Millis) -> None:
         if not self.void:
             self._context.core.master_down_reply(self.link, master, reply, now)
+
+    def _command_answered(self, number: int, reply: object, now: Millis) -> None:
+        if not self.void:
+            self._context.core.command_reply(self.link, number, reply, now)
 
     def _role_change_done(self, refusal: tuple[str, str] | None) -> None:
         self._role_changes -= 1

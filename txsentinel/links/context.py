@@ -92,6 +92,9 @@ class CoreInputs(Protocol):
     def writes_resumed(self, link: InstanceLink) -> None:
         """A server answered the order to resume its writes."""
 
+    def command_reply(self, link: InstanceLink, number: int, reply: object, now: Millis) -> None:
+        """A peer answered a command of TXSENTINEL; the reply is not validated yet."""
+
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """A peer answered ``is-master-down-by-addr``; the reply is not validated yet."""
 

@@ -26,6 +26,7 @@ from txsentinel.core.effects import (
     RequestInfo,
     RequestRole,
     ResumeWrites,
+    SendCommand,
 )
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
@@ -107,6 +108,7 @@ class LinkPool:
             PauseClients: self._pause_clients,
             PauseWrites: self._pause_writes,
             ResumeWrites: self._resume_writes,
+            SendCommand: self._send_command,
         }
 
     def __len__(self) -> int:
@@ -234,6 +236,11 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.resume_writes()
+
+    def _send_command(self, effect: SendCommand) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.send_command(effect.number, effect.words)
 
     def _command_link(self, link: InstanceLink) -> CommandLink | None:
         factory = self._commands.get(link.link_id)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from txsentinel.config.errors import WriteStuck
-from txsentinel.core.effects import Announce, Crash, Effect, Note, Reconfigure, ResolveAddress, RunScript
+from txsentinel.core.effects import Announce, Crash, Effect, Note, Reconfigure, ReportAnswers, ResolveAddress, RunScript
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.core.state import StorageError
 from txsentinel.interfaces import IHost
@@ -114,6 +114,7 @@ class Executor:
             RunScript: self._run_script,
             ResolveAddress: lambda effect: self._resolve(effect.address),
             Crash: self._crash,
+            ReportAnswers: lambda effect: effect.report(),
             Reconfigure: self._reconfigure,
         }
         self.barrier = DurabilityBarrier(self._perform, host.yield_to_clients)

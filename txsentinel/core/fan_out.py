@@ -1,0 +1,168 @@
+"""
+TXSENTINEL commands to the peers of our kind, over the links to them, and their answers within a time limit.
+
+A peer executes such a command with the rights of the user that ``sentinel-user`` names, like that of any client. C
+Sentinels are never sent one: the marker in its hellos shows what a peer is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from txsentinel.core.effects import ReportAnswers, SendCommand
+from txsentinel.core.instances import InstanceLink, Peer
+from txsentinel.core.registry import Registry
+from txsentinel.core.state import SentinelState
+from txsentinel.model.address import Address
+from txsentinel.model.timings import Millis
+from txsentinel.wire.resp import text
+from txsentinel.wire.values import ErrorLine
+
+FAN_OUT_TIMEOUT: Final[Millis] = 1_000
+"""How long answers are waited for by default."""
+
+MAX_FAN_OUTS: Final = 1_000
+"""Maximum number of commands whose answers are awaited at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """
+    The answer of one peer.
+
+    ``kind`` is ``txsentinel``, ``c`` or ``unknown``. ``error`` is an error reply, or why there is no reply; ``reply``
+    is the reply as it was parsed, where a map is a flat list.
+    """
+
+    peer_id: str
+    address: Address
+    kind: str
+    reply: object = None
+    error: str | None = None
+
+
+AnswersReceiver: TypeAlias = Callable[[Sequence[PeerAnswer]], None]
+"""Receives the answers, one for each peer, in the order of their IDs."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A command that was sent to several peers. ``waiting`` has the peers that have not answered, by link."""
+
+    until: Millis
+    receiver: AnswersReceiver
+    answers: list[PeerAnswer] = field(default_factory=list)
+    waiting: dict[InstanceLink, Peer] = field(default_factory=dict)
+
+
+class FanOut:
+    """Sends commands to peers, and collects the answers."""
+
+    def __init__(self, state: SentinelState, registry: Registry) -> None:
+        self._state = state
+        self._registry = registry
+        self._requests: dict[int, _Request] = {}
+        self._last = 0
+
+    def peers(self, name: str | None = None) -> list[Peer]:
+        """
+        Return the peers of a master, or of all masters, in the order of their IDs; each Sentinel once.
+
+        :raises NoSuchMaster: if no master of that name is monitored.
+        """
+        masters = self._registry.masters.values() if name is None else [self._registry.master(name)]
+        found = {peer.name: peer for master in masters for peer in master.peers.values()}
+        return [found[peer_id] for peer_id in sorted(found)]
+
+    def send(
+        self,
+        peers: Iterable[Peer],
+        words: Sequence[bytes],
+        now: Millis,
+        receiver: AnswersReceiver,
+        timeout: Millis = FAN_OUT_TIMEOUT,
+    ) -> None:
+        """
+        Send one command to those of ``peers`` that are of our kind.
+
+        The command must be one that is answered at once or when its change is durable, as answers to other questions on
+        the same link wait for it.
+
+        :param peers: see :meth:`peers`; those of another kind are in the answers, too, with an error.
+        :param receiver: called once, not from within this call.
+        """
+        self._last += 1
+        request = _Request(now + timeout, receiver)
+        full = len(self._requests) >= MAX_FAN_OUTS
+        for peer in peers:
+            problem = "too many commands to other Sentinels are unanswered" if full else _obstacle(peer)
+            if problem is None and peer.link in request.waiting:
+                problem = "another Sentinel has the same address"
+            if problem is not None:
+                request.answers.append(_answer(peer, None, problem))
+                continue
+            request.waiting[peer.link] = peer
+            self._state.emit(SendCommand(peer.link, self._last, tuple(words)), probe=True)
+        self._requests[self._last] = request
+        self._finish_if_complete(self._last, request)
+
+    def replied(self, link: InstanceLink, number: int, reply: object) -> None:
+        """Handle a reply to the command of that number."""
+        request = self._requests.get(number)
+        peer = None if request is None else request.waiting.pop(link, None)
+        if request is None or peer is None:
+            return
+        error = text(reply) if isinstance(reply, ErrorLine) else None
+        request.answers.append(_answer(peer, None if error is not None else reply, error))
+        self._finish_if_complete(number, request)
+
+    def link_down(self, link: InstanceLink, reason: str) -> None:
+        """Handle the loss of a connection, with the commands that were unanswered on it."""
+        for number, request in list(self._requests.items()):
+            peer = request.waiting.pop(link, None)
+            if peer is not None:
+                request.answers.append(_answer(peer, None, f"the connection was lost: {reason}"))
+                self._finish_if_complete(number, request)
+
+    def expire(self, now: Millis) -> None:
+        """Stop waiting for answers whose time limit has passed."""
+        for number, request in list(self._requests.items()):
+            if request.until <= now:
+                for peer in request.waiting.values():
+                    request.answers.append(_answer(peer, None, "no answer in time"))
+                request.waiting.clear()
+                self._finish_if_complete(number, request)
+
+    def _finish_if_complete(self, number: int, request: _Request) -> None:
+        if not request.waiting:
+            del self._requests[number]
+            answers = sorted(request.answers, key=_id_of)
+            self._state.emit(ReportAnswers(lambda: request.receiver(answers)), probe=True)
+
+
+def _id_of(answer: PeerAnswer) -> str:
+    return answer.peer_id
+
+
+def _obstacle(peer: Peer) -> str | None:
+    """Return why a peer is not sent a command; ``None`` if it is."""
+    kind = kind_of(peer)
+    if kind == "unknown":
+        return "no hello of it has arrived yet, so its kind is unknown"
+    if kind == "c":
+        return "it is a C Sentinel"
+    return None if peer.link.commands_up else "it is not connected"
+
+
+def kind_of(peer: Peer) -> str:
+    """Return what a peer is, also according to its hellos about other masters."""
+    if peer.kind_known:
+        return peer.kind
+    same = [each.kind for each in peer.link.instances if isinstance(each, Peer) and each.kind_known]
+    return same[0] if same else "unknown"
+
+
+def _answer(peer: Peer, reply: object, error: str | None) -> PeerAnswer:
+    return PeerAnswer(peer.name, peer.address, kind_of(peer), reply, error)
