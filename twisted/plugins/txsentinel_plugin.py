@@ -16,3 +16,10 @@ http = DeferredExtension(
     "health checks, state, events and metrics over HTTP",
     "txsentinel.extensions.http.service.make_service",
 )
+
+webhooks = DeferredExtension(
+    "webhooks",
+    "events and finished failovers as signed HTTP requests",
+    "txsentinel.extensions.webhooks.service.make_service",
+    extra="publish",
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from treq.client import HTTPClient
 from treq.content import collect
@@ -31,6 +31,19 @@ class HttpReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class IRequestClient(Protocol):
+    """What sends requests."""
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Deferred[HttpReply]:
+        """
+        Send a request.
+
+        :returns: fires with the reply, whatever its status is; fails if there is none, or not within a timeout.
+        """
 
 
 class RequestClient:

@@ -1,0 +1,73 @@
+"""The integrations of ``examples`` with their real other sides, all through one failover of three real Sentinels."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from twisted.trial.unittest import TestCase
+
+from examples.failover import Failover, Result, run
+from examples.webhooks import WebhookReceiver, document_of, switch_of
+from tests.servers import missing
+
+LINES: list[str] = []
+
+
+class IntegrationTests(TestCase):
+    """What each other side has got when the failover is over."""
+
+    if missing("valkey"):
+        skip = missing("valkey")
+
+    webhooks: ClassVar[WebhookReceiver]
+    failover: ClassVar[Failover]
+    logs: ClassVar[list[str]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Run the failover."""
+        super().setUpClass()
+        cls.webhooks = WebhookReceiver()
+        run([cls.webhooks], LINES.append, cls.finish)
+
+    @classmethod
+    def finish(cls, failover: Failover) -> None:
+        """Keep what is checked after the end."""
+        cls.failover = failover
+        cls.logs = [sentinel.log_text() for sentinel in failover.fleet.sentinels]
+
+    def result(self, kind: type) -> Result:
+        """Return the result of an integration."""
+        return next(each for each in self.failover.results if isinstance(each.integration, kind))
+
+    def webhook_types(self, path: str) -> list[str]:
+        """Return the types of all webhooks that arrived at a path."""
+        arrived = [*self.webhooks.arrivals.values, *self.webhooks.records.values]
+        return [value[1]["type"] for value in arrived if isinstance(value, tuple) and value[0] == path]
+
+    def test_webhooks_once(self) -> None:
+        """The leader sends the switch once, and its record, which the reference implementation verifies."""
+        self.assertEqual(self.webhook_types("/once").count("txsentinel.switch-master"), 1)
+        records = [document_of(each) for each in self.webhooks.records.values]
+        (document,) = [each for each in records if each["data"]["outcome"] == "switched"]
+        self.assertEqual(document["data"]["to_server"]["address"]["address"], self.failover.new)
+        self.assertEqual(document["data"]["observer_role"], "leader")
+
+    def test_webhooks_of_all(self) -> None:
+        """Every Sentinel sends to the other target; each ID arrives once."""
+        arrived = self.webhooks.arrivals.values
+        switches = [document_of(each)["id"] for each in arrived if switch_of(each, "/all") is not None]
+        self.assertEqual((len(switches), len(set(switches))), (3, 3))
+
+    def test_webhooks_are_repeated(self) -> None:
+        """A request that was answered with 503 is sent again with the same ID."""
+        (refused,) = self.webhooks.refused
+        arrived = [document_of(each)["id"] for each in self.webhooks.arrivals.values]
+        self.assertIn(json.loads(refused.body)["id"], arrived)
+        self.assertEqual(sum("cannot be delivered: status 503" in log for log in self.logs), 1)
+
+    def test_no_secrets_in_logs(self) -> None:
+        """No log has a secret."""
+        secret = self.webhooks.secret
+        self.assertEqual([secret in log for log in self.logs], [False] * 3)
