@@ -48,10 +48,10 @@ LAYERS = (
         "core",
         "core.errors core.role core.question core.options core.fence_state core.link core.failover_state core.attempt"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
-        " core.instances core.reported_state core.effects core.durable_records core.due_queue"
+        " core.membership_state core.instances core.reported_state core.effects core.durable_records core.due_queue"
         " core.journal_texts core.journal core.data_comparison"
-        " core.state core.quorum core.registry core.succession core.deadlines core.handover core.probing"
-        " core.lineage core.empty_restart core.fencing core.selection core.tilt core.blockers core.readiness"
+        " core.state core.quorum core.registry core.tilt core.succession core.deadlines core.handover core.probing"
+        " core.membership core.lineage core.empty_restart core.fencing core.selection core.blockers core.readiness"
         " core.voting"
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"

@@ -27,6 +27,8 @@ CHANGED = GuardOptions(
     lineage=Lineage.STRICT,
     fence_isolated=True,
     fence_after=5000,
+    forget_sentinels_after=604_800_000,
+    forget_replicas_after=86_400_000,
 )
 """No setting has its default."""
 
@@ -39,6 +41,8 @@ LINES = """\
 #: txsentinel lineage m strict
 #: txsentinel fence-isolated m on
 #: txsentinel fence-after m 5000
+#: txsentinel forget-sentinels-after m 604800000
+#: txsentinel forget-replicas-after m 86400000
 """
 
 
@@ -254,7 +258,7 @@ class SetTests(SynchronousTestCase):
         self.assertEqual(self.options.guards, GuardOptions())
 
     def test_shown(self) -> None:
-        """SENTINEL MASTER has each setting, ``fence-after`` as it takes effect."""
+        """SENTINEL MASTER has the settings, ``fence-after`` as it takes effect, and some only if they are set."""
         self.assertEqual(
             guard_fields(GuardOptions(), 30_000),
             {
@@ -269,7 +273,8 @@ class SetTests(SynchronousTestCase):
             },
         )
         self.assertEqual(
-            list(guard_fields(CHANGED, 30_000).values()), ["on", "100", "as-c", "on", "on", "strict", "on", 5000]
+            list(guard_fields(CHANGED, 30_000).values()),
+            ["on", "100", "as-c", "on", "on", "strict", "on", 5000, "604800000", "86400000"],
         )
 
 

@@ -102,7 +102,7 @@ class LineTests(SynchronousTestCase):
             (f"pause m {end} {at} reason={'x' * (MAX_WORD + 1)}", "reason= of 'pause' is longer than 1000 characters"),
             (
                 f"parked m h:1 {end} {at} scope=failover",
-                "the words at the end of 'parked' may be at=, id=, by=, reason=, withdrawn=",
+                "the words at the end of 'parked' may be at=, id=, by=, reason=, withdrawn=, run-id=",
             ),
             (f'pause m {end} {at} reason="open', "unbalanced quotes"),
         ):

@@ -12,6 +12,7 @@ from tests.core.fixture import MASTER, Fixture
 from tests.core.test_empty_restart import NEW, NEWER, hold
 from tests.core.test_explaining import SECOND, THIRD, explain, group
 from txsentinel.core import selection
+from txsentinel.core.membership_state import MembershipRequest
 from txsentinel.core.options import GuardOptions, Lineage
 from txsentinel.core.selection import REFUSAL_LIFE
 from txsentinel.model.explanation import Unfit, UnfitCode
@@ -137,6 +138,14 @@ def copied_a_loss() -> Unfit:
     return dict(fixture.master.last_refusals)["10.0.0.2:6379"]
 
 
+def is_parked() -> Unfit:
+    """Its host is about to be stopped."""
+    fixture = group()
+    request = MembershipRequest(60_000, fixture.now + 60_000, fixture.now, "r1", "alice")
+    fixture.core.parking.park(fixture.master, SECOND, request, fixture.now)
+    return of_second(fixture)
+
+
 CASES: Final[Mapping[UnfitCode, Callable[[], Unfit]]] = {
     UnfitCode.DOWN: is_down,
     UnfitCode.DISCONNECTED: is_disconnected,
@@ -150,6 +159,7 @@ CASES: Final[Mapping[UnfitCode, Callable[[], Unfit]]] = {
     UnfitCode.MASTER_LINK_DOWN_TOO_LONG: lost_its_master,
     UnfitCode.FOREIGN_LINEAGE: is_foreign,
     UnfitCode.EMPTY_AFTER_REBOOT: copied_a_loss,
+    UnfitCode.PARKED: is_parked,
 }
 """How each code is reached; a new code needs a case."""
 

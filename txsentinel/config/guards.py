@@ -40,13 +40,18 @@ class GuardSetting:
     attribute: str
     words: Mapping[str, object] = field(default_factory=dict)
     minimum: Millis = 1
+    zero: str = "never"
+    """What a value of 0 stands for, if it is permitted."""
+
+    always_shown: bool = True
+    """Whether ``SENTINEL MASTER`` has it even if it is neutral."""
 
     @property
     def allowed(self) -> str:
         """The permitted values, as the end of a sentence."""
         if self.words:
             return f"one of {', '.join(self.words)}"
-        zero = ", 0 for half of down-after-milliseconds" if not self.minimum else ""
+        zero = f", 0 for {self.zero}" if not self.minimum else ""
         return f"a whole number of milliseconds from {self.minimum} to {MAX_PERIOD}{zero}"
 
     def read(self, word: str) -> object:
@@ -89,7 +94,9 @@ GUARD_SETTINGS: Final = (
     GuardSetting("data-lost-event", "data_lost_event", SWITCH),
     GuardSetting("lineage", "lineage", {each.value: each for each in Lineage}),
     GuardSetting("fence-isolated", "fence_isolated", SWITCH),
-    GuardSetting(FENCE_AFTER, "fence_after", minimum=0),
+    GuardSetting(FENCE_AFTER, "fence_after", minimum=0, zero="half of down-after-milliseconds"),
+    GuardSetting("forget-sentinels-after", "forget_sentinels_after", minimum=0, always_shown=False),
+    GuardSetting("forget-replicas-after", "forget_replicas_after", minimum=0, always_shown=False),
 )
 """The settings in the order in which they are written and shown."""
 
@@ -123,6 +130,10 @@ def check_fence_after(value: object, down_after: Millis) -> None:
 @lru_cache(maxsize=256)
 def guard_fields(guards: GuardOptions, down_after: Millis) -> Mapping[str, str | Millis]:
     """Return the settings for ``SENTINEL MASTER``, by name; ``fence-after`` as it takes effect."""
-    fields: dict[str, str | Millis] = {setting.word: setting.text(setting.value(guards)) for setting in GUARD_SETTINGS}
+    fields: dict[str, str | Millis] = {
+        setting.word: setting.text(setting.value(guards))
+        for setting in GUARD_SETTINGS
+        if setting.always_shown or setting.value(guards) != setting.value(NEUTRAL_GUARDS)
+    }
     fields[FENCE_AFTER] = guards.fence_delay(down_after)
     return fields

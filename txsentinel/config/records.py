@@ -28,8 +28,8 @@ RECORD_KINDS: Final = {kind.value: kind for kind in RecordKind}
 
 RECORD_SETTINGS: Final[Mapping[RecordKind, Mapping[str, tuple[str, ...]]]] = {
     RecordKind.PAUSE: {"scope": ("failover", "hands-off"), "require": ("guaranteed", "best-effort")},
-    RecordKind.FORGOTTEN: {},
-    RecordKind.PARKED: {},
+    RecordKind.FORGOTTEN: {"address": ()},
+    RecordKind.PARKED: {"run-id": ()},
 }
 """The settings of each kind, with the words that each may have; an empty tuple permits any."""
 

@@ -35,12 +35,14 @@ def master_lines(master: Master, by_hostname: bool, elsewhere: Elsewhere = NOTHI
     places = dict.fromkeys(
         _place(master.address if replica.address.same(address) else replica.address, by_hostname)
         for replica in master.replicas.values()
+        if not master.membership.is_leaving(None, replica.address)
     )
     places.pop(place, None)
     lines.extend(master_line("known-replica", name, *known, subject=" ".join(known)) for known in places)
     lines.extend(
         master_line("known-sentinel", name, *_place(peer.address, by_hostname), run_id, subject=run_id)
         for run_id, peer in {peer.run_id or peer.name: peer for peer in master.peers.values()}.items()
+        if not master.membership.is_leaving(peer.name, peer.address)
     )
     stated = elsewhere.renamed.get(name, {})
     for key, new in options.renamed_commands.items():

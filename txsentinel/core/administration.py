@@ -12,7 +12,8 @@ from txsentinel.core.failover import Failovers
 from txsentinel.core.fencing import Fencing
 from txsentinel.core.handover import check_handover_supported
 from txsentinel.core.hello_processing import HelloProcessing
-from txsentinel.core.instances import Instance, Master, Peer, Server
+from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
+from txsentinel.core.membership import Forgetting, Parking
 from txsentinel.core.options import SECRET_OPTIONS, MasterOptions, OptionChanges, OptionSetter
 from txsentinel.core.registry import Registry
 from txsentinel.core.selection import select
@@ -49,6 +50,8 @@ class Administration:
         hello_processing: HelloProcessing,
         evaluation: Evaluation,
         fencing: Fencing,
+        forgetting: Forgetting,
+        parking: Parking,
     ) -> None:
         self._state = state
         self._registry = registry
@@ -59,6 +62,8 @@ class Administration:
         self._hello_processing = hello_processing
         self._evaluation = evaluation
         self._fencing = fencing
+        self._forgetting = forgetting
+        self._parking = parking
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
         """
@@ -90,6 +95,7 @@ class Administration:
     def readmit(self, removed: Removed, now: Millis) -> None:
         """Monitor a master again whose removal could not be saved; its last vote is as durable as before."""
         before = removed.master
+        self._state.records.put_back(removed.records)
         master = self.restore(
             before.name,
             removed.address,
@@ -101,7 +107,6 @@ class Administration:
             peers=removed.peers,
         )
         self._voting.readmit(master, before)
-        self._state.records.put_back(removed.records)
         self._state.changed(master)
 
     def restore(
@@ -116,16 +121,23 @@ class Administration:
         replicas: Sequence[Address],
         peers: Sequence[tuple[Address, str]],
     ) -> Master:
-        """Add a master from the file at start; duplicate replicas and peers are ignored."""
+        """
+        Add a master from the file at start; duplicate replicas and peers are ignored.
+
+        So are those that were removed, according to the records: another file may still list them.
+        """
         master = self._registry.add_master(name, address, options, now)
         self._switching.adopt_config_epoch(master, config_epoch)
         self._voting.restore(master, leader_epoch)
         self._state.current_epoch = max(self._state.current_epoch, config_epoch, leader_epoch)
+        self._forgetting.restore(master, now)
+        self._parking.restore(master, now)
         for place in replicas:
-            if not place.same(address):
+            if not place.same(address) and master.membership.tombstone_of(place, now) is None:
                 self._registry.add_replica(master, place, now)
         for place, peer_id in peers:
-            if peer_id not in master.peers and peer_id != self._state.options.my_id:
+            known = peer_id in master.peers or peer_id in master.membership.tombstones
+            if not known and peer_id != self._state.options.my_id:
                 self._registry.add_peer(master, peer_id, place, now)
         return master
 
@@ -159,6 +171,19 @@ class Administration:
             self._state.announce("-monitor", master, binding=True)
         self._registry.remove_master(master)
         return removed
+
+    def remove_members(self, master: Master, generation: int, now: Millis) -> None:
+        """Remove the members of ``master`` whose tombstones are durable, as of ``generation``."""
+        failover = master.failover
+        for member in self._forgetting.take_removed(master, generation):
+            if isinstance(member, Replica):
+                if failover is None or failover.promoted is not member:
+                    self._registry.drop_replica(member)
+            else:
+                self._hello_processing.forget(member)
+                self._registry.drop_peer(member)
+        self._state.touch(master)
+        self._evaluation.schedule(master, now)
 
     def reset(self, pattern: str, now: Millis) -> int:
         """Reset every master that matches (``SENTINEL RESET``); return their number."""

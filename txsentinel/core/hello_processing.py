@@ -19,6 +19,7 @@ from txsentinel.core.failover import Failovers
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Peer
 from txsentinel.core.lineage import adopted, permits
+from txsentinel.core.membership import Forgetting
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
@@ -48,8 +49,16 @@ MAX_HELLO: Final = 4096
 class HelloProcessing:
     """Processes hellos, also in TILT."""
 
-    def __init__(self, state: SentinelState, registry: Registry, switching: Switching, failovers: Failovers) -> None:
+    def __init__(
+        self,
+        state: SentinelState,
+        registry: Registry,
+        switching: Switching,
+        failovers: Failovers,
+        forgetting: Forgetting,
+    ) -> None:
         self._state = state
+        self._forgetting = forgetting
         self._registry = registry
         self._switching = switching
         self._failovers = failovers
@@ -176,8 +185,8 @@ class HelloProcessing:
         if peer is not None and peer.address.same(address):
             return peer
         link = self._registry.shared_link(hello.sentinel_id, address)
-        if link is not None:
-            # Registered at this address for another master.
+        if link is not None and (link.commands_up or hello.sentinel_id not in master.membership.tombstones):
+            # Registered at this address for another master. If it was removed here, only a connection shows its life.
             return self._register(hello.sentinel_id, address, master, link, now)
         if peer is not None and self._stays(peer, address, now):
             return None
@@ -241,6 +250,7 @@ class HelloProcessing:
                 self.forget(other)
                 state.changed(other.master)
                 self._registry.drop_peer(other)
+        self._forgetting.lift(master, peer_id, now)
         state.changed(master)
         state.announce("+sentinel", peer)
         return peer

@@ -21,6 +21,7 @@ from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncSt
 from txsentinel.core.fence_state import Isolation
 from txsentinel.core.lineage_state import LineageState
 from txsentinel.core.link import ConnectionState
+from txsentinel.core.membership_state import Membership
 from txsentinel.core.options import MasterOptions
 from txsentinel.core.question import Question
 from txsentinel.core.restart_state import Restart
@@ -329,6 +330,7 @@ class Master(Server):
     replicas: dict[str, Replica] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
     unconfirmed: UnconfirmedSentinels = field(default_factory=UnconfirmedSentinels)
+    membership: Membership = field(default_factory=Membership)
 
     crash: CrashEvidence = field(default_factory=CrashEvidence)
     """The evidence that its process has crashed."""

@@ -41,6 +41,10 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.CLIENTS_CLOSED: "{subject} closed {clients} clients",
     JournalKind.WRITES_HELD: "Writes of {what} are held at offset {offset} of {replid} ({code})",
     JournalKind.RECEIPT: "Receipt of the switchover: {code}, {why}",
+    JournalKind.FORGOTTEN: "{by} removed the {kind} {subject} at {address}",
+    JournalKind.RETURNED: "{subject} was removed, but is alive, and is added again",
+    JournalKind.PARKED: "{by} parked {subject} for {for_ms} ms",
+    JournalKind.UNPARKED: "{subject} may be promoted again by {by}",
 }
 
 

@@ -11,6 +11,7 @@ from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Replica, Server
 from txsentinel.core.lineage import check_announced, learn
+from txsentinel.core.membership import Forgetting, Parking
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
@@ -36,6 +37,8 @@ class Observation:
         restarts: EmptyRestarts,
         failures: FailureRecorder,
         crashes: CrashDetection,
+        forgetting: Forgetting,
+        parking: Parking,
     ) -> None:
         self._state = state
         self._registry = registry
@@ -45,6 +48,8 @@ class Observation:
         self._restarts = restarts
         self._failures = failures
         self._crashes = crashes
+        self._forgetting = forgetting
+        self._parking = parking
         self._too_many_logged: dict[str, None] = {}
         """Names of the masters for which too many replicas were logged."""
 
@@ -72,7 +77,7 @@ class Observation:
         if report.failover_running != server.server_failover:
             server.server_failover, server.server_failover_changed_at = report.failover_running, now
         if isinstance(server, Master):
-            self._replicas(server, report, now)
+            self._replicas(server, report, raw, now)
             server.least_lag, server.major_version = report.least_lag, report.major_version
             follows = report.role == Role.REPLICA.value and report.master_host is not None
             self._crashes.shutdown_reported(server, report.shutting_down)
@@ -80,6 +85,8 @@ class Observation:
         elif isinstance(server, Replica):
             self._replication(server, report, now)
             self._failures.replica_reported(server, report, now)
+            if server.master.membership.parked:
+                self._parking.reported(server, now)
         server.info_refreshed_at = now
         self._keep_text(server, raw)
         self._role(server, report, now)
@@ -125,7 +132,7 @@ class Observation:
             self._added = len(raw)
         server.info_text = raw if self._counted + self._added <= maximum else None
 
-    def _replicas(self, master: Master, report: InfoReport, now: Millis) -> None:
+    def _replicas(self, master: Master, report: InfoReport, raw: bytes, now: Millis) -> None:
         limits = self._state.limits
         maximum, more = limits.replicas, limits.new_replicas
         known: set[tuple[str, str, int]] | None = None
@@ -142,6 +149,8 @@ class Observation:
             if known is None:
                 known = {place for replica in master.replicas.values() for place in replica.address.match_keys}
             if not known.isdisjoint(address.match_keys):
+                continue
+            if master.membership.tombstones and self._forgetting.keeps_away(master, address, raw, now):
                 continue
             if not more:
                 master.replicas_omitted = True

@@ -68,6 +68,12 @@ class GuardOptions:
     fence_after: Millis | None = None
     """``fence-after``: time without a majority before writes are paused; ``None`` for half of ``down-after``."""
 
+    forget_sentinels_after: Millis | None = None
+    """``forget-sentinels-after``: how long a Sentinel must be dead to be removed; ``None`` for never."""
+
+    forget_replicas_after: Millis | None = None
+    """``forget-replicas-after``: how long a replica must be dead to be removed; ``None`` for never."""
+
     def fence_delay(self, down_after: Millis) -> Millis:
         """Return the effective ``fence-after`` of a master with this ``down-after``, which it is always less than."""
         wanted = down_after // 2 if self.fence_after is None else self.fence_after

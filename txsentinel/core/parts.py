@@ -21,6 +21,7 @@ from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Master
 from txsentinel.core.journal import Journal
+from txsentinel.core.membership import CLEANUP_PERIOD, Forgetting, Parking
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.order_replies import OrderReplies
@@ -45,6 +46,8 @@ class CoreParts:
         self.state = SentinelState(options, timings, limits, rng)
         self.tilt = TiltGuard(timings)
         self.registry = Registry(self.state)
+        self.forgetting = Forgetting(self.state, self.registry, self.tilt)
+        self.parking = Parking(self.state, self.registry)
         self._probing = Probing(self.state)
         self._voting = Voting(self.state, self.registry, self.tilt)
         self._questions = Questions(self.state, self._voting)
@@ -53,7 +56,7 @@ class CoreParts:
         self._availability = Availability(self.state, self.registry, self._questions, self._failures)
         votes = VoteCounter(self.state)
         verdicts = VerdictLog(self.state, self.tilt)
-        self._switching = Switching(self.state, self.registry, self._questions, self._probing)
+        self._switching = Switching(self.state, self.registry, self._questions, self._probing, self.forgetting)
         reconfiguration = Reconfiguration(self.state, self._switching)
         self._failovers = Failovers(
             self.state,
@@ -74,8 +77,12 @@ class CoreParts:
             self._restarts,
             self._failures,
             self._crashes,
+            self.forgetting,
+            self.parking,
         )
-        self._hello_processing = HelloProcessing(self.state, self.registry, self._switching, self._failovers)
+        self._hello_processing = HelloProcessing(
+            self.state, self.registry, self._switching, self._failovers, self.forgetting
+        )
         confirmations = self._hello_processing.confirmations
         self.id_reply = confirmations.answered
         orders = OrderReplies(self.journal)
@@ -107,8 +114,11 @@ class CoreParts:
             self._hello_processing,
             self._evaluation,
             self._fencing,
+            self.forgetting,
+            self.parking,
         )
         self._swept_at: Millis | None = None
+        self._members_swept_at: Millis | None = None
         self._swept_late = False
         self.saved_at: Millis | None = None
         """When the hard state was last saved; ``None`` if it was not yet."""
@@ -170,3 +180,16 @@ class CoreParts:
         :raises NoSuchMaster: if it is not monitored.
         """
         return self.registry.master(name)
+
+    def sweep_members(self, now: Millis, wall_now: Millis) -> None:
+        """Apply what the passing of time changes about the members of groups, at most every ``CLEANUP_PERIOD``."""
+        before = self._members_swept_at
+        if before is not None and now - before < CLEANUP_PERIOD:
+            return
+        self._members_swept_at = now
+        for master in self.registry.masters.values():
+            membership, guards = master.membership, master.options.guards
+            if membership.parked:
+                self.parking.expire(master, now)
+            if membership.tombstones or guards.forget_sentinels_after or guards.forget_replicas_after:
+                self.forgetting.expire(master, now, wall_now)

@@ -368,6 +368,11 @@ class Registry:
         self._state.due.schedule(replica, now)
         return replica
 
+    def drop_replica(self, replica: Replica) -> None:
+        """Remove one replica of a master."""
+        self._discard(replica)
+        del replica.master.replicas[replica.name]
+
     def drop_replicas(self, master: Master) -> None:
         """Remove all replicas of a master."""
         for replica in master.replicas.values():

@@ -260,6 +260,14 @@ def _replica_change(present: CopiedState, replica: Replica) -> StateChange | Non
 
         command = "CONFIG SET replica-priority 100"
         return StateChange(2, f"give {where} a priority above 0", where, command, fresh_info, prioritize)
+    if code is UnfitCode.PARKED:
+
+        def unpark(changed: CopiedState) -> None:
+            changed.master.membership = master.membership.unparked(replica.address)
+
+        place = f"{replica.address.announced(False)} {replica.address.port}"
+        command = f"TXSENTINEL DRAIN {place} UNDO"
+        return StateChange(2, f"permit the promotion of {where} again", THIS_SENTINEL, command, 0, unpark)
     if code is UnfitCode.MASTER_LINK_DOWN_TOO_LONG:
         return _tolerate(present, replica)
     if code is UnfitCode.PROMOTION_REFUSED:

@@ -34,6 +34,7 @@ _TEXTS: Final = {
     UnfitCode.PING_REFUSED: "it answers PING with {detail}",
     UnfitCode.SILENT: "it gave no sign of life for {measured} ms",
     UnfitCode.SILENT_SINCE_FAILURE: "it has not answered since its master went down",
+    UnfitCode.PARKED: "it is parked for another {measured} ms",
     UnfitCode.PRIORITY_ZERO: "its priority is 0",
     UnfitCode.PROMOTION_REFUSED: "it answered {detail}",
     UnfitCode.NO_INFO: "it has not answered INFO yet",
@@ -60,9 +61,11 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
 
     A replica must be up and connected, have accepted the last PING, have replied within five PING periods, and have
     sent INFO within five PING periods (three INFO periods while its master is up). It must have replied since the
-    master went down, have a priority other than 0, not have refused a promotion recently, not have lost its link to the
-    master long before this Sentinel did, not have the data of another group, and not have copied a data set that its
-    master lost while another replica holds it.
+    master went down, not be parked, have a priority other than 0, not have refused a promotion recently, not have lost
+    its link to the master long before this Sentinel did, not have the data of another group, and not have copied a data
+    set that its master lost while another replica holds it.
+
+    Parking is absolute: a server that is about to be stopped would only delay the outage, and lose what was written.
     """
     link = replica.link
     if link.commands_up and link.ping_refused:
@@ -79,6 +82,9 @@ def unfit_because(replica: Replica, master: Master, timings: Timings, now: Milli
     if master.sdown_since is not None and link.available_at < master.sdown_since:
         # It may have been lost together with the master, while its next probe is due later.
         return unfit(UnfitCode.SILENT_SINCE_FAILURE, silent_for, now - master.sdown_since)
+    parking = master.membership.parking_of(replica.address, now)
+    if parking is not None:
+        return unfit(UnfitCode.PARKED, parking.until - now)
     if replica.priority == 0:
         return unfit(UnfitCode.PRIORITY_ZERO, 0)
     if replica.promotion_refusal is not None and now - replica.promotion_refused_at < REFUSAL_LIFE:

@@ -61,6 +61,7 @@ class SentinelCore(LinkInputs):
         self.state.records.expire(now)
         self.fan_out.expire(now)
         self._hello_processing.confirmations.sweep(now)
+        self.sweep_members(now, wall_now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):
             if late:
                 self._probing.evaluate(instance, now)
@@ -80,6 +81,8 @@ class SentinelCore(LinkInputs):
             self.state.note(Level.NOTICE, "This Sentinel can save its votes again: it votes and leads failovers.")
         for master in self.registry.masters.values():
             self._voting.committed(master, generation)
+            if master.membership.unsaved:
+                self.administration.remove_members(master, generation, now)
             if master.address_before is not None and before < master.address_generation <= generation:
                 self.state.touch(master)
             failover = master.failover

@@ -9,6 +9,7 @@ from txsentinel.core.effects import Reconfigure, RunScript
 from txsentinel.core.instances import InstanceLink, Master, Peer, Server
 from txsentinel.core.journal import SwitchedServers
 from txsentinel.core.lineage import forget
+from txsentinel.core.membership import Forgetting
 from txsentinel.core.probing import Probing, needs_hello
 from txsentinel.core.questions import Questions
 from txsentinel.core.registry import Registry
@@ -29,8 +30,11 @@ were removed. A C Sentinel waits for the next periodic INFO, up to ten seconds.
 class Switching:
     """Moves masters to other addresses, after own failovers and after hellos of others."""
 
-    def __init__(self, state: SentinelState, registry: Registry, questions: Questions, probing: Probing) -> None:
+    def __init__(
+        self, state: SentinelState, registry: Registry, questions: Questions, probing: Probing, forgetting: Forgetting
+    ) -> None:
         self._state = state
+        self._forgetting = forgetting
         self._registry = registry
         self._questions = questions
         self._probing = probing
@@ -136,6 +140,7 @@ class Switching:
         self._reset_state(master, address, now, False if hands_over else None)
         master.hello_not_before = max(master.hello_not_before, self._safe_for_c(master, now, links.get(old)))
         self._registry.relink(master, links.get(address), now)
+        self._forgetting.lift_address(master, address, now)
         generation = self._state.changed(master)
         if not published.same(address):
             self._state.moved(master, published, generation)

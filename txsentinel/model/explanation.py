@@ -76,6 +76,7 @@ class UnfitCode(Enum):
     MASTER_LINK_DOWN_TOO_LONG = "master_link_down_too_long"
     FOREIGN_LINEAGE = "foreign_lineage"
     EMPTY_AFTER_REBOOT = "empty_after_reboot"
+    PARKED = "parked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,10 @@ class JournalKind(Enum):
     RESYNCS = "resyncs"
     WRITES_HELD = "writes-held"
     RECEIPT = "receipt"
+    FORGOTTEN = "forgotten"
+    RETURNED = "returned"
+    PARKED = "parked"
+    UNPARKED = "unparked"
 
 
 class FailoverKind(Enum):

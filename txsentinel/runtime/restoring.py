@@ -33,6 +33,7 @@ def restore_state(core: SentinelCore, configuration: Configuration, now: Millis,
     :param wall_now: the wall clock in milliseconds since 1970.
     """
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
+    core.records.restore(configuration.records, now, wall_now)
     for record in configuration.masters:
         core.administration.restore(
             record.name,
@@ -44,7 +45,6 @@ def restore_state(core: SentinelCore, configuration: Configuration, now: Millis,
             replicas=[core.registry.address_or_name(host, port) for host, port in record.replicas],
             peers=[(core.registry.address_or_name(h, p), run_id) for h, p, run_id in record.sentinels],
         )
-    core.records.restore(configuration.records, now, wall_now)
 
 
 def load_users(access: AccessControl, configuration: Configuration, note: Callable[[Level, str], None]) -> None:

@@ -239,6 +239,21 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
     )
 
 
+def online_replicas(raw: bytes, max_age: int) -> tuple[tuple[str, int], ...]:
+    """
+    Return the replicas that are online according to an INFO reply, as ``(host, port)``.
+
+    :param max_age: maximum number of seconds since their last acknowledgement.
+    """
+    found = []
+    for name, _, replica in _WANTED_LINES.findall(b"\n" + raw):
+        lag = None if name else _LAG.search(replica)
+        place = _replica(replica) if lag is not None and int(lag[1]) <= max_age else None
+        if place is not None:
+            found.append(place)
+    return tuple(found)
+
+
 def _replica(value: bytes) -> tuple[str, int] | None:
     """
     Return host and port of ``ip=…,port=…,state=…`` or, from servers before 2.8, ``ip,port,state``.
