@@ -63,9 +63,9 @@ LAYERS = (
     (
         "config",
         "config.quoting config.keywords config.errors config.numbers config.elsewhere config.document config.disk"
-        " config.process_title config.generic config.guards config.records config.directives"
-        " config.statements config.recovery config.configuration config.rendering config.saved_source"
-        " config.write_attempts config.saving config.store",
+        " config.process_title config.generic config.guards config.records config.secrets config.directives"
+        " config.statements config.secret_options config.recovery config.configuration config.rendering"
+        " config.saved_source config.write_attempts config.saving config.store",
     ),
     (
         "adapters",
@@ -79,12 +79,13 @@ LAYERS = (
         " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
         " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
         " runtime.snapshot_cache runtime.view_subscriptions"
-        " runtime.view runtime.operator runtime.surface runtime.service runtime.health runtime.reloading"
+        " runtime.view runtime.operator runtime.surface runtime.service runtime.health runtime.secrets"
+        " runtime.reloading"
         " cli.overrides cli.extensions process.termination process.systemd process.supervision cli.detaching"
         " cli.tap",
     ),
     ("tools", "sim demo extensions"),
-    ("programs", "cli.check cli.operator cli.main"),
+    ("programs", "cli.check cli.export cli.operator cli.main"),
 )
 """From bottom to top. Adapters and tools are whole packages or single modules; none of them imports another."""
 

@@ -194,6 +194,50 @@ class CheckTests(MainCase):
         self.assertIn("knows 1 replica and 1 other Sentinel\n", printed)
         self.assertIn("warning: the quorum of m is 3, but only 2 Sentinels are known\n", printed)
 
+    def test_secrets(self) -> None:
+        """The sources of secrets are shown, and no secret; one that cannot be read is refused."""
+        (self.file.parent / "pass").write_text("hunter2\n")
+        comment = f"#: txsentinel secret auth-pass mymaster file:{self.file.parent}/pass"
+        self.file.write_text(f"{CONFIG}{comment}\n")
+        printed = self.valid()
+        self.assertIn(f"auth-pass of master mymaster is read from file:{self.file.parent}/pass\n", printed)
+        self.assertNotIn("hunter2", printed)
+        self.stdout.truncate(self.stdout.seek(0))
+        self.assertIn("/none cannot be read: No such file", self.refused(comment.replace("/pass", "/none")))
+
+    def test_export(self) -> None:
+        """``config export --for-c`` prints the file with directives in place of references; nothing is written."""
+        (self.file.parent / "pass").write_text('hunter "2"\n')
+        source = f"file:{self.file.parent}/pass"
+        self.file.write_text(
+            f"{CONFIG}#: txsentinel secret auth-pass mymaster {source}\n# {source}\n"
+            f"#: txsentinel secret.next auth-pass mymaster {source}\n"
+            f"#: txsentinel secret sentinel-pass {source}\n#: txsentinel secret requirepass {source}\n"
+            "#: txsentinel crash-failover mymaster on\n"
+        )
+        before = self.file.read_bytes(), sorted(os.listdir(self.file.parent))
+        self.assertEqual(self.status("config", "export", "--for-c", str(self.file)), 0)
+        self.assertEqual((self.file.read_bytes(), sorted(os.listdir(self.file.parent))), before)
+        self.assertEqual(
+            self.stdout.getvalue(),
+            f'{CONFIG}sentinel auth-pass mymaster "hunter \\"2\\""\n# {source}\n'
+            f"#: txsentinel secret.next auth-pass mymaster {source}\n"
+            'sentinel sentinel-pass "hunter \\"2\\""\nrequirepass "hunter \\"2\\""\n'
+            "#: txsentinel crash-failover mymaster on\n",
+        )
+
+    def test_no_export(self) -> None:
+        """What a C Sentinel would not find is refused, as are other words."""
+        for words in ([], ["--for-c"], [str(self.file)], ["--for-c", str(self.file), "x"], ["--for-c", "-x"]):
+            self.assertIn("usage: txsentinel config export --for-c FILE", str(self.status("config", "export", *words)))
+        (self.file.parent / "pass").write_text("x")
+        included = self.file.parent / "included.conf"
+        included.write_text(f"#: txsentinel secret requirepass file:{self.file.parent}/pass\n")
+        self.file.write_text(f"{CONFIG}include {included}\n")
+        self.assertIn("is in a file that", str(self.status("config", "export", "--for-c", str(self.file))))
+        self.file.write_text(f"{CONFIG}sentinel state-config-file {self.file.parent}/state.conf\n")
+        self.assertIn("state-config-file", str(self.status("config", "export", "--for-c", str(self.file))))
+
     def test_own_settings(self) -> None:
         """Settings that C Sentinels do not have are shown if they are set; comments without effect are mentioned."""
         self.file.write_text(f"{CONFIG}#: txsentinel crash-failover mymaster yes\n#: txsentinel who knows\n")

@@ -12,6 +12,7 @@ class MemoryDisk:
     def __init__(self, files: dict[str, bytes] | None = None, directories: tuple[str, ...] = ()) -> None:
         self.files = {} if files is None else files
         self.directories = directories
+        self.public: set[str] = set()
 
     def working_directory(self) -> str:
         """Return a constant."""
@@ -31,6 +32,10 @@ class MemoryDisk:
     def executable(self, path: str) -> bool:
         """Whether the file starts with ``#!``."""
         return self.files.get(path, b"").startswith(b"#!")
+
+    def readable_by_others(self, path: str) -> bool:
+        """Whether it is in ``public``."""
+        return path in self.public
 
     def check_directory(self, path: str) -> None:
         """Only the given directories exist."""

@@ -130,7 +130,7 @@ class FileExchange:
 
     def load(self) -> Configuration:
         """Read the file with txsentinel."""
-        return load(str(self.file), self.file.read_bytes())
+        return load(str(self.file), self.file.read_bytes(), environment={})
 
     def test_there_and_back(self) -> None:
         """txsentinel reads what C wrote, C reads what txsentinel made of that, and both have the same state."""
@@ -180,7 +180,11 @@ class FileExchange:
     def test_settings_that_c_does_not_have(self) -> None:
         """C ignores them, keeps them in their places when it rewrites the file, and txsentinel finds them again."""
         case = self.case()
+        secret = self.file.with_suffix(".pass")
+        secret.write_text("by reference")
+        secret.chmod(0o600)
         above = "#: txsentinel lineage cache strict\n#: txsentinel nobody knows this\n" + RECORDS
+        above += f"#: txsentinel secret auth-pass cache file:{secret}\n"
         self.file.write_text(above + self.file.read_text())
         ours = self.load()
         core = core_of(ours)
@@ -189,7 +193,7 @@ class FileExchange:
             apply_set(options, option, [value], deny_scripts=True, executable=lambda path: False)
         self.file.write_bytes(rewritten(ours, core))
         before = [line for line in self.file.read_text().splitlines() if line.startswith("#: ")]
-        case.assertEqual(len(before), 8, before)
+        case.assertEqual(len(before), 9, before)
 
         self.start()
         call(self.port, "SENTINEL", "SET", "cache", "quorum", 4)
@@ -211,7 +215,8 @@ class FileExchange:
         case.assertEqual(masters["third"].guards, GuardOptions())
         case.assertEqual(theirs.records, ours.records)
         case.assertEqual(len(theirs.records), 4)
-        case.assertEqual(len(theirs.warnings), 2, theirs.warnings)
+        case.assertEqual((masters["cache"].auth_pass, masters["cache"].next_auth_pass), ("by reference", "s3cret"))
+        case.assertEqual(len(theirs.warnings), 3, theirs.warnings)
 
     def test_same_result(self) -> None:
         """From one hand-written file, both write files with the same state and the same comments."""

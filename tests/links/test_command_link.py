@@ -113,6 +113,34 @@ class HandshakeTests(CommandLinkCase):
         self.handshake_commands(self.fixture.link(COMMANDS))
         self.assertEqual(self.fixture.core.take_inputs(), [("up", LinkKind.COMMANDS, "10.0.0.1", 0)])
 
+    def test_second_password(self) -> None:
+        """
+        If the first password is refused, the second one is tried on the same connection, and comes first on later ones.
+
+        If that is refused as well, nothing else is tried.
+        """
+        link = self.fixture.link(COMMANDS)
+        link.password, link.next_password = "old", "new"
+        self.fixture.do(Connect(link))
+        transport = self.fixture.reactor.connectors[-1].accept()
+        self.assertEqual(transport.take_written(), pack("AUTH", "old") + SETNAME)
+        for _ in range(2):
+            transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n")
+            self.assertEqual((link.password, link.next_password), ("new", "old"))
+        self.assertEqual(transport.take_written(), pack("AUTH", "new") + SETNAME)
+
+    def test_second_password_of_two_connections(self) -> None:
+        """Both connections of a link try the second password, and exchange the two once."""
+        link = self.fixture.link(BOTH)
+        link.password, link.next_password = "old", "new"
+        self.fixture.do(Connect(link))
+        for transport in [connector.accept() for connector in self.fixture.reactor.connectors[-2:]]:
+            self.assertIn(pack("AUTH", "old"), transport.take_written())
+            transport.protocol.dataReceived(b"-WRONGPASS no\r\n-NOAUTH first\r\n")
+            self.fixture.reactor.advance(0)
+            self.assertIn(pack("AUTH", "new"), transport.take_written())
+        self.assertEqual(link.password, "new")
+
     def test_replies_to_the_handshake_are_ignored(self) -> None:
         """A refused AUTH or CLIENT changes nothing by itself; the replies to PING show its effect."""
         link = self.fixture.link(COMMANDS)

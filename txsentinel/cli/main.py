@@ -22,6 +22,7 @@ from txsentinel import __version__
 USAGE: Final = """\
 Usage: txsentinel [options] FILE [--directive value ...]
        txsentinel check [options] FILE [--directive value ...]
+       txsentinel config export --for-c FILE
        txsentinel whatif FILE --FAULT TARGETS ...
        txsentinel VERB [options] ...
        txsentinel --version | --help
@@ -31,6 +32,7 @@ Monitors Redis and Valkey masters and fails over to their replicas, in place of 
   FILE     the sentinel.conf to start from and to save the state in; directives that follow overrule it, and a final
            '-' reads more of them from standard input
   check    validate FILE and print what would run; nothing is started, contacted or written
+  export   print FILE with the secrets that it refers to, for C Sentinels
   whatif   simulate faults of the installation that FILE describes; 'txsentinel whatif --help' lists them
   VERB     read or operate Sentinels of any kind that run elsewhere; 'txsentinel VERB --help' has the details:
 {verbs}
@@ -94,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         run_verb(words)
     if words[:2] == ["config", "check"]:
         first, rest = "check", words[2:]
+    if words[:2] == ["config", "export"]:
+        run_export(words[2:])
     if first == "whatif":
         run_simulation(rest)
     if first == "check":
@@ -185,6 +189,26 @@ def run_check(words: Sequence[str]) -> NoReturn:
     directory = options.state_directory(options.configuration.saved_path)
     lines += describe_extensions(options.extensions, options.configuration, directory)
     sys.stdout.write("\n".join(lines) + "\n")
+    raise SystemExit(0)
+
+
+def run_export(words: Sequence[str]) -> NoReturn:
+    """
+    Print a configuration with the secrets that it refers to.
+
+    :param words: ``--for-c`` and the file.
+    :raises SystemExit: with status 0, or with the reason why it cannot be exported.
+    """
+    from txsentinel.cli.check import UnchangedDisk
+    from txsentinel.cli.export import USAGE as EXPORT_USAGE
+    from txsentinel.cli.export import exported
+    from txsentinel.cli.tap import read_configuration
+
+    files = [word for word in words if word != "--for-c"]
+    if len(files) != 1 or len(words) != 2 or files[0].startswith("-"):
+        raise SystemExit(EXPORT_USAGE)
+    contents = exported(read_configuration(files[0], (), disk=UnchangedDisk()))
+    sys.stdout.write(contents.decode("utf-8", "surrogateescape"))
     raise SystemExit(0)
 
 

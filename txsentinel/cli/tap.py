@@ -59,6 +59,7 @@ from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_wri
 from txsentinel.runtime.listeners import CannotStart
 from txsentinel.runtime.reloading import Reload
 from txsentinel.runtime.restoring import load_users
+from txsentinel.runtime.secrets import SecretRenewal
 from txsentinel.runtime.service import SentinelService
 from txsentinel.server.acl.users import check_declaration
 from txsentinel.server.all_commands import TABLE
@@ -150,6 +151,9 @@ class Options(ExtensionOptions):
             locks.release()
             raise
         remove_leftovers(self.configuration.saved_path)
+        for reference in self.configuration.secrets:
+            if reference.variable is not None:
+                os.environ.pop(reference.variable, None)  # The scripts are not to inherit it.
         if self._twistd is not None:
             self._reconcile(self._twistd)
 
@@ -305,6 +309,7 @@ def read_configuration(
             check_user=partial(check_declaration, TABLE),
             claim=claim,
             guards=guards,
+            environment=os.environ,
         )
     except NotAnOption as word:
         raise usage.UsageError(f"expected a directive, such as --port, in place of: {word}") from None
@@ -434,6 +439,15 @@ def makeService(options: Options) -> IService:
         inherited_sockets=inherited_sockets(os.environ),
         state_dir=state.path,
     )
+    secrets = SecretRenewal(
+        options.configuration.secrets,
+        os.environ,
+        host,
+        sentinel.core,
+        sentinel.context.access,
+        generic,
+        note,
+    )
     demand = demand_of(options.configuration)
     raise_descriptor_limit(demand.with_reserve)
     process = ProcessService(
@@ -443,7 +457,7 @@ def makeService(options: Options) -> IService:
         directory=generic.dir if generic.dir != os.getcwd() else None,
         pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
         supervised=generic.supervised,
-        hangup=Reload(sentinel.tls, sentinel.context.access, generic, note),
+        hangup=Reload(secrets, sentinel.tls, sentinel.context.access, generic, note),
         health=SentinelHealth(sentinel.core, sentinel.store, sentinel.sweeping),
         serving=sentinel.serving,
         termination=TerminationSignals(reactor),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -23,6 +23,8 @@ from txsentinel.config.generic import (
 )
 from txsentinel.config.quoting import decoded, encoded, split_line, written
 from txsentinel.config.recovery import describe, recovered
+from txsentinel.config.secret_options import copy_requirepass, read_secrets
+from txsentinel.config.secrets import SecretLoader, SecretReference, is_reference
 from txsentinel.config.statements import CommentStatement, MasterRecord, Statement, execute
 from txsentinel.core.durable_records import DurableRecord
 from txsentinel.core.options import SentinelOptions
@@ -77,6 +79,9 @@ class Configuration:
 
     state_path: str | None = None
     """The state file, absolute, if there is one."""
+
+    secrets: dict[SecretReference, str] = field(default_factory=dict, repr=False)
+    """Reference → the secret that was read."""
 
     @property
     def saved_path(self) -> str:
@@ -257,6 +262,7 @@ def load(
     check_user: UserCheck | None = None,
     claim: Callable[[str], bytes] | None = None,
     guards: Sequence[CommentStatement] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Configuration:
     """
     Read and validate a configuration.
@@ -269,6 +275,7 @@ def load(
     :param check_user: validates the name and rules of a ``user`` line.
     :param claim: locks a state file against other processes and returns its contents; it may not exist yet.
     :param guards: settings of masters from a file of another kind, which those of all other files overrule.
+    :param environment: the variables that references to secrets name; ``None`` to read no secrets.
     :raises ConfigError: if the configuration is invalid; ``str()`` is the text to print. Nothing was changed then,
         except that a missing log file may have been created.
     """
@@ -297,12 +304,15 @@ def load(
         reader.read_state(text)
     sentinel = SentinelOptions()
     separate = named is not None
-    state = execute(reader.statements, sentinel, reader.executable, [*guards, *reader.notes], separate)
+    references = [note for note in reader.notes if is_reference(note.words[0])]
+    others = [note for note in reader.notes if not is_reference(note.words[0])]
+    state = execute(reader.statements, sentinel, reader.executable, [*guards, *others], separate)
     generic = reader.generic
+    secrets = read_secrets(references, state, generic, None if environment is None else SecretLoader(disk, environment))
     _check_log_file(generic, disk)
     sentinel.port, sentinel.tls_port = generic.port, generic.tls_port
     sentinel.tls_replication = generic.tls_replication
-    sentinel.requirepass = generic.requirepass or None
+    copy_requirepass(generic, sentinel)
     document = ConfigDocument(text, classify)
     document.elsewhere = state.elsewhere
     document.elsewhere.generic = reader.generic_elsewhere
@@ -319,6 +329,7 @@ def load(
         warnings=state.warnings,
         recovered=describe(located if named is None else named[0], found),
         state_path=None if named is None else named[0],
+        secrets=secrets,
     )
 
 

@@ -20,6 +20,7 @@ from txsentinel.config.guards import FENCE_AFTER, GUARDS_BY_WORD, GuardSetting, 
 from txsentinel.config.numbers import whole_number
 from txsentinel.config.quoting import encoded, written
 from txsentinel.config.records import RECORD_KINDS
+from txsentinel.config.secrets import OF_MASTERS, is_reference, refused_beside_reference
 from txsentinel.core.durable_records import ALL_MASTERS
 from txsentinel.core.errors import SettingRefused
 from txsentinel.core.options import MasterOptions
@@ -128,6 +129,8 @@ class Directive:
         :raises SettingRefused: with the RESP error line; ``options`` is unchanged then.
         """
         if self.value is Value.TEXT:
+            if self.word == OF_MASTERS and options.auth_pass_source:
+                raise SettingRefused(refused_beside_reference(option, options.auth_pass_source))
             setattr(options, self.attribute, word or None)
             return
         if self.value is Value.SCRIPT:
@@ -141,7 +144,7 @@ class Directive:
 
     def line(self, master: str, options: MasterOptions, elsewhere: Elsewhere = NOTHING_ELSEWHERE) -> Line | None:
         """Return the line that saves the value, or ``None`` if a start without it has the same result."""
-        value = getattr(options, self.attribute)
+        value = options.directive_auth_pass if self.word == OF_MASTERS else getattr(options, self.attribute)
         if not elsewhere.must_write(elsewhere.master(master), self.word, value, self.default):
             return None
         if value is None:
@@ -231,6 +234,8 @@ def _classify_note(words: Sequence[str]) -> Place | None:
     if kind is not None:
         owner = TAIL if words[1] == ALL_MASTERS else owner_of(words[1])
         return Place(owner, kind.value, words[2] if kind.has_subject else "")
+    if len(words) > 2 and is_reference(words[0]) and words[1].lower() == OF_MASTERS:
+        return Place(owner_of(words[2]), words[0].lower(), OF_MASTERS)
     return None
 
 

@@ -32,6 +32,9 @@ class Disk(Protocol):
     def executable(self, path: str) -> bool:
         """Whether this process may execute ``path``."""
 
+    def readable_by_others(self, path: str) -> bool:
+        """Whether every user of the machine may read the file at ``path``."""
+
     def check_directory(self, path: str) -> None:
         """
         Check that ``path`` is a directory that this process may enter.
@@ -100,6 +103,10 @@ class LocalDisk:
     def executable(self, path: str) -> bool:
         """See :class:`Disk`."""
         return os.access(path, os.X_OK)
+
+    def readable_by_others(self, path: str) -> bool:
+        """See :class:`Disk`; by its mode."""
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
 
     def check_directory(self, path: str) -> None:
         """See :class:`Disk`."""

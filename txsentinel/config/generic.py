@@ -80,7 +80,10 @@ class GenericOptions:
     set_proc_title: bool = True
     proc_title_template: str = "{title} {listen-addr} {server-mode}"
     always_show_logo: bool = False
-    requirepass: str = ""
+    requirepass: str = field(default="", repr=False)
+    next_requirepass: str = field(default="", repr=False)
+    """A second password of the user ``default``; there is no directive for it, only a reference."""
+
     aclfile: str = ""
     acl_pubsub_default: str = "resetchannels"
     acllog_max_len: int = 128
@@ -99,10 +102,10 @@ class GenericOptions:
 
     tls_cert_file: str = ""
     tls_key_file: str = ""
-    tls_key_file_pass: str = ""
+    tls_key_file_pass: str = field(default="", repr=False)
     tls_client_cert_file: str = ""
     tls_client_key_file: str = ""
-    tls_client_key_file_pass: str = ""
+    tls_client_key_file_pass: str = field(default="", repr=False)
     tls_ca_cert_file: str = ""
     tls_ca_cert_dir: str = ""
     tls_dh_params_file: str = ""
@@ -274,7 +277,9 @@ SCALARS: Final[dict[str, Reading]] = {
 }
 """Single-valued directive → parser of its value."""
 
-_SPECIAL: Final = frozenset({"dir", "bind", "users", "client_output_buffer_limit", "renamed_commands", "others"})
+_SPECIAL: Final = frozenset(
+    {"dir", "bind", "users", "client_output_buffer_limit", "renamed_commands", "others", "next_requirepass"}
+)
 ATTRIBUTES: Final = {row.name.replace("_", "-"): row.name for row in fields(GenericOptions) if row.name not in _SPECIAL}
 """Directive → attribute, for the single-valued directives that a Sentinel uses."""
 

@@ -7,6 +7,7 @@ from txsentinel.config.document import ConfigDocument, Line
 from txsentinel.config.elsewhere import NOTHING_ELSEWHERE, Elsewhere
 from txsentinel.config.guards import guard_lines
 from txsentinel.config.quoting import in_quotes, written
+from txsentinel.config.secrets import secret_lines
 from txsentinel.core.instances import Master
 from txsentinel.core.options import SentinelOptions
 from txsentinel.model.address import Address
@@ -30,6 +31,7 @@ def master_lines(master: Master, by_hostname: bool, elsewhere: Elsewhere = NOTHI
     lines = [master_line("monitor", name, *place, str(options.quorum))]
     lines.extend(line for row in MASTER_DIRECTIVES if (line := row.line(name, options, elsewhere)) is not None)
     lines.extend(guard_lines(name, options.guards, elsewhere))
+    lines.extend(secret_lines(name, options, elsewhere))
     lines.append(master_line("config-epoch", name, str(master.config_epoch)))
     lines.append(master_line("leader-epoch", name, str(master.leader_epoch)))
     places = dict.fromkeys(
@@ -87,7 +89,7 @@ def own_tail_lines(
         lines.append(Line("announce-ip", "", f"sentinel announce-ip {in_quotes(announce_ip)}"))
     if elsewhere.must_write(elsewhere.own, "announce-port", options.announce_port, 0):
         lines.append(_own("announce-port", str(options.announce_port)))
-    for kind, value in (("sentinel-user", options.sentinel_user), ("sentinel-pass", options.sentinel_pass)):
+    for kind, value in (("sentinel-user", options.sentinel_user), ("sentinel-pass", options.directive_sentinel_pass)):
         if elsewhere.must_write(elsewhere.own, kind, value or "", ""):
             lines.append(_own(kind, value or ""))
     return lines

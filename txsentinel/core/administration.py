@@ -250,6 +250,21 @@ class Administration:
             peers: list[Instance] = [i for i in self._registry.instances() if isinstance(i, Peer)]
             self._registry.renew_credentials(peers, "sentinel-user or sentinel-pass changed")
 
+    def use_credentials(self, name: str | None) -> None:
+        """
+        Use the present passwords for new connections to the servers of a master, or to peers (``None``).
+
+        Connections that are authenticated stay: a server does not close them when its password changes.
+        """
+        if name is None:
+            for instance in self._registry.instances():
+                if isinstance(instance, Peer):
+                    self._registry.set_credentials(instance.link, instance)
+            return
+        master = self._registry.master(name)
+        for server in (master, *master.replicas.values()):
+            self._registry.set_credentials(server.link, server)
+
     def failover(self, name: str, now: Millis, *, coordinated: bool = False, by: str | None = None) -> None:
         """
         Start a failover now (``SENTINEL FAILOVER``).

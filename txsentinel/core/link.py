@@ -47,7 +47,10 @@ class ConnectionState:
     """Whether it was closed permanently; input that still arrives on it is ignored."""
 
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
+    next_password: str | None = field(default=None, repr=False)
+    """The password that is tried when the first one is refused."""
+
     renamed_commands: dict[str, str] = field(default_factory=dict)
 
     commands_since: Millis | None = None
@@ -133,6 +136,10 @@ class ConnectionState:
 
     pause_refused_on: Millis | None = None
     """``commands_since`` of the connection on which the server last refused such a pause."""
+
+    def exchange_passwords(self) -> None:
+        """Begin with the second password on new connections: the first one was refused."""
+        self.password, self.next_password = self.next_password, self.password
 
     def __post_init__(self) -> None:
         """Start all clocks at the time of creation, as the first connection attempt begins then."""

@@ -94,7 +94,7 @@ class MasterOptions:
     parallel_syncs: int = 1
     notification_script: str | None = None
     client_reconfig_script: str | None = None
-    auth_pass: str | None = None
+    auth_pass: str | None = field(default=None, repr=False)
     auth_user: str | None = None
     reboot_down_after: Millis = 0
     renamed_commands: dict[str, str] = field(default_factory=dict)
@@ -105,6 +105,25 @@ class MasterOptions:
 
     guards: GuardOptions = NEUTRAL_GUARDS
     """The settings that C Sentinels do not have. Replace the object to change one."""
+
+    next_auth_pass: str | None = field(default=None, repr=False)
+    """The password that is tried when ``auth_pass`` is refused, while the passwords of the servers are changed."""
+
+    auth_pass_source: str = ""
+    """Where ``auth_pass`` was read from, if it does not stand in the configuration file (``config.secrets``)."""
+
+    next_auth_pass_source: str = ""
+
+    @property
+    def directive_auth_pass(self) -> str | None:
+        """
+        The password that stands in the configuration file; beside a reference it is the second one.
+
+        A C Sentinel that takes the file over ignores the reference, and may write the directive.
+        """
+        if self.auth_pass_source:
+            return None if self.next_auth_pass_source else self.next_auth_pass
+        return self.auth_pass
 
 
 def copied(options: MasterOptions) -> MasterOptions:
@@ -130,8 +149,25 @@ class SentinelOptions:
     announce_hostnames: bool = False
     deny_scripts_reconfig: bool = True
     sentinel_user: str | None = None
-    sentinel_pass: str | None = None
-    requirepass: str | None = None
+    sentinel_pass: str | None = field(default=None, repr=False)
+    next_sentinel_pass: str | None = field(default=None, repr=False)
+    """The password that is tried when a peer refuses ``sentinel_pass``."""
+
+    sentinel_pass_source: str = ""
+    """Where ``sentinel_pass`` was read from, if it does not stand in the configuration file."""
+
+    next_sentinel_pass_source: str = ""
+
+    requirepass: str | None = field(default=None, repr=False)
+    next_requirepass: str | None = field(default=None, repr=False)
+    """The second password of ours, which is also tried when a peer refuses ``requirepass``."""
+
+    @property
+    def directive_sentinel_pass(self) -> str | None:
+        """The password for peers that stands in the configuration file; beside a reference it is the second one."""
+        if self.sentinel_pass_source:
+            return None if self.next_sentinel_pass_source else self.next_sentinel_pass
+        return self.sentinel_pass
 
     @property
     def hello_port(self) -> int:

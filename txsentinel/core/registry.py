@@ -146,14 +146,17 @@ class Registry:
             return
         settings = instance.master.options
         link.username, link.password = settings.auth_user, settings.auth_pass
+        link.next_password = settings.next_auth_pass
         link.renamed_commands = settings.renamed_commands
 
     def _set_peer_credentials(self, link: InstanceLink) -> None:
         options = self._state.options
         if options.sentinel_pass:
             link.username, link.password = options.sentinel_user or None, options.sentinel_pass
+            link.next_password = options.next_sentinel_pass
         else:
             link.username, link.password = None, options.requirepass or None
+            link.next_password = options.next_requirepass
 
     def renew_credentials(self, instances: list[Instance], reason: str) -> None:
         """Set the current credentials on the links of these instances, and reconnect them."""

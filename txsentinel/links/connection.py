@@ -58,6 +58,9 @@ class LinkConnection(Protocol):
         """Why this side closes the connection; ``None`` if it does not."""
 
         self.failure: FailureClass | None = None
+        self._password: str | None = None
+        """The password that was sent last."""
+
         """The class of that, if it is a failure of the other side."""
 
         self._context = context
@@ -184,10 +187,27 @@ class LinkConnection(Protocol):
     # For the subclasses.
 
     def _handshake(self) -> None:
-        answers = [ignore] if not self.link.password else [self._login_answered, ignore]
-        handshake_commands = encoded_commands.handshake_commands(self.link, self.kind, self._context.core.options.my_id)
+        self._open(self._first_login_answered)
+
+    def _open(self, login_answered: Answer) -> None:
+        """Send AUTH, if there is a password, and CLIENT SETNAME."""
+        link = self.link
+        self._password = link.password
+        answers = [login_answered, ignore] if link.password else [ignore]
+        handshake_commands = encoded_commands.handshake_commands(link, self.kind, self._context.core.options.my_id)
         for command, answer in zip(handshake_commands, answers, strict=True):
             self._send(command, answer)
+
+    def _first_login_answered(self, reply: object, now: Millis) -> None:
+        """AUTH was answered. If it was refused, the second password is tried, if there is one."""
+        link = self.link
+        if not isinstance(reply, ErrorLine) or not link.next_password:
+            self._login_answered(reply, now)
+            return
+        if link.password == self._password:
+            # The other connection of this link has not exchanged them yet. New connections begin with the other one.
+            link.exchange_passwords()
+        self._open(self._login_answered)
 
     def _login_answered(self, reply: object, now: Millis) -> None:
         """AUTH was answered. The consequences of a refusal appear in the replies to PING."""

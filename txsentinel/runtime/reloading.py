@@ -1,4 +1,4 @@
-"""The effect of SIGHUP: certificates and the ACL file are read again."""
+"""The effect of SIGHUP: secrets, certificates and the ACL file are read again."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ class Reload:
     """
 
     def __init__(
-        self, tls: TlsSupport, access: AccessControl, options: GenericOptions, note: Callable[[Level, str], None]
+        self,
+        secrets: Callable[[], Deferred[str]],
+        tls: TlsSupport,
+        access: AccessControl,
+        options: GenericOptions,
+        note: Callable[[Level, str], None],
     ) -> None:
+        self._secrets = secrets
         self._tls = tls
         self._access = access
         self._options = options
@@ -32,8 +38,13 @@ class Reload:
 
     def __call__(self) -> Deferred[str]:
         """Reload; the result is what was wrong, empty if nothing was."""
-        done = gatherResults([self._tls.renew(), self._reload_users()])
-        return done.addCallback(lambda problems: "; ".join(filter(None, problems)))
+        return Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> str:
+        # The passphrase of the key first.
+        problems = [await self._secrets()]
+        problems += await gatherResults([self._tls.renew(), self._reload_users()])
+        return "; ".join(filter(None, problems))
 
     def _reload_users(self) -> Deferred[str]:
         if not self._options.aclfile:

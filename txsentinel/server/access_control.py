@@ -102,7 +102,7 @@ class AccessControl:
         self._limits = limits or Limits()
         self._log_throttle = log_throttle or LogThrottle()
         self._statistics = statistics or Statistics()
-        self.default = default_user(commands, options.requirepass)
+        self.default = default_user(commands, options.requirepass, options.next_requirepass)
         self._users = {DEFAULT_USER: self.default}
         self.log = AclLog(options.acllog_max_len)
         self.started = False
@@ -157,6 +157,22 @@ class AccessControl:
                 raise UnusableUsers(problem, CRITICAL) from None
         self._users.setdefault(name, user).become(user)
         self._default_is_kept = self._default_is_kept or name == DEFAULT_USER
+
+    def _required(self) -> User:
+        return default_user(self.commands, self._options.requirepass, self._options.next_requirepass)
+
+    def renew_requirepass(self, change: Callable[[], object]) -> bool:
+        """
+        Change the passwords of ``requirepass`` by ``change``.
+
+        :returns: whether the user ``default`` has them now. It keeps its own if a user line, the ACL file or a command
+            has given it others.
+        """
+        has_them = self.default.passwords == self._required().passwords
+        change()
+        if has_them:
+            self.default.require(self._options.requirepass, self._options.next_requirepass)
+        return has_them
 
     def _new(self, name: str) -> User:
         return User(name, self.commands, self._options.acl_pubsub_default == "allchannels")
@@ -357,7 +373,7 @@ class AccessControl:
         password in that case, whatever ``requirepass`` is.
         """
         self._changes += 1
-        users.setdefault(DEFAULT_USER, default_user(self.commands, self._options.requirepass))
+        users.setdefault(DEFAULT_USER, self._required())
         gone = [user for name, user in self._users.items() if name not in users]
         for user in gone:
             del self._users[user.name]

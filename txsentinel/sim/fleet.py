@@ -49,6 +49,10 @@ class FleetDisk:
         """Every script exists and is executable."""
         return True
 
+    def readable_by_others(self, path: str) -> bool:
+        """No other file exists."""
+        return False
+
     def check_directory(self, path: str) -> None:
         """Every directory exists."""
 

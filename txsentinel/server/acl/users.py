@@ -221,12 +221,11 @@ class User:
         """Apply ``reset``: restore the state of a new user."""
         self.become(User(self.name, self._table, self._all_channels))
 
-    def require(self, password: str) -> None:
-        """Set the password as ``requirepass`` does: an empty one means that none is needed."""
-        if password:
-            self.reset_passwords()
-            self.passwords[digest_of(data(password))] = None
-        else:
+    def require(self, *passwords: str) -> None:
+        """Set the passwords as ``requirepass`` does: if all are empty, none is needed."""
+        self.reset_passwords()
+        self.passwords = {digest_of(data(password)): None for password in passwords if password}
+        if not self.passwords:
             self.accept_any_password()
 
     # Authentication and authorization.
@@ -305,11 +304,15 @@ def _specificity(refusal: Refusal) -> tuple[int, int]:
     return _REASONS.index(refusal.reason), refusal.position
 
 
-def default_user(table: CommandTable, password: str = "") -> User:
-    """Return the initial ``default`` user: it may do everything, and needs ``password`` unless that is empty."""
+def default_user(table: CommandTable, *passwords: str) -> User:
+    """
+    Return the initial ``default`` user.
+
+    It may do everything, and needs one of the passwords unless all are empty.
+    """
     user = User(DEFAULT_USER, table)
     user.apply_all(("on", "~*", "&*", "+@all"))
-    user.require(password)
+    user.require(*passwords)
     return user
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from txsentinel.config.secrets import refused_beside_reference
 from txsentinel.core.errors import CommandError
 from txsentinel.model.events import LOG_LEVELS
 from txsentinel.model.timings import TIMING_NAMES
@@ -94,7 +95,13 @@ SETTINGS: Final = (
     _words("announce-ip", "announce_ip"),
     Setting("announce-port", _port, lambda services: str(services.core.options.announce_port), _store_port),
     _words("sentinel-user", "sentinel_user", for_peers=True),
-    _words("sentinel-pass", "sentinel_pass", for_peers=True),
+    Setting(
+        "sentinel-pass",
+        text,
+        lambda services: services.core.options.sentinel_pass_source or services.core.options.sentinel_pass or "",
+        lambda services, value: setattr(services.core.options, "sentinel_pass", value or None),
+        for_peers=True,
+    ),
     Setting("loglevel", _log_level, lambda services: services.options.loglevel, _store_log_level),
 )
 """The settings in the order of the reply of CONFIG GET."""
@@ -136,6 +143,9 @@ def _config_set(services: SettingServices, request: Sequence[bytes]) -> Steps:
         setting = BY_NAME.get(option.lower())
         if setting is None:
             raise CommandError(f"ERR Invalid argument '{text(option)}' to SENTINEL CONFIG SET")
+        source = services.core.options.sentinel_pass_source
+        if source and setting.name == "sentinel-pass":
+            raise CommandError(refused_beside_reference(setting.name, source))
         if setting.name in changes:
             raise CommandError(f"ERR Duplicate argument '{text(option)}' to SENTINEL CONFIG SET")
         if index + 1 >= len(request):
