@@ -62,15 +62,15 @@ test-beside: $(VENV)/.test
 	$(LOW_PRIORITY) $(MAKE) test-memory || status=1; \
 	exit $$status
 
-REAL := tests/outside tests/differential tests/clients tests/hardening tests/interop
+REAL := tests/outside tests/differential tests/contract tests/clients tests/hardening tests/test_demo.py tests/interop
 test-memory: $(VENV)/.test
 	@echo "== pytest, in memory and simulated"
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(REAL:%=--ignore=%)
 
-# Four at a time, the longest first.
+# Six at a time, the longest files first.
 test-servers: $(VENV)/.test
 	@echo "== pytest, over real servers"
-	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(REAL)
+	@$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder $(REAL)
 
 # The tests of compiled modules, and a mass failure over sockets. That wheel is not optimised, which takes a third of the
 # time to build.
