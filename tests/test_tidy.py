@@ -40,6 +40,7 @@ LAYERS = (
         "model.timings model.address model.events model.time_slice model.measurements model.snapshots"
         " model.ulid model.receipt model.operations"
         " model.publications model.explanation model.history model.plain model.history_json model.history_merge"
+        " model.file_end"
         " model.extension_settings interfaces isentinel model.log_text model.log_throttle model.failure"
         " model.drawing",
     ),
@@ -58,7 +59,7 @@ LAYERS = (
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
         " core.failover core.ignored core.observation core.confirmation core.fan_out core.findings core.explaining"
         " core.hello_processing core.evaluation core.administration core.order_replies core.parts core.link_inputs"
-        " core.sentinel core.failover_records",
+        " core.sentinel core.failover_records core.earlier_records",
     ),
     (
         "config",
@@ -676,7 +677,8 @@ class InterfaceTests(SynchronousTestCase):
                 yield importlib.import_module(f"txsentinel.{source.name}" if source.name else "txsentinel")
 
     def test_every_class_implements_its_interfaces(self) -> None:
-        """Each class that declares one of our interfaces implements it; each interface is implemented by some class."""
+        """Each class that declares one of our interfaces implements it; each interface is implemented by some"
+        " class."""
         ours = {
             value
             for value in vars(interfaces).values()

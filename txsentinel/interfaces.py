@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from txsentinel.model.events import SentinelEvent
     from txsentinel.model.explanation import Explanation, JournalRecord
     from txsentinel.model.extension_settings import ExtensionSetting
+    from txsentinel.model.file_end import FileEnd
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.measurements import MeasurementsState
     from txsentinel.model.publications import Publication
@@ -53,6 +54,13 @@ class IFileStore(Interface):
         Read the whole file without blocking the caller.
 
         :returns: fires with the contents; fails with an ``OSError`` if the file cannot be read.
+        """
+
+    def fetch_end(path: str, limit: int) -> Deferred[FileEnd]:
+        """
+        Read the end of a file without blocking the caller, at most ``limit`` bytes from the beginning of a line on.
+
+        :returns: fails with an ``OSError`` if the file cannot be read.
         """
 
     def check_writable(path: str) -> None:

@@ -229,6 +229,21 @@ class RecordTests(SynchronousTestCase):
         self.assertIs(ObserverRole.FOLLOWER, record.observer_role)
         self.assertIn("sdown", self.phases(record))
 
+    def test_lost_in_the_same_epoch(self) -> None:
+        """A candidate that lost to one of the same epoch records neither itself as leader nor itself as follower."""
+        fixture = self.group()
+        for letter in "bz":
+            server = fixture.servers[fixture.peer(letter).address]
+            server.grants, server.answer = False, (identity("b"), 1)
+        fixture.kill(MASTER)
+        fixture.wait(3_000, 50)
+        failover = fixture.master.failover
+        assert failover is not None
+        fixture.hello("b", SECOND, failover.epoch)
+        record = self.record(fixture)
+        self.assertEqual((Outcome.SWITCHED, failover.epoch), (record.outcome, record.epoch))
+        self.assertEqual((ObserverRole.CANDIDATE, None), (record.observer_role, record.leader))
+
     def test_overruled(self) -> None:
         """A leader whose promotion was overruled by a higher config epoch records the address that was adopted."""
         fixture = self.group()
@@ -253,6 +268,7 @@ class RecordTests(SynchronousTestCase):
         fixture.wait(5_000)
         record = self.record(fixture)
         self.assertEqual((Outcome.NOT_ELECTED, None), (record.outcome, record.to_server))
+        self.assertEqual((ObserverRole.CANDIDATE, None), (record.observer_role, record.leader))
         self.assertEqual("aborted", self.phases(record)[-1])
         self.assertEqual((LossVerdict.NONE, 0), (record.loss.verdict, record.loss.lost_bytes))
         refused = {each.sentinel_id: each.reason for each in record.voters if each.kind != "self"}

@@ -7,7 +7,9 @@ import stat
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.process.appending import append_lines, rotated
+from txsentinel.model.file_end import FileEnd
+from txsentinel.process import appending
+from txsentinel.process.appending import append_lines, read_end, rotated
 
 
 class AppendingTests(SynchronousTestCase):
@@ -67,3 +69,19 @@ class AppendingTests(SynchronousTestCase):
         self.assertRaises(IsADirectoryError, append_lines, self.path, b"a\n", 1 << 20, 4)
         after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
         self.assertEqual(before, after)
+
+    def test_end(self) -> None:
+        """The end of a file begins with a whole line; a line longer than what is wanted is never read as a whole."""
+        self.patch(appending, "PIECE", 16)
+        append_lines(self.path, b"first\n" + b"x" * 1_000 + b"\nthird\nfourth\n", 10_000, 4)
+        self.assertEqual(FileEnd(b"third\nfourth\n", 2, 1_001), read_end(self.path, 20))
+        self.assertEqual(FileEnd(b"fourth\n", 3, 6), read_end(self.path, 10))
+        whole = self.contents()
+        self.assertEqual(FileEnd(whole), read_end(self.path, len(whole)))
+
+    def test_end_of_something_else(self) -> None:
+        """What is no regular file has no end, and is not waited for."""
+        os.makedirs(os.path.dirname(self.path))
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, read_end, self.path, 10)
+        self.assertRaises(FileNotFoundError, read_end, self.path + "x", 10)

@@ -11,7 +11,7 @@ from txsentinel.model.history import FailoverKind, FailoverRecord, LossVerdict, 
 from txsentinel.model.history_json import decode_records
 from txsentinel.model.history_merge import merge
 from txsentinel.runtime import history
-from txsentinel.runtime.history import FILE_NAME, FailoverHistory
+from txsentinel.runtime.history import FILE_NAME, MAX_BYTES_READ, FailoverHistory
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.groups import Shape
 from txsentinel.sim.redis.server import SimRedis
@@ -51,7 +51,7 @@ class HistoryTests(SynchronousTestCase):
     def on_disk(self, sentinel: SimSentinel) -> list[FailoverRecord]:
         """Return the records in the file of a Sentinel."""
         found, bad = decode_records(sentinel.host.files.contents.get(PATH, b""))
-        self.assertEqual(0, bad)
+        self.assertEqual([], bad)
         return found
 
     def test_file(self) -> None:
@@ -92,6 +92,45 @@ class HistoryTests(SynchronousTestCase):
         fleet.run(2.0)
         self.assertEqual(1, len(before))
         self.assertEqual(before, sentinel.alive.history.records(None, 9))
+
+    def test_amended_after_a_restart(self) -> None:
+        """What becomes known when the old master is back amends the record, also that of an earlier process."""
+        fleet = self.fleet()
+        dead = self.master(fleet)
+        self.kill_master(fleet)
+        fleet.run(2.0)
+        restarted, other = fleet.sentinels[:2]
+        (before,) = restarted.alive.history.records(None, 9)
+        restarted.host.kill()
+        restarted.host.restart()
+        fleet.run(2.0)
+        dead.host.restart()
+        fleet.run(40.0)
+        (amended,) = self.on_disk(restarted)
+        (witness,) = self.on_disk(other)
+        self.assertIsNone(before.loss.from_offset)
+        self.assertIsNotNone(amended.loss.from_offset)
+        self.assertEqual(witness.loss, amended.loss)
+        self.assertEqual(replace(before, loss=amended.loss, clients_closed=amended.clients_closed), amended)
+        self.assertEqual((amended,), restarted.alive.history.records(None, 9))
+
+    def test_lines_that_are_none(self) -> None:
+        """What is no record is skipped with the number of its line and the path; a huge line is not kept in memory."""
+        fleet = self.fleet()
+        self.kill_master(fleet)
+        fleet.run(2.0)
+        sentinel = fleet.sentinels[0]
+        before = sentinel.alive.history.records(None, 9)
+        files = sentinel.host.files
+        files.contents[PATH] = b"{}\n" + b"x" * (MAX_BYTES_READ + 9) + b"\njunk\n" + files.contents[PATH]
+        sentinel.host.kill()
+        sentinel.host.restart()
+        fleet.run(2.0)
+        self.assertEqual(before, sentinel.alive.history.records(None, 9))
+        lines = [line.text for line in fleet.lines if line.who == sentinel.name and "is no record" in line.text]
+        self.assertEqual(1, len(lines), lines)
+        wanted = f"Line 2 of {PATH} is no record of a failover and is ignored: longer than {MAX_BYTES_READ} bytes"
+        self.assertIn(f"{wanted}, and 1 more line is not one either", lines[0])
 
     def test_crash_while_appending(self) -> None:
         """A process that dies at any point of the write leaves whole records, and later ones are whole, too."""

@@ -97,6 +97,13 @@ class DataComparisons:
         del awaited[:-MAX_COMPARISONS]
         self._fork_seen(comparison, new.data_set)
 
+    def resume(self, master: str, comparison: Comparison) -> None:
+        """Await an old master that an earlier process has awaited."""
+        awaited = self._awaited.setdefault(master, [])
+        if all(each.epoch != comparison.epoch for each in awaited):
+            awaited.insert(0, comparison)
+            del awaited[:-MAX_COMPARISONS]
+
     def forget(self, master: str) -> None:
         """Discard what is known of a master that is not monitored any more, or is reset."""
         self._awaited.pop(master, None)

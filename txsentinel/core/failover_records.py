@@ -160,8 +160,17 @@ class _Builder:
 
     def _role(self) -> ObserverRole:
         if self._end.kind is not JournalKind.CONFIG_ADOPTED:
-            return ObserverRole.LEADER
-        return ObserverRole.BYSTANDER if self._vote() is None else ObserverRole.FOLLOWER
+            return ObserverRole.LEADER if self._was_elected() else ObserverRole.CANDIDATE
+        vote = self._vote()
+        if vote is None:
+            return ObserverRole.BYSTANDER
+        return ObserverRole.CANDIDATE if vote.subject == self._own_id else ObserverRole.FOLLOWER
+
+    def _was_elected(self) -> bool:
+        """Whether this Sentinel was elected in the epoch of the failover, or led it without an election."""
+        return self._switched or any(
+            each.kind is JournalKind.ELECTED and each.epoch == self._epoch for each in self._steps
+        )
 
     def _vote(self) -> JournalEntry | None:
         """Return our vote in the epoch of the failover."""
@@ -171,9 +180,9 @@ class _Builder:
     def _leader(self) -> str | None:
         if self._end.kind is JournalKind.CONFIG_ADOPTED:
             vote = self._vote()
-            return None if vote is None else vote.subject
-        elected = self._switched or self._first(JournalKind.ELECTED) is not None
-        return self._own_id if elected else None
+            # A candidate that voted for itself and lost does not know who won.
+            return None if vote is None or vote.subject == self._own_id else vote.subject
+        return self._own_id if self._was_elected() else None
 
     def _cause(self) -> tuple[str, str | None]:
         """Return the cause and the class of the failure."""
@@ -276,21 +285,13 @@ class _Builder:
         compared = self._after(JournalKind.DATA_COMPARED) or self._last(JournalKind.DATA_COMPARED)
         if compared is None or compared.epoch != self._epoch:
             return _NOT_BACK
-        data = dict(compared.data)
-        return DataLoss(
-            LossVerdict(compared.code),
-            _number(data.get("lost_bytes")),
-            _number(data.get("from_offset")),
-            _number(data.get("to_offset")),
-            str(data.get("text")),
-        )
+        return data_loss(compared)
 
     def _resyncs(self) -> Resyncs | None:
         counted = self._after(JournalKind.RESYNCS)
         if counted is None or counted.epoch != self._epoch:
             return None
-        data = dict(counted.data)
-        return Resyncs(_number(data.get("partial")) or 0, _number(data.get("full")) or 0)
+        return resyncs_of(counted)
 
     def _clients_closed(self) -> JournalEntry | None:
         """Return the record of the clients that the old master closed when it was ordered to follow the new one."""
@@ -325,6 +326,24 @@ def chosen_because(compared: Sequence[ComparedReplica]) -> str | None:
         if ours != theirs:
             return f"{preference}{value}"
     return f"it equals {other} in all respects"
+
+
+def data_loss(compared: JournalEntry) -> DataLoss:
+    """Return the verdict on the lost data that a record of the journal has."""
+    data = dict(compared.data)
+    return DataLoss(
+        LossVerdict(compared.code),
+        _number(data.get("lost_bytes")),
+        _number(data.get("from_offset")),
+        _number(data.get("to_offset")),
+        str(data.get("text")),
+    )
+
+
+def resyncs_of(counted: JournalEntry) -> Resyncs:
+    """Return the numbers of synchronizations that a record of the journal has."""
+    data = dict(counted.data)
+    return Resyncs(_number(data.get("partial")) or 0, _number(data.get("full")) or 0)
 
 
 def _steps(entries: Sequence[JournalEntry], end: JournalEntry) -> list[JournalEntry]:

@@ -78,9 +78,14 @@ class Outcome(Enum):
 
 
 class ObserverRole(Enum):
-    """The part that the recording Sentinel had: it led, voted for the leader, or only adopted the result."""
+    """
+    The part that the recording Sentinel had.
+
+    It was elected and led, campaigned without being elected, voted for the leader, or only adopted the result.
+    """
 
     LEADER = "leader"
+    CANDIDATE = "candidate"
     FOLLOWER = "follower"
     BYSTANDER = "bystander"
 

@@ -63,9 +63,11 @@ def decode_record(line: bytes) -> FailoverRecord:
         raise BadRecord(f"{type(error).__name__}: {error}") from error
 
 
-def decode_records(raw: bytes, between: Callable[[], object] = bool) -> tuple[list[FailoverRecord], int]:
+def decode_records(
+    raw: bytes, between: Callable[[], object] = bool
+) -> tuple[list[FailoverRecord], list[tuple[int, str]]]:
     """
-    Return the records of a file, oldest first, and the number of lines that are none.
+    Return the records of a file, oldest first, and the lines that are none: their numbers, with reasons.
 
     The latest line with a ``record_id`` replaces the earlier ones. The last line may be torn, if the process was
     killed; it is then not counted.
@@ -73,15 +75,16 @@ def decode_records(raw: bytes, between: Callable[[], object] = bool) -> tuple[li
     :param between: called after each line.
     """
     found: dict[str, FailoverRecord] = {}
-    bad = 0
+    bad: list[tuple[int, str]] = []
     lines = raw.split(b"\n")
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             record = decode_record(line)
-        except BadRecord:
-            bad += number < len(lines) - 1
+        except BadRecord as error:
+            if number < len(lines):
+                bad.append((number, str(error)))
             continue
         found[record.record_id] = record
         between()

@@ -9,7 +9,7 @@ from typing import Final
 from txsentinel.model.history import FailoverRecord, LossVerdict, ObserverRole, Outcome, PhaseTime
 from txsentinel.model.snapshots import Instant
 
-_ROLES: Final = (ObserverRole.LEADER, ObserverRole.FOLLOWER, ObserverRole.BYSTANDER)
+_ROLES: Final = (ObserverRole.LEADER, ObserverRole.FOLLOWER, ObserverRole.CANDIDATE, ObserverRole.BYSTANDER)
 _VERDICTS: Final = (LossVerdict.UNKNOWN, LossVerdict.NONE, LossVerdict.LOST)
 
 

@@ -1,13 +1,20 @@
-"""Appends lines to a file durably, and rotates it when it is full."""
+"""Appends lines to a file durably, rotates it when it is full, and reads its end."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from typing import Final
 
+from txsentinel.model.file_end import FileEnd, file_end
+
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
+
+PIECE: Final = 1 << 20
+"""How many bytes are read at a time."""
 
 
 def append_lines(path: str, lines: bytes, limit: int, files: int) -> None:
@@ -38,6 +45,19 @@ def append_lines(path: str, lines: bytes, limit: int, files: int) -> None:
         os.close(descriptor)
     if not size:
         _sync(directory)
+
+
+def read_end(path: str, limit: int) -> FileEnd:
+    """
+    Return at most ``limit`` bytes of the end of the file, from the beginning of a line on.
+
+    :raises OSError: if it cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", path)
+        return file_end(iter(lambda: file.read(PIECE), b""), limit)
 
 
 def rotated(path: str, number: int) -> str:

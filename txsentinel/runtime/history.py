@@ -9,17 +9,18 @@ cannot be written is logged once and counted; the records are then kept in memor
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from txsentinel.core.earlier_records import amended_record, awaited_comparison
 from txsentinel.core.failover_records import ENDS, failover_record, is_provisional
 from txsentinel.core.state import MASS_FAILURE_WINDOW
 from txsentinel.model.events import Level
-from txsentinel.model.history import Acknowledgement
+from txsentinel.model.history import Acknowledgement, Outcome
 from txsentinel.model.history_json import decode_records, encode_record
 from txsentinel.model.snapshots import Instant
 from txsentinel.model.timings import wall_offset
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from txsentinel.core.journal import JournalEntry
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
+    from txsentinel.model.file_end import FileEnd
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.timings import Millis
 
@@ -113,7 +115,7 @@ class FailoverHistory:
     def start(self) -> None:
         """Read the latest records of the file in the background."""
         if self.path is not None:
-            self._host.files.fetch(self.path).addCallbacks(self._read, self._unreadable)
+            self._host.files.fetch_end(self.path, MAX_BYTES_READ).addCallbacks(self._read, self._unreadable)
 
     def records(self, name: str | None, limit: int) -> tuple[FailoverRecord, ...]:
         """Return the latest failovers of one master or of all, newest first."""
@@ -207,6 +209,7 @@ class FailoverHistory:
             self.total += 1
         made = self._made.get(key)
         if made is None:
+            self._amend_earlier(master, end.epoch, entries)
             return
         record = failover_record(entries, made[0], master, self._core.options.my_id, made[1])
         before = self._kept.get(record.record_id)
@@ -214,6 +217,34 @@ class FailoverHistory:
             record = replace(record, ack=before.ack)
         self.keep(record)
         self._write(record)
+
+    def _amend_earlier(self, master: str, epoch: int, entries: Sequence[JournalEntry]) -> None:
+        """Amend the record of a failover that an earlier process has made."""
+        for record in self._of_earlier_processes():
+            if (record.master, record.epoch) == (master, epoch):
+                amended = amended_record(record, entries)
+                if amended != record:
+                    self.keep(amended)
+                    self._write(amended)
+
+    def _of_earlier_processes(self) -> list[FailoverRecord]:
+        """Return the records of switches that this Sentinel made before it was started last."""
+        own_id = self._core.options.my_id
+        return [
+            each
+            for each in self._kept.values()
+            if each.outcome is Outcome.SWITCHED
+            and each.observer == own_id
+            and (each.master, each.epoch) not in self._made
+        ]
+
+    def _await_old_masters(self) -> None:
+        """Find out what was lost in the failovers before the start, once their old masters are back."""
+        now, offset = self._host.now(), self._wall_offset()
+        for record in self._of_earlier_processes():
+            comparison = awaited_comparison(record, now, offset)
+            if comparison is not None and record.master in self._core.registry.masters:
+                self._core.state.comparisons.resume(record.master, comparison)
 
     def _wall_offset(self) -> Millis:
         return wall_offset(self._host.wall_clock(), self._host.reactor.seconds())
@@ -280,17 +311,22 @@ class FailoverHistory:
         for each in idle:
             each.callback(None)
 
-    def _read(self, raw: bytes) -> None:
+    def _read(self, end: FileEnd) -> None:
         """Take over the latest records of the file."""
-        if len(raw) > MAX_BYTES_READ:
-            raw = raw[-MAX_BYTES_READ:]
-            raw = raw[raw.find(b"\n") + 1 :]
-        found, bad = decode_records(raw, self._host.yield_to_clients)
+        found, bad = decode_records(end.contents, self._host.yield_to_clients)
+        before = end.lines_before
+        if end.cut_bytes > MAX_BYTES_READ:
+            bad.insert(0, (0, f"longer than {MAX_BYTES_READ} bytes"))
         if bad:
-            self._note(Level.WARNING, f"{bad} lines of {self.path} are no records of failovers and are ignored")
+            number, reason = bad[0]
+            rest = len(bad) - 1
+            more = f", and {rest} more {'line is not one' if rest == 1 else 'lines are not'} either" if rest else ""
+            text = f"Line {before + number} of {self.path} is no record of a failover and is ignored: {reason}{more}"
+            self._note(Level.WARNING, text)
         latest = {record.record_id: record for record in found[-MAX_KEPT:]}
         latest.update(self._kept)
         self._kept = latest
+        self._await_old_masters()
 
     def _unreadable(self, failure: Failure) -> None:
         failure.trap(OSError)

@@ -36,7 +36,8 @@ from zope.interface import implementer
 from txsentinel.config.disk import read_file
 from txsentinel.interfaces import IFileStore, IHost
 from txsentinel.model.address import canonical_ip
-from txsentinel.process.appending import append_lines
+from txsentinel.model.file_end import FileEnd
+from txsentinel.process.appending import append_lines, read_end
 from txsentinel.process.files import (
     FileLock,
     StepFailed,
@@ -105,6 +106,10 @@ class RealFiles:
     def fetch(self, path: str) -> Deferred[bytes]:
         """See :class:`IFileStore`."""
         return self._in_thread(self.read, path)
+
+    def fetch_end(self, path: str, limit: int) -> Deferred[FileEnd]:
+        """See :class:`IFileStore`."""
+        return self._in_thread(read_end, path, limit)
 
     def check_writable(self, path: str) -> None:
         """See :class:`IFileStore`."""

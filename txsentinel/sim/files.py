@@ -21,6 +21,7 @@ from zope.interface import classImplements
 
 from txsentinel.config.recovery import overwriting, recovered
 from txsentinel.interfaces import IFileStore
+from txsentinel.model.file_end import FileEnd, file_end
 from txsentinel.process.appending import rotated
 from txsentinel.sim.simulation import SECOND
 
@@ -145,6 +146,10 @@ class SimFiles:
             done.errback(error)
         else:
             done.callback(contents)
+
+    def fetch_end(self, path: str, limit: int) -> Deferred[FileEnd]:
+        """Return the end of what :meth:`fetch` returns; see :class:`~txsentinel.interfaces.IFileStore`."""
+        return self.fetch(path).addCallback(lambda contents: file_end([contents], limit))
 
     def check_writable(self, path: str) -> None:
         """

@@ -99,7 +99,8 @@ class HistoryChecker(Observer):
         """Check that there is a record of this failover; it is removed, so that each needs one of its own."""
         for record in made:
             to = "" if record.to_server is None or not ended.address else str(record.to_server.address)
-            led = record.observer_role is ObserverRole.LEADER
+            # An aborted failover is one that this Sentinel led or wanted to lead.
+            led = record.observer_role is ObserverRole.LEADER or record.outcome is not Outcome.SWITCHED
             if (record.master, record.outcome, to, led) == (ended.master, ended.outcome, ended.address, ended.led):
                 made.remove(record)
                 return
