@@ -68,8 +68,8 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.wait(), [])
         self.replica.down_for = 20
         text = (
-            "replica 10.0.0.2:6379 has had no link to it for 20 s. After 50 s it cannot be promoted, and what was "
-            "written meanwhile would be lost with it"
+            "replica 10.0.0.2:6379 has had no link to its master for 20.0 s; after 50.0 s it cannot be promoted, and "
+            "what was written meanwhile would be lost with it"
         )
         self.assertEqual(self.wait(), [text])
         self.replica.link_status = "up"
@@ -79,7 +79,7 @@ class ReadinessTests(SynchronousTestCase):
         """A master that lacks replicas for min-replicas-to-write."""
         master = self.fixture.servers[MASTER]
         master.extra = ["min_slaves_good_slaves:0"]
-        text = "it refuses writes with NOREPLICAS, as no replica acknowledges in time for min-replicas-to-write"
+        text = "it refuses writes with NOREPLICAS: min-replicas-to-write is set, and no replica acknowledges in time"
         self.assertEqual(self.wait(), [text])
         master.extra = ["min_slaves_good_slaves:1"]
         self.assertEqual(self.wait(), ["no longer: it refuses writes"])

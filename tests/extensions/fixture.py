@@ -13,6 +13,8 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from tests.model import records
+from tests.model.records import RECORD
 from txsentinel.interfaces import CommandRefused, IOperator, ISentinelView
 from txsentinel.model.events import SentinelEvent
 from txsentinel.model.explanation import (
@@ -35,14 +37,10 @@ from txsentinel.model.explanation import (
 )
 from txsentinel.model.history import (
     DataLoss,
-    FailoverKind,
     FailoverRecord,
     LossVerdict,
-    ObserverRole,
-    Outcome,
     PhaseTime,
     ReplicaRecord,
-    Resyncs,
     ServerRecord,
     VoterRecord,
     failover_group,
@@ -111,61 +109,30 @@ def sentinel_snapshot() -> SentinelSnapshot:
 
 def settings(quorum: int = 2) -> MasterSettings:
     """The settings that a master has by default, with a faster ``down-after-milliseconds``."""
-    return MasterSettings(
-        quorum=quorum,
-        down_after_ms=5_000,
-        failover_timeout_ms=180_000,
-        parallel_syncs=1,
-        reboot_down_after_ms=0,
-        notification_script=None,
-        client_reconfig_script=None,
-        auth_user=None,
-        auth_pass_set=False,
-        renamed_commands=(),
-        guards=(),
-    )
+    return replace(records.SETTINGS, quorum=quorum, failover_timeout_ms=180_000)
 
 
 def replica(host: str, port: int = 6379, *, master: Endpoint | None = None) -> ReplicaSnapshot:
     """A replica that is up and has all data."""
     address = Endpoint(host, port)
-    return ReplicaSnapshot(
+    return replace(
+        records.REPLICA,
         name=str(address),
         address=address,
         run_id=None,
-        flags=("slave",),
-        sdown_since=None,
-        connected=True,
-        failure=None,
-        role_reported="slave",
         master_address=master,
-        master_link_up=True,
-        master_link_down_ms=0,
-        priority=100,
-        offset=5_215_869,
-        lag_bytes=0,
         replid="e" * 40,
-        announced=True,
-        fit=True,
-        unfit_code=None,
-        unfit_text=None,
         would_be_promoted=False,
     )
 
 
 def peer(sentinel_id: str, host: str, kind: str = "txsentinel") -> PeerSnapshot:
     """Another Sentinel that is up and considers the master up."""
-    return PeerSnapshot(
+    return replace(
+        records.PEER,
         sentinel_id=sentinel_id,
         address=Endpoint(host, 26379),
         kind=kind,
-        flags=("sentinel",),
-        sdown_since=None,
-        connected=True,
-        failure=None,
-        reports_master_down=False,
-        voted_leader=None,
-        voted_epoch=0,
         acknowledges=True if kind == "txsentinel" else None,
     )
 
@@ -173,28 +140,17 @@ def peer(sentinel_id: str, host: str, kind: str = "txsentinel") -> PeerSnapshot:
 def healthy_master(name: str = "mymaster", host: str = "10.0.0.1") -> MasterSnapshot:
     """A master that is up, with two replicas, of which one must not be promoted, and two other Sentinels."""
     address = Endpoint(host, 6379)
-    return MasterSnapshot(
+    return replace(
+        records.MASTER,
         name=name,
-        revision=1,
         address=address,
         run_id="f" * 40,
-        flags=("master",),
-        status="ok",
-        sdown_since=None,
-        odown_since=None,
-        connected=True,
-        failure=None,
-        role_reported="master",
-        config_epoch=7,
         switched_at=instant(10),
-        offset=5_215_869,
         replid="e" * 40,
         voters=3,
         voters_reachable=3,
-        voters_needed=2,
         ok_replicas=2,
         ok_sentinels=3,
-        failover=None,
         settings=settings(),
         replicas=(
             replace(replica("10.0.0.2", master=address), would_be_promoted=True),
@@ -211,7 +167,6 @@ def healthy_master(name: str = "mymaster", host: str = "10.0.0.1") -> MasterSnap
             ),
         ),
         peers=(peer(PEER_IDS[0], "10.0.0.12"), peer(PEER_IDS[1], "10.0.0.13", "c")),
-        verdict="healthy",
     )
 
 
@@ -296,17 +251,11 @@ def failover_record(name: str = "mymaster", epoch: int = 7) -> FailoverRecord:
     """An automatic failover of ten seconds after the start that lost 42 bytes."""
     old = ServerRecord(Endpoint("10.0.0.9", 6379), None, "e" * 40, 5_000_042, 100)
     new = ServerRecord(Endpoint("10.0.0.1", 6379), "f" * 40, "e" * 40, 5_000_000, 100)
-    return FailoverRecord(
+    return replace(
+        RECORD,
         record_id=f"01JE0000000000000000000{epoch:03}",
         group=failover_group(name, epoch),
         master=name,
-        kind=FailoverKind.AUTOMATIC,
-        outcome=Outcome.SWITCHED,
-        observer=OWN_ID,
-        observer_role=ObserverRole.LEADER,
-        leader=OWN_ID,
-        cause="down",
-        failure_class="refused",
         from_server=old,
         to_server=new,
         epoch=epoch,
@@ -319,11 +268,8 @@ def failover_record(name: str = "mymaster", epoch: int = 7) -> FailoverRecord:
         ),
         voters=(VoterRecord(PEER_IDS[0], "txsentinel", instant(8.6), instant(8.7), OWN_ID, epoch, None),),
         replicas=(ReplicaRecord(Endpoint("10.0.0.1", 6379), 5_000_000, 42, 100, 1, None),),
-        chosen_because="it is the only fit replica",
         loss=DataLoss(LossVerdict.LOST, 42, 5_000_000, 5_000_042, "the old master had 42 bytes more"),
-        resyncs=Resyncs(1, 0),
-        clients_closed=3,
-        operator=None,
+        ack=None,
     )
 
 

@@ -15,7 +15,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, shorten_periods, wait_moved
-from tests.model.test_history import RECORD
+from tests.model.records import RECORD
 from tests.servers import Connection, Fleet, Harness, ReplyError, SentinelProcess, missing, pairs, wait_for
 from tests.test_tidy import ROOT
 from txsentinel.model.history import FailoverKind, FailoverRecord, LossVerdict, ObserverRole, Outcome

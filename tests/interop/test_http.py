@@ -18,7 +18,18 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS, wait_moved
-from tests.servers import Fleet, Harness, ReplyError, SentinelProcess, call, free_port, missing, wait_for
+from tests.servers import (
+    Connection,
+    Fleet,
+    Harness,
+    ReplyError,
+    SentinelProcess,
+    call,
+    free_port,
+    missing,
+    pairs,
+    wait_for,
+)
 from tests.tls.authority import Authority
 
 HAPROXY = shutil.which("haproxy") or ("/usr/sbin/haproxy" if os.path.exists("/usr/sbin/haproxy") else None)
@@ -296,7 +307,10 @@ class AccessTests(SynchronousTestCase):
     def test_logins(self) -> None:
         """Users of the ACL log in with their passwords, and have their rights; changes are effective at once."""
         with HttpHarness() as harness:
-            users = ("user reader on >let-me-read -@all +sentinel|masters +sentinel|master",)
+            users = (
+                "user reader on >let-me-read -@all +sentinel|masters +sentinel|master",
+                "user client on >let-me-connect -@all +sentinel|master",
+            )
             sentinel = self.sentinel(harness, *users, password="secret")
             sentinel.start()
             self.assertEqual(sentinel.ask("/live")[0], 200)
@@ -308,6 +322,17 @@ class AccessTests(SynchronousTestCase):
             self.assertEqual((status, json.loads(body)["code"]), (403, "not_permitted"))
             self.assertEqual(sentinel.ask("/v1/masters", headers=self.login("reader", "guess"))[0], 401)
             self.assertIn("reader", str(sentinel.call("ACL", "LOG")))
+            # An explanation needs the same right by either way.
+            for user, password, status in (("reader", "let-me-read", 200), ("client", "let-me-connect", 403)):
+                self.assertEqual(sentinel.ask("/v1/masters/m/explain", headers=self.login(user, password))[0], status)
+                self.assertEqual(sentinel.ask("/v1/masters/m/journal", headers=self.login(user, password))[0], status)
+                with Connection(sentinel.port) as connection:
+                    connection.call("AUTH", user, password)
+                    if status == 200:
+                        self.assertIn("verdict", pairs(connection.call("TXSENTINEL", "EXPLAIN", "m")))
+                    else:
+                        with self.assertRaisesRegex(ReplyError, "NOPERM"):
+                            connection.call("TXSENTINEL", "EXPLAIN", "m")
             headers = {**self.login("reader", "let-me-read"), "Content-Type": "application/json"}
             status, _, body = sentinel.ask("/v1/session", "POST", headers, "{}")
             self.assertEqual((status, json.loads(body)["rights"]), (201, ["read"]))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.model.records import BEGIN, RECORD, UNKNOWN
 from tests.test_tidy import ROOT
 from txsentinel.model.history import (
-    Acknowledgement,
     DataLoss,
     FailoverKind,
     FailoverRecord,
@@ -19,10 +19,7 @@ from txsentinel.model.history import (
     ObserverRole,
     Outcome,
     PhaseTime,
-    ReplicaRecord,
     Resyncs,
-    ServerRecord,
-    VoterRecord,
     failover_group,
 )
 from txsentinel.model.history_json import BadRecord, decode_record, decode_records, encode_record, record_of
@@ -36,37 +33,7 @@ from txsentinel.model.receipt import (
     ReceiptVerdict,
     ResyncCount,
 )
-from txsentinel.model.snapshots import Endpoint, Instant
-
-BEGIN = 1_790_000_000_123
-
-UNKNOWN = DataLoss(LossVerdict.UNKNOWN, None, None, None, "not back")
-
-RECORD = FailoverRecord(
-    record_id="01JE0000000000000000000000",
-    group=failover_group("mymaster", 7),
-    master="mymaster",
-    kind=FailoverKind.AUTOMATIC,
-    outcome=Outcome.SWITCHED,
-    observer="a" * 40,
-    observer_role=ObserverRole.LEADER,
-    leader="a" * 40,
-    cause="down",
-    failure_class="refused",
-    from_server=ServerRecord(Endpoint("10.0.0.1", 6379), "1" * 40, "2" * 40, 500, None),
-    to_server=ServerRecord(Endpoint("fe80::2", 6379), "3" * 40, "2" * 40, 490, 100),
-    epoch=7,
-    config_epoch=7,
-    phases=(PhaseTime("sdown", Instant(BEGIN), None), PhaseTime("switched", Instant(BEGIN + 1_900), 1_900)),
-    voters=(VoterRecord("b" * 40, "c", Instant(BEGIN), None, None, None, "it gave no vote"),),
-    replicas=(ReplicaRecord(Endpoint("10.0.0.3", 6379), 5, 495, 0, None, "priority_zero", "its priority is 0"),),
-    chosen_because="it is the only fit replica",
-    loss=UNKNOWN,
-    resyncs=Resyncs(1, 0),
-    clients_closed=3,
-    operator=None,
-    ack=Acknowledgement("alice", Instant(BEGIN), "disk"),
-)
+from txsentinel.model.snapshots import Instant
 
 
 class JsonTests(SynchronousTestCase):

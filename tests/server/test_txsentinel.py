@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.extensions.fixture import publisher_state
-from tests.model.test_history import BEGIN, RECORD
+from tests.model.records import BEGIN, RECORD
 from tests.server.harness import MY_ID, ServerTestCase
 from tests.server.test_sentinel_queries import NO_MASTER, ReportTestCase
 from txsentinel.core.explaining import MAX_JOURNAL

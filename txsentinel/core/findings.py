@@ -6,23 +6,19 @@ Each names the instance, what was observed, and what to change. They are part of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
+from txsentinel.core.conditions import REFUSES_WRITES, has_lost_its_master, lost_link, refuses_writes
 from txsentinel.core.confirmation import Waiting
 from txsentinel.core.copied_state import CopiedState
-from txsentinel.core.hindrances import described_peer, seconds
+from txsentinel.core.hindrances import described_peer
 from txsentinel.core.instances import Master, Peer, Server
-from txsentinel.core.selection import max_master_link_down
 from txsentinel.model.failure import FailureClass, LinkFailure
 from txsentinel.wire.resp import text
 
 FRESH_HELLO_PERIODS: Final = 3
 """Hello periods within which a hello must have arrived for its sender to be alive."""
-
-_NO_GOOD_REPLICAS: Final = re.compile(rb"^min_slaves_good_slaves:0\r?$", re.MULTILINE)
-"""In INFO of a master with ``min-replicas-to-write``, without a replica that counts."""
 
 _PEER_FAULTS: Final = frozenset({FailureClass.AUTH, FailureClass.NOPERM})
 
@@ -69,8 +65,8 @@ def _of_server(server: Server) -> Iterator[str]:
     if link.ping_refused and link.ping_error == "BUSY" and "SCRIPT KILL" not in link.refusals:
         sent = "SCRIPT KILL was sent" if server.script_kill_sent else "SCRIPT KILL is sent once it is S_DOWN"
         yield f"{where} is kept busy by a script; {sent}"
-    if isinstance(server, Master) and server.info_text is not None and _NO_GOOD_REPLICAS.search(server.info_text):
-        yield f"{where} is up, but refuses writes: min-replicas-to-write is set, and no replica acknowledges in time"
+    if isinstance(server, Master) and refuses_writes(server):
+        yield f"{where} is up, but {REFUSES_WRITES}"
 
 
 def _error(refusal: LinkFailure) -> str:
@@ -96,15 +92,9 @@ def _of_replication(present: CopiedState) -> Iterator[str]:
         )
     if present.down:
         return
-    limit = max_master_link_down(master, now)
     for replica in master.replicas.values():
-        reported = replica.info_refreshed_at is not None and not replica.is_down
-        if reported and not replica.master_link_up and replica.master_link_down_for > 0:
-            yield (
-                f"{replica.address.joined()} has had no link to its master for"
-                f" {seconds(replica.master_link_down_for)}; after {seconds(limit)} it cannot be promoted,"
-                " and what was written meanwhile would be lost with it"
-            )
+        if has_lost_its_master(replica):
+            yield f"{replica.address.joined()} {lost_link(replica, now)}"
 
 
 def _of_peer(present: CopiedState, peer: Peer) -> Iterator[str]:

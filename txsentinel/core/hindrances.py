@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from txsentinel.core.blockers import is_discovering
+from txsentinel.core.conditions import seconds
 from txsentinel.core.copied_state import CopiedState
 from txsentinel.core.failover_start import Hindrance
 from txsentinel.core.failover_state import FailoverState
@@ -240,10 +241,3 @@ def _text_of_delay(present: CopiedState, code: VerdictCode, until: Millis) -> st
         return f"INFO of its replicas is awaited for another {left}, so that fresh offsets are compared"
     before = present.votes.campaign_order(master)
     return f"{before} Sentinels with lower IDs campaign first; this one begins in {left}"
-
-
-def seconds(milliseconds: Millis) -> str:
-    """Return a duration for people: seconds with one decimal below a minute."""
-    if milliseconds < 60_000:
-        return f"{milliseconds / 1000:.1f} s"
-    return f"{milliseconds // 1000} s"

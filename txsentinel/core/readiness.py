@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from txsentinel.core.blockers import is_discovering, unfit_text
+from txsentinel.core.conditions import REFUSES_WRITES, has_lost_its_master, lost_link, refuses_writes
 from txsentinel.core.instances import Master, Replica, Server
-from txsentinel.core.selection import choose, max_master_link_down, unfit_because
+from txsentinel.core.selection import choose, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level
@@ -29,9 +30,6 @@ DISCOVERY_PERIOD: Final[Millis] = 15_000
 
 STALE_AFTER: Final[Millis] = 5_000
 """How long a replica may have no link to the master without a log line."""
-
-NO_GOOD_REPLICAS: Final = b"\nmin_slaves_good_slaves:0\r\n"
-"""In INFO of a master with ``min-replicas-to-write``, without a replica that acknowledges in time."""
 
 
 class Readiness:
@@ -73,7 +71,7 @@ class Readiness:
             fit = fit or unfit_because(replica, master, self._state.timings, now) is None
         if not fit or master.options.quorum > master.voters:
             return False
-        return master.info_text is None or NO_GOOD_REPLICAS not in master.info_text
+        return not refuses_writes(master)
 
     def _check_data(self, replica: Replica) -> None:
         """Log it if ``replica`` has copied an empty data set of a master that cannot be judged."""
@@ -113,20 +111,10 @@ class Readiness:
             yield "no replica can be promoted", f"{unfit_text(master, refused)}, so it could not be failed over now"
         for replica in master.replicas.values():
             if self._is_stale(replica):
-                limit = max_master_link_down(master, now) // 1000
-                yield (
-                    f"replica {replica.name} has no link to it",
-                    f"replica {replica.name} has had no link to it for {replica.master_link_down_for // 1000} s. After "
-                    f"{limit} s it cannot be promoted, and what was written meanwhile would be lost with it",
-                )
-        if master.info_text is not None and NO_GOOD_REPLICAS in master.info_text:
-            yield (
-                "it refuses writes",
-                "it refuses writes with NOREPLICAS, as no replica acknowledges in time for min-replicas-to-write",
-            )
+                yield f"replica {replica.name} has no link to it", f"replica {replica.name} {lost_link(replica, now)}"
+        if refuses_writes(master):
+            yield "it refuses writes", f"it {REFUSES_WRITES}"
 
     @staticmethod
     def _is_stale(replica: Replica) -> bool:
-        if replica.is_down or replica.master_link_up or replica.info_refreshed_at is None:
-            return False
-        return replica.master_link_down_for > STALE_AFTER
+        return has_lost_its_master(replica) and replica.master_link_down_for > STALE_AFTER

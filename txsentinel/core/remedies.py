@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from txsentinel.core.conditions import seconds
 from txsentinel.core.copied_state import CopiedState
 from txsentinel.core.election import FORCED_ELECTION_TIMEOUT
 from txsentinel.core.failover_start import FRESH_INFO_TIMEOUT, Hindrance
-from txsentinel.core.hindrances import CAMPAIGN_CODES, available_sentinels, hindrances, is_lasting, seconds
+from txsentinel.core.hindrances import CAMPAIGN_CODES, available_sentinels, hindrances, is_lasting
 from txsentinel.core.instances import Master, Peer, Replica
 from txsentinel.core.quorum import agreeing_sentinels, is_ghost, is_reachable, unasked_peers
 from txsentinel.core.selection import LINK_DOWN_FACTOR, REFUSAL_LIFE, unfit_because

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from txsentinel.core.conditions import seconds
 from txsentinel.core.copied_state import CopiedState
 from txsentinel.core.failover_start import Hindrance
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState
-from txsentinel.core.hindrances import CAMPAIGN_CODES, described_peer, is_lasting, seconds
+from txsentinel.core.hindrances import CAMPAIGN_CODES, described_peer, is_lasting
 from txsentinel.core.instances import Failover, Master, Peer
 from txsentinel.model.explanation import Phase, Verdict, VerdictCode
 from txsentinel.model.failure import FailureClass

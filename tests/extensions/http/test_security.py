@@ -109,9 +109,20 @@ class LoginTests(SecurityCase):
 
     def test_rights(self) -> None:
         """A user needs the right of the nearest command of the Sentinel."""
-        self.server.operator.denied = {("alice", "sentinel|replicas"), ("alice", "sentinel|masters")}
+        denied = ("sentinel|replicas", "sentinel|masters", "txsentinel|explain", "txsentinel|history")
+        self.server.operator.denied = {("alice", each) for each in denied}
         headers = {"Authorization": basic("alice", "secret")}
-        for target in ("/v1", "/v1/masters", "/v1/masters/mymaster/replicas", "/v1/events", "/v1/history"):
+        one = "/v1/masters/mymaster"
+        reads = (
+            "/v1",
+            "/v1/masters",
+            f"{one}/replicas",
+            f"{one}/explain",
+            f"{one}/journal",
+            "/v1/events",
+            "/v1/history",
+        )
+        for target in reads:
             reply = self.server.ask("GET", target, headers)
             self.assert_problem(reply, 403, "not_permitted")
             self.assertEqual(reply.document["reasons"][0]["code"], "NOPERM")

@@ -53,14 +53,16 @@ class ReadingRoutes:
         summary = "The other Sentinels of a master."
         yield read("/v1/masters/{master}/sentinels", self.sentinels, summary, command=sentinels)
         summary = "Why the master is, or is not, failed over, and what would change that."
-        yield read("/v1/masters/{master}/explain", self.explain, summary, ("journal",))
+        explain = (b"TXSENTINEL", b"EXPLAIN", b"{master}")
+        yield read("/v1/masters/{master}/explain", self.explain, summary, ("journal",), explain)
         summary = "Rare events in the life of a master, oldest first."
-        yield read("/v1/masters/{master}/journal", self.journal, summary, PAGE)
+        yield read("/v1/masters/{master}/journal", self.journal, summary, PAGE, explain)
         yield read("/v1/config/{master}", self.config, "The settings of a master, without passwords.")
         summary = "The latest failovers, newest first; merge=1 gives one entry for each failover."
         query = ("master", "since", "kind", "limit", "merge")
-        yield read("/v1/history", self.history, summary, query, masters)
-        yield read("/v1/history/{record}", self.record, "One failover.", command=masters)
+        history = (b"TXSENTINEL", b"HISTORY")
+        yield read("/v1/history", self.history, summary, query, history)
+        yield read("/v1/history/{record}", self.record, "One failover.", command=history)
 
     def sentinel(self, request: ApiRequest) -> ApiResponse:
         """Answer with the state of the Sentinel."""
