@@ -34,6 +34,11 @@ class ReadinessTests(SynchronousTestCase):
         self.fixture.wait(30_000, 100)
         return self.notes()
 
+    def journal(self) -> list[str]:
+        """Return the sentences of the conditions in the journal."""
+        records = self.fixture.core.journal.records("mymaster")
+        return [each.text for each in records if each.what.startswith("condition")]
+
     def test_quorum(self) -> None:
         """A quorum above the number of Sentinels is logged once, and that it no longer is."""
         self.fixture.master.options.quorum = 4
@@ -54,6 +59,9 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.wait(), [text])
         self.fixture.add_replica(3)
         self.assertEqual(self.wait(), ["no longer: no replica can be promoted"])
+        self.assertEqual(self.journal(), [text, "No longer: no replica can be promoted"])
+        # There is no attempt that could be aborted, and subscribers would take such an event for the end of one.
+        self.assertEqual([event for event in self.fixture.events() if "abort" in event], [])
 
     def test_no_replica(self) -> None:
         """No replica at all, not before there was time to discover one."""
@@ -114,3 +122,24 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(len(lost), 1, lost)
         self.assertIn("10.0.0.2:6379 had 7 keys and has copied an empty data set from mymaster at 10.0.0.1", lost[0])
         self.assertIn("cannot judge that master, which answers INFO: ", lost[0])
+
+    def test_master_without_its_data(self) -> None:
+        """A master that came back without its data is logged at once, and once for each time."""
+        master = self.fixture.servers[MASTER]
+
+        def hold(replid: str, keys: int, loading: int = 0) -> None:
+            lines = [f"db0:keys={keys},expires=0,avg_ttl=0"] if keys else []
+            master.extra = [f"loading:{loading}", f"master_replid:{replid}", f"master_replid2:{NONE}"]
+            master.extra += ["master_repl_offset:50", "second_repl_offset:-1", "# Keyspace", *lines]
+
+        hold(OURS, 7)
+        self.assertEqual(self.wait(), [])
+        hold(OTHER, 0, loading=1)
+        self.assertEqual(self.wait(), [])
+        hold(OTHER, 0)
+        [line] = self.wait()
+        self.assertIn("it came back without its data: it has no keys at offset 50, and had 7 keys at offset 50", line)
+        self.assertEqual(self.journal(), [line])
+        self.assertEqual(self.wait(), [])
+        hold(OTHER, 3)
+        self.assertEqual(self.wait(), [])

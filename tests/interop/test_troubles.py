@@ -111,6 +111,8 @@ class SentinelTests(FaultTestCase):
         self.assertEqual(started, {str(sentinel.port) for sentinel in others})
         self.assertIn("SENTINEL FAILOVER mymaster", commands(found))
         self.wait_logged(first, "No failover of mymaster: the quorum is 2 and only 1 of 3 Sentinels can be reached")
+        for sentinel in others:
+            self.wait_logged(first, f"the Sentinel at 127.0.0.1:{sentinel.port} is down for ")
 
     def test_quorum_above_the_sentinels(self) -> None:
         """The quorum is 4 and there are 3 Sentinels: stated from the start on, with the command that mends it."""
@@ -146,6 +148,8 @@ class SentinelTests(FaultTestCase):
         fleet.sentinels[2].extra.append("sentinel announce-port 9")
         self.start_apart(fleet)
         wait_warning(fleet.sentinels[0], "127.0.0.1:9", "hellos", "announce-port")
+        line = "at 127.0.0.1:9: Connection refused. Its hellos arrive through a server"
+        self.wait_logged(fleet.sentinels[0], line)
 
     def test_passwords_differ(self) -> None:
         """A peer requires another password."""
@@ -153,6 +157,9 @@ class SentinelTests(FaultTestCase):
         fleet.sentinels[2].password = "another"
         self.start_apart(fleet)
         wait_warning(fleet.sentinels[0], f":{fleet.sentinels[2].port}", "NOAUTH", "requirepass", "sentinel-pass")
+        line = f"127.0.0.1:{fleet.sentinels[2].port} answered PING with NOAUTH"
+        self.wait_logged(fleet.sentinels[0], line)
+        self.wait_logged(fleet.sentinels[0], "is sentinel-pass, or requirepass of both, right?")
 
     def test_copied_id(self) -> None:
         """Two Sentinels have one ID."""
@@ -178,6 +185,9 @@ class SentinelTests(FaultTestCase):
         self.assertIn("ENOENT", found["blocked_by"][0]["text"])
         self.assertEqual(commands(found), ["SENTINEL FLUSHCONFIG"])
         self.assertIn("annot save its votes", self.ckquorum(first))
+        # The log was in that directory, too.
+        logged = (away / first.log_path.name).read_text()
+        self.assertIn(f"cannot save its votes to {first.config_path}: ENOENT", logged)
 
     def test_tilt(self) -> None:
         """The process stood still: for how long, and until when it decides nothing."""
@@ -192,6 +202,7 @@ class SentinelTests(FaultTestCase):
         [timer] = [each for each in found["timers"] if each["what"] == "tilt_ends"]
         self.assertEqual(found["blocked_by"][0]["until"], timer["due_at"])
         self.assertGreater(timer["due_at"], found["asked_at"])
+        self.wait_logged(first, "TILT: this process stood still for ")
 
 
 class ServerTests(FaultTestCase):
@@ -271,6 +282,8 @@ class ServerTests(FaultTestCase):
         replica.call("CONFIG", "SET", "replica-announce-ip", "replica.example")
         replica.call("CLIENT", "KILL", "TYPE", "master")
         wait_warning(fleet.sentinels[0], "replica.example", "resolve-hostnames")
+        self.wait_logged(fleet.sentinels[0], "Ignored a replica of mymaster at 'replica.example'")
+        self.wait_logged(fleet.sentinels[0], "not resolved without 'sentinel resolve-hostnames yes'")
 
     def test_script(self) -> None:
         """A script that has written keeps the master busy: SCRIPT KILL is refused."""
@@ -288,6 +301,7 @@ class ServerTests(FaultTestCase):
         self.addCleanup(master.kill)
         found = wait_warning(first, f":{master.port}", "kept busy by a script", "UNKILLABLE")
         self.assertIn("busy", found["sdown"]["why"])
+        self.wait_logged(first, "answers BUSY; SCRIPT KILL was answered by UNKILLABLE")
 
     def test_lost_data(self) -> None:
         """The master restarts without its data, before it is down."""
@@ -301,6 +315,7 @@ class ServerTests(FaultTestCase):
         master.kill()
         master.start()
         wait_warning(first, f":{master.port} came back without its data", "had 20 keys")
+        self.wait_logged(first, f"mymaster at 127.0.0.1:{master.port}: it came back without its data: it has no keys")
 
     def test_refused_writes(self) -> None:
         """The master refuses writes, as no replica acknowledges."""
@@ -344,6 +359,8 @@ class PermissionTests(FaultTestCase):
         found = wait_explained(first, refused, "the replicas to refuse PING")
         self.assertEqual(codes(found), ["auth_failing"])
         self.assertIn("SENTINEL SET mymaster auth-pass <password>", commands(found))
+        self.wait_logged(first, "answered AUTH with WRONGPASS")
+        self.wait_logged(first, "is auth-pass right?")
 
     def test_no_info(self) -> None:
         """The user may not INFO: the replicas are unknown."""
@@ -356,6 +373,8 @@ class PermissionTests(FaultTestCase):
         self.assertIn("its replicas are unknown", block["text"])
         self.assertIn("ACL SETUSER watcher +info", commands(found))
         self.assertIn("NOPERM", self.ckquorum(first))
+        self.wait_logged(first, "answered INFO with NOPERM")
+        self.wait_logged(first, "its role and its replicas are unknown")
 
     def test_no_publish(self) -> None:
         """The user may not PUBLISH: no Sentinel discovers another one."""
@@ -366,6 +385,7 @@ class PermissionTests(FaultTestCase):
         [block] = [each for each in found["blocked_by"] if each["code"] == "not_permitted"]
         self.assertIn("PUBLISH: NOPERM", block["text"])
         self.assertIn("ACL SETUSER watcher +publish &__sentinel__:hello", commands(found))
+        self.wait_logged(fleet.sentinels[0], "answered PUBLISH with NOPERM")
 
     def test_no_ping(self) -> None:
         """The user may not PING: the master is not judged, and not failed over."""
@@ -374,6 +394,8 @@ class PermissionTests(FaultTestCase):
         found = wait_verdict(fleet.sentinels[0], "not_permitted")
         self.assertIn("PING: NOPERM", found["verdict"]["text"])
         self.assertIsNone(found["sdown"]["since"])
+        self.wait_logged(fleet.sentinels[0], "answered PING with NOPERM")
+        self.assertNotIn("+sdown", fleet.sentinels[0].log_text())
 
     def test_no_promotion(self) -> None:
         """The user may not SLAVEOF: the leader states which replica refused what."""
@@ -391,3 +413,5 @@ class PermissionTests(FaultTestCase):
             return True
 
         wait_for(refused, SECONDS, "a Sentinel to report the refusal", every=0.1)
+        line = "refused to change its role: SLAVEOF NO ONE was answered by NOPERM"
+        self.assertTrue(any(line in sentinel.log_text() for sentinel in fleet.sentinels))

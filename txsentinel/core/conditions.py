@@ -22,6 +22,17 @@ def refuses_writes(master: Master) -> bool:
     return master.info_text is not None and _NO_GOOD_REPLICAS in master.info_text
 
 
+def lost_data(master: Master) -> str | None:
+    """Return that a master was restarted without the data that it had, ``None`` if it was not."""
+    before, after = master.replaced_data_set, master.data_set
+    if before is None or after is None or not before.keys or after.keys:
+        return None
+    return (
+        f"came back without its data: it has no keys at offset {after.offset}, and had {before.keys} keys at offset"
+        f" {before.offset}; its replicas discard theirs when they synchronize"
+    )
+
+
 def has_lost_its_master(replica: Replica) -> bool:
     """Whether a replica that is up reports that it has no link to its master."""
     if replica.is_down or replica.master_link_up or replica.info_refreshed_at is None:

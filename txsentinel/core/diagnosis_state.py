@@ -66,6 +66,9 @@ class Diagnosis:
     warned: frozenset[str] = frozenset()
     """What was logged that would matter if the master went down, and has not ended; written by ``readiness``."""
 
+    loss_logged_for: str | None = None
+    """The replication ID of the empty data set of the master for which its loss was logged; by ``readiness``."""
+
     losses: dict[str, str] = field(default_factory=dict)
     """Replica → replication ID of the empty data set for which it was logged that it has copied it."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from txsentinel.core.conditions import REFUSES_WRITES, has_lost_its_master, lost_link, refuses_writes
+from txsentinel.core.conditions import REFUSES_WRITES, has_lost_its_master, lost_data, lost_link, refuses_writes
 from txsentinel.core.confirmation import Waiting
 from txsentinel.core.copied_state import CopiedState
 from txsentinel.core.hindrances import described_peer
@@ -84,12 +84,9 @@ def _hint(refusal: LinkFailure) -> str:
 def _of_replication(present: CopiedState) -> Iterator[str]:
     """Yield data that was lost, and replicas without a link to the master."""
     master, now = present.master, present.now
-    before, after = master.replaced_data_set, master.data_set
-    if before is not None and after is not None and before.keys and not after.keys:
-        yield (
-            f"{master.address.joined()} came back without its data: it has no keys at offset {after.offset}, and had"
-            f" {before.keys} keys at offset {before.offset}; its replicas discard theirs when they synchronize"
-        )
+    lost = lost_data(master)
+    if lost is not None:
+        yield f"{master.address.joined()} {lost}"
     if present.down:
         return
     for replica in master.replicas.values():

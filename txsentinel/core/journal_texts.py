@@ -35,6 +35,8 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.TILT: "TILT begins: {reason}",
     JournalKind.TILT_ENDED: "TILT has ended",
     JournalKind.VERDICT: "{text}",
+    JournalKind.CONDITION: "{text}",
+    JournalKind.CONDITION_ENDED: "No longer: {text}",
     JournalKind.OPERATOR: "{by} ordered {code}",
     JournalKind.DATA_COMPARED: "The old master {subject} is back: {text}",
     JournalKind.RESYNCS: "{subject} has synchronized replicas: {partial} partially, {full} fully",

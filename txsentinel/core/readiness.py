@@ -5,6 +5,7 @@ Log lines on what would matter if a master that is up went down now: each once w
 - No replica can be promoted, for whatever reason.
 - A replica has had no link to the master for :data:`STALE_AFTER`.
 - The master refuses writes for lack of replicas (``min-replicas-to-write``).
+- The master was restarted without its data, which no guard judges; this is logged at once.
 - A replica lost its data while the master refuses the commands of this Sentinel, so that ``empty-restart-failover``
   cannot judge the master.
 
@@ -17,12 +18,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from txsentinel.core.blockers import is_discovering, unfit_text
-from txsentinel.core.conditions import REFUSES_WRITES, has_lost_its_master, lost_link, refuses_writes
+from txsentinel.core.conditions import REFUSES_WRITES, has_lost_its_master, lost_data, lost_link, refuses_writes
 from txsentinel.core.instances import Master, Replica, Server
 from txsentinel.core.selection import choose, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.events import Level
+from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
 
 DISCOVERY_PERIOD: Final[Millis] = 15_000
@@ -44,6 +46,7 @@ class Readiness:
         if self._tilt.active or server.gone:
             return
         if isinstance(server, Master):
+            self._check_own_data(server, now)
             self._evaluate(server, now)
         elif isinstance(server, Replica) and server.master.link.refusals:
             self._check_data(server)
@@ -58,8 +61,10 @@ class Readiness:
         for kind, text in found.items():
             if kind not in master.diagnosis.warned:
                 self._state.note(Level.WARNING, f"{master.name} at {master.address.joined()}: {text}")
+                self._state.journal.write(JournalKind.CONDITION, master.name, now, data=(("text", text),))
         for kind in sorted(master.diagnosis.warned.difference(found)):
             self._state.note(Level.NOTICE, f"{master.name} at {master.address.joined()}: no longer: {kind}")
+            self._state.journal.write(JournalKind.CONDITION_ENDED, master.name, now, data=(("text", kind),))
         master.diagnosis.warned = frozenset(found)
 
     def _is_sound(self, master: Master, now: Millis) -> bool:
@@ -72,6 +77,17 @@ class Readiness:
         if not fit or master.options.quorum > master.voters:
             return False
         return not refuses_writes(master)
+
+    def _check_own_data(self, master: Master, now: Millis) -> None:
+        """Log it if ``master`` was restarted without its data, unless a guard judges that and logs it."""
+        report, diagnosis = master.data_set, master.diagnosis
+        if report is None or report.loading or diagnosis.loss_logged_for == report.replid:
+            return
+        lost = None if master.options.guards.empty_restart_failover else lost_data(master)
+        if lost is not None:
+            diagnosis.loss_logged_for = report.replid
+            self._state.note(Level.WARNING, f"{master.name} at {master.address.joined()}: it {lost}")
+            self._state.journal.write(JournalKind.CONDITION, master.name, now, data=(("text", f"it {lost}"),))
 
     def _check_data(self, replica: Replica) -> None:
         """Log it if ``replica`` has copied an empty data set of a master that cannot be judged."""

@@ -45,6 +45,8 @@ class JournalKind(Enum):
     TILT = "tilt"
     TILT_ENDED = "tilt-ended"
     VERDICT = "verdict"
+    CONDITION = "condition"
+    CONDITION_ENDED = "condition-ended"
     OPERATOR = "operator"
     DATA_COMPARED = "data-compared"
     CLIENTS_CLOSED = "clients-closed"
