@@ -33,7 +33,7 @@ from txsentinel.model.receipt import (
     ReceiptVerdict,
     ResyncCount,
 )
-from txsentinel.model.snapshots import Instant
+from txsentinel.model.snapshots import Endpoint, Instant
 
 
 class JsonTests(SynchronousTestCase):
