@@ -107,10 +107,10 @@ class HistoryTests(SynchronousTestCase):
         dead.host.restart()
         fleet.run(40.0)
         (amended,) = self.on_disk(restarted)
-        (witness,) = self.on_disk(other)
+        (of_other,) = self.on_disk(other)
         self.assertIsNone(before.loss.from_offset)
         self.assertIsNotNone(amended.loss.from_offset)
-        self.assertEqual(witness.loss, amended.loss)
+        self.assertEqual(of_other.loss, amended.loss)
         self.assertEqual(replace(before, loss=amended.loss, clients_closed=amended.clients_closed), amended)
         self.assertEqual((amended,), restarted.alive.history.records(None, 9))
 
