@@ -109,13 +109,28 @@ _BANNED_NAMES = "agrees bench dial fewest play played plays room trouble trouble
 BANNED_NAMES = frozenset(_BANNED_NAMES.split())
 """Refused as parts of names; in texts these words are plain English."""
 
+NNG = (
+    "docs/nng.rst",
+    "examples/nng/",
+    "newsfragments/nng.feature.rst",
+    "tests/extensions/outward/test_nng",
+    "tests/interop/test_integrations.py",
+    "txsentinel/extensions/nng/",
+)
+"""Where the words of nng and nanomsg are used."""
+
 ALLOWED: dict[str, dict[str, str]] = {
     "edge": {
         "txsentinel/model/drawing.py": "a word of the language of Graphviz",
         "txsentinel/cli/operator/terminal.py": "a parameter of rich",
     },
     "concludes": {"txsentinel/cli/detaching.py": "untilConcludes is a function of Twisted"},
+    "dial": {
+        "examples/nng/surveyor.py": "a function of pynng",
+        "tests/extensions/outward/test_nng.py": "a function of pynng",
+    },
     "somebody": {"txsentinel/server/admission.py": "a log line of the C servers"},
+    "survey": dict.fromkeys(NNG, "a pattern of communication of nanomsg"),
 }
 """Word → path, or beginning of paths, where it is used → the reason."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import ClassVar
 
 from twisted.trial.unittest import TestCase
 
-from examples.failover import Failover, Result, run
+from examples.failover import Failover, run
+from examples.nng import NngSubscriber
 from examples.webhooks import WebhookReceiver, document_of, switch_of
 from tests.servers import missing
 
@@ -19,8 +21,11 @@ class IntegrationTests(TestCase):
 
     if missing("valkey"):
         skip = missing("valkey")
+    if shutil.which("nanocat") is None:
+        skip = "there is no nanocat"
 
     webhooks: ClassVar[WebhookReceiver]
+    nng: ClassVar[NngSubscriber]
     failover: ClassVar[Failover]
     logs: ClassVar[list[str]]
 
@@ -28,18 +33,14 @@ class IntegrationTests(TestCase):
     def setUpClass(cls) -> None:
         """Run the failover."""
         super().setUpClass()
-        cls.webhooks = WebhookReceiver()
-        run([cls.webhooks], LINES.append, cls.finish)
+        cls.webhooks, cls.nng = WebhookReceiver(), NngSubscriber()
+        run([cls.webhooks, cls.nng], LINES.append, cls.finish)
 
     @classmethod
     def finish(cls, failover: Failover) -> None:
         """Keep what is checked after the end."""
         cls.failover = failover
         cls.logs = [sentinel.log_text() for sentinel in failover.fleet.sentinels]
-
-    def result(self, kind: type) -> Result:
-        """Return the result of an integration."""
-        return next(each for each in self.failover.results if isinstance(each.integration, kind))
 
     def webhook_types(self, path: str) -> list[str]:
         """Return the types of all webhooks that arrived at a path."""
@@ -66,6 +67,16 @@ class IntegrationTests(TestCase):
         arrived = [document_of(each)["id"] for each in self.webhooks.arrivals.values]
         self.assertIn(json.loads(refused.body)["id"], arrived)
         self.assertEqual(sum("cannot be delivered: status 503" in log for log in self.logs), 1)
+
+    def test_nanomsg_subscriber(self) -> None:
+        """A subscriber of nanomsg gets the switch of each Sentinel, and only what it has subscribed to."""
+        lines = [str(line) for line in self.nng.arrivals.values]
+        self.assertEqual([line.split(" ")[0] for line in lines], ["+switch-master"] * len(lines))
+
+    def test_surveyor(self) -> None:
+        """One survey gets the same answer of three Sentinels before its deadline."""
+        self.assertEqual(len({each["sentinel"] for each in self.nng.answers}), 3)
+        self.assertEqual(len({each["config_epoch"] for each in self.nng.answers}), 1)
 
     def test_no_secrets_in_logs(self) -> None:
         """No log has a secret."""

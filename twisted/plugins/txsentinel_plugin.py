@@ -23,3 +23,10 @@ webhooks = DeferredExtension(
     "txsentinel.extensions.webhooks.service.make_service",
     extra="publish",
 )
+
+nng = DeferredExtension(
+    "nng",
+    "events and answers to surveys over nng and nanomsg",
+    "txsentinel.extensions.nng.service.make_service",
+    extra="nng",
+)

@@ -14,7 +14,7 @@ from twisted.web.client import ResponseNeverReceived
 from tests.extensions.fixture import OWN_ID, instant
 from tests.log_events import observe_log
 from txsentinel.extensions.http_client import HttpReply
-from txsentinel.extensions.webhooks.notification import Notification
+from txsentinel.extensions.notifications import Notification
 from txsentinel.extensions.webhooks.queue import (
     MAX_AGE,
     MAX_DELAY,

@@ -14,8 +14,8 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.extensions.fixture import OWN_ID, START_MS, FakeView, failover_record, healthy_master
+from txsentinel.extensions.notifications import Notification, NotificationMaker, decode_notification
 from txsentinel.extensions.webhooks.formats import WebhookRequest, event_type, make_request, sentence
-from txsentinel.extensions.webhooks.notification import Notification, NotificationMaker, decode_notification
 from txsentinel.extensions.webhooks.settings import WebhookTarget, read_targets
 from txsentinel.model.events import SentinelEvent
 from txsentinel.model.extension_settings import ExtensionSetting, SettingError

@@ -112,6 +112,19 @@ class SenderTests(WebhookCase):
         self.reactor.advance(STAND_IN_DELAY)
         self.assertEqual(self.kinds(), ["txsentinel.switch-master"])
 
+    def test_leader_not_known(self) -> None:
+        """One that has voted for itself in vain sends only if a C Sentinel may have led."""
+        self.peers((HIGH_ID, "txsentinel"))
+        self.record(OWN_ID)
+        self.switch(led=False)
+        self.reactor.advance(STAND_IN_DELAY)
+        self.assertEqual(self.kinds(), [])
+        self.peers((HIGH_ID, "txsentinel"), (LOW_ID, "c"))
+        self.view.put(replace(self.view.master("mymaster"), config_epoch=8))
+        self.switch(led=False)
+        self.reactor.advance(STAND_IN_DELAY)
+        self.assertEqual(self.kinds(), ["txsentinel.switch-master"])
+
     def test_not_the_lowest(self) -> None:
         """One with a higher ID does not."""
         self.peers((HIGH_ID, "c"), (LOW_ID, "txsentinel"))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from txsentinel.extensions.webhooks.notification import Notification, decode_notification, json_bytes
+from txsentinel.extensions.notifications import Notification, decode_notification, json_bytes
 from txsentinel.extensions.webhooks.queue import DeadLetter
 from txsentinel.model.plain import Plain
 

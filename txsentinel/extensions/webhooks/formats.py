@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from txsentinel.extensions.webhooks.notification import FAILOVER, Notification, json_bytes
+from txsentinel.extensions.notifications import FAILOVER, Notification, json_bytes
 from txsentinel.extensions.webhooks.signature import signatures
 from txsentinel.model.events import LEVELS
 from txsentinel.model.plain import Plain

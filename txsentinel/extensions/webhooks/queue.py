@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from txsentinel.extensions.http_client import HttpReply
-    from txsentinel.extensions.webhooks.notification import Notification
+    from txsentinel.extensions.notifications import Notification
 
 MAX_QUEUED: Final = 1_000
 """How many notifications wait for one target; of more the oldest is discarded."""

@@ -15,11 +15,11 @@ from twisted.python.failure import Failure
 
 from txsentinel.extensions.finished_failovers import FinishedFailovers
 from txsentinel.extensions.http_client import RequestClient
+from txsentinel.extensions.leadership import Leadership
+from txsentinel.extensions.notifications import FAILOVER, Notification, NotificationMaker
 from txsentinel.extensions.secret_file import SecretReader
 from txsentinel.extensions.webhooks.dead_letters import append_letters, take_retries
 from txsentinel.extensions.webhooks.formats import make_request
-from txsentinel.extensions.webhooks.leadership import Leadership
-from txsentinel.extensions.webhooks.notification import FAILOVER, Notification, NotificationMaker
 from txsentinel.extensions.webhooks.queue import DeadLetter, DeliveryQueue
 from txsentinel.extensions.webhooks.settings import WebhookTarget, read_targets
 from txsentinel.model.history import ObserverRole

@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import urlsplit
 
+from txsentinel.extensions.notifications import KINDS
 from txsentinel.extensions.secret_file import SecretFile, secret_line
 from txsentinel.extensions.setting_lines import argument_settings, one_of, shown, yes_or_no
-from txsentinel.extensions.webhooks.notification import KINDS
 from txsentinel.extensions.webhooks.signature import parse_key
 from txsentinel.model.extension_settings import ExtensionSetting, SettingError
 

@@ -1,8 +1,8 @@
 """
 Which Sentinel of a group reports a failover, so that it is reported once.
 
-The leader of the failover reports it. If the leader is a C Sentinel, or is not known, that is left to the Sentinel of
-our kind with the lowest ID.
+The leader of the failover reports it. If that may be a C Sentinel, it is left to the Sentinel of our kind
+with the lowest ID.
 """
 
 from __future__ import annotations
@@ -55,16 +55,21 @@ class Leadership:
         return SentinelEvent("+switch-master", payload, event.master, event.script)
 
     def stands_in(self, master: str, leader: str | None) -> bool:
-        """Whether this Sentinel reports a failover that another one has led; ``leader`` is its ID if it is known."""
-        own = self._view.identity().sentinel_id
-        if leader == own or master not in self._view.names():
-            return leader == own
-        peers = self._view.master(master).peers
-        if any(each.sentinel_id == leader and each.kind == "txsentinel" for each in peers):
+        """
+        Whether this Sentinel reports a failover that another one has led, because that one may be a C Sentinel.
+
+        :param leader: its ID if it is known.
+        """
+        identity = self._view.identity()
+        if master not in self._view.names():
             return False
-        return own <= min(
-            (each.sentinel_id for each in peers if each.kind == "txsentinel" and each.connected), default=own
-        )
+        peers = self._view.master(master).peers
+        # A Sentinel that has voted for itself in vain does not know the leader.
+        candidates = [each for each in peers if leader in (None, identity.sentinel_id, each.sentinel_id)]
+        if not any(each.kind != "txsentinel" for each in candidates):
+            return False
+        ours = [each.sentinel_id for each in peers if each.kind == "txsentinel" and each.connected]
+        return identity.sentinel_id <= min(ours, default=identity.sentinel_id)
 
     def leader_of(self, master: str, config_epoch: int) -> str | None:
         """Return the ID of the leader of the failover with a config epoch, if the history has it."""

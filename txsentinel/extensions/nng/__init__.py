@@ -1,0 +1,1 @@
+"""Publishes events over sockets of nng and nanomsg, and answers surveys."""
