@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.model.events import SentinelEvent
 from txsentinel.model.explanation import Explanation, Remedy, VerdictCode
-from txsentinel.sim.fleet import CONFIG_PATH, Fleet, Observer, SimSentinel
+from txsentinel.sim.fleet import Fleet, Observer, SimSentinel
 from txsentinel.sim.groups import Shape
 from txsentinel.sim.redis.server import SimRedis
 
@@ -185,6 +185,16 @@ def repair(blocked: Blocked, sentinel: SimSentinel, remedy: Remedy) -> str:
         server = next(each for each in fleet.servers if remedy.who.startswith(f"{each.host.ip}:"))
         set_priority(server, command.rpartition(" ")[2])
         return "priority"
+    if command is not None and command.startswith("TXSENTINEL FORGET"):
+        for ghost in re.findall("[0-9a-f]{40}", remedy.do):
+            removed = f"TXSENTINEL FORGET {MASTER} ID {ghost} FORCE"
+            core = sentinel.alive.core
+            # It is refused while the Sentinel may only be silent for a moment, and in TILT.
+            for _ in range(30):
+                if ghost in core.master(MASTER).peers:
+                    blocked.order(sentinel, removed)
+                    fleet.run(0.5)
+        return "ghosts"
     if command is not None and command.startswith("SENTINEL"):
         # All Sentinels should have the same settings; an order goes to one.
         if "FAILOVER" in command:
@@ -199,17 +209,6 @@ def repair(blocked: Blocked, sentinel: SimSentinel, remedy: Remedy) -> str:
         ip = remedy.who.rpartition(" ")[2].partition(":")[0]
         next(each for each in fleet.sentinels if each.host.ip == ip).host.start()
         return "sentinel"
-    if remedy.do.startswith("stop this Sentinel"):
-        ghosts = re.findall("[0-9a-f]{40}", remedy.do)
-        for each in fleet.sentinels:
-            if each.running:
-                each.host.kill()
-                files = each.host.files
-                lines = files.contents[CONFIG_PATH].decode().splitlines()
-                kept = [line for line in lines if not any(ghost in line for ghost in ghosts)]
-                files.contents[CONFIG_PATH] = "\n".join(kept).encode() + b"\n"
-                each.host.start()
-        return "ghosts"
     raise AssertionError(f"unknown remedy: {remedy}")
 
 

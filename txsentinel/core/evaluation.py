@@ -12,7 +12,7 @@ from txsentinel.core.failover import Failovers
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
 from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
-from txsentinel.core.instances import Instance, InstanceLink, Master, Peer
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Server
 from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
 from txsentinel.core.state import SentinelState
@@ -78,6 +78,10 @@ class Evaluation:
             elif instance.master.failover is not None:
                 self.step(instance.master, now)
         self.schedule(instance, now)
+
+    def refresh(self, server: Server, now: Millis) -> None:
+        """Request INFO of a server now."""
+        self._probing.request_info(server, now)
 
     def recheck(self, link: InstanceLink, now: Millis) -> None:
         """Evaluate the instances of ``link`` that are S_DOWN, as a reply arrived: they may be up again."""

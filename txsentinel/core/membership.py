@@ -22,7 +22,7 @@ from typing import Final
 
 from txsentinel.core.durable_records import MAX_RECORDS, DurableRecord, RecordKey, RecordKind
 from txsentinel.core.errors import CommandError
-from txsentinel.core.instances import Master, Peer, Replica
+from txsentinel.core.instances import Master, Peer, Replica, Server
 from txsentinel.core.membership_state import MembershipRequest, ParkedServer, Tombstone
 from txsentinel.core.quorum import is_reachable, reachable_sentinels
 from txsentinel.core.registry import Registry
@@ -338,6 +338,35 @@ class Parking:
             self._state.records.replace(RecordKey(RecordKind.PARKED, master.name, name), None)
             self._state.journal.write(JournalKind.UNPARKED, master.name, now, subject=name, data=(("by", by),))
         return bool(names)
+
+    def servers_at(self, master: Master, host: str, port: int | None) -> list[Server]:
+        """Return the servers of ``master`` at a host; ``port`` is ``None`` for all of them."""
+        servers: list[Server] = [master, *master.replicas.values()]
+        return [each for each in servers if self.is_at(each.address, host, port)]
+
+    def is_at(self, address: Address, host: str, port: int | None) -> bool:
+        """Return whether ``address`` is one of a host, which is an IP or a name."""
+        if port is not None and port != address.port:
+            return False
+        return address.same(self._registry.address_or_name(host, address.port))
+
+    def park_host(self, host: str, port: int | None, request: MembershipRequest, now: Millis) -> int:
+        """Park the servers of all masters at a host; return their number."""
+        count = 0
+        for master in self._registry.masters.values():
+            for server in self.servers_at(master, host, port):
+                self.park(master, server.address, request, now)
+                count += 1
+        return count
+
+    def unpark_host(self, host: str, port: int | None, now: Millis, by: str) -> int:
+        """Permit the promotion of all servers at a host again; return their number."""
+        count = 0
+        for master in self._registry.masters.values():
+            for server in list(master.membership.parked.values()):
+                if self.is_at(server.address, host, port):
+                    count += self.unpark(master, server.address, now, by)
+        return count
 
     def restore(self, master: Master, now: Millis) -> None:
         """Have the servers not promoted that were parked before the start, according to the records."""

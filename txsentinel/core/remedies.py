@@ -17,6 +17,7 @@ from txsentinel.core.election import FORCED_ELECTION_TIMEOUT
 from txsentinel.core.failover_start import FRESH_INFO_TIMEOUT, Hindrance
 from txsentinel.core.hindrances import CAMPAIGN_CODES, available_sentinels, hindrances, is_lasting
 from txsentinel.core.instances import Master, Peer, Replica
+from txsentinel.core.membership import LIFE_PERIODS
 from txsentinel.core.quorum import agreeing_sentinels, is_ghost, is_reachable, unasked_peers
 from txsentinel.core.selection import LINK_DOWN_FACTOR, REFUSAL_LIFE, unfit_because
 from txsentinel.model.explanation import Remedy, UnfitCode, VerdictCode
@@ -227,13 +228,11 @@ def _ghosts(present: CopiedState) -> Iterator[StateChange]:
         for name in names:
             del changed.master.peers[name]
 
-    command: str | None = f"SENTINEL RESET {master.name}"
-    do = "have every Sentinel forget the Sentinels that do not exist any more"
-    if present.down:
-        # A reset would forget the replicas, which cannot be discovered while the master is down.
-        command = None
-        do = f"stop this Sentinel, delete 'sentinel known-sentinel {master.name}' of {', '.join(names)}, and start it"
-    yield StateChange(7, do, THIS_SENTINEL, command, RECONNECT + master.options.down_after, forget, votes=True)
+    # One command each; they are refused until the Sentinels have been silent for long enough.
+    do = f"remove the Sentinels that do not exist any more, by one command each: {', '.join(names)}"
+    command = f"TXSENTINEL FORGET {master.name} ID {names[0]} FORCE"
+    ready = LIFE_PERIODS * present.state.timings.publish_period + RECONNECT
+    yield StateChange(7, do, THIS_SENTINEL, command, ready, forget, votes=True)
 
 
 def _replica_change(present: CopiedState, replica: Replica) -> StateChange | None:

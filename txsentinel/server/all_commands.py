@@ -17,6 +17,7 @@ from txsentinel.server.commands import (
     server,
     tracking,
     txsentinel,
+    txsentinel_membership,
 )
 from txsentinel.server.table import build_table
 
@@ -33,6 +34,7 @@ MODULES: Final = (
     sentinel_settings.COMMANDS,
     server.COMMANDS,
     txsentinel.COMMANDS,
+    txsentinel_membership.COMMANDS,
 )
 """The commands with their handlers, in the order in which COMMAND lists them."""
 

@@ -81,12 +81,24 @@ AGREE <master-name>
 DOCTOR [<master-name>]
     Return the state of storage, descriptors, scripts and TILT, and of each
     link with its failures.
+DRAIN <host> [<port>] [WAIT <ms>] [PARK <ms>] [UNDO] [DRYRUN] [PARALLEL]
+    Move the masters away from a host that is about to be stopped, and exclude
+    its servers from promotion meanwhile.
 EXPLAIN <master-name> [JOURNAL <records>]
     Return why the master is, or is not, failed over: verdict, evidence, votes,
     fitness of the replicas, timers, and what would let a failover start.
+FORGET <master-name>|* (NODE <host> <port>|ID <sentinel-id>) [FOR <ms>] [FORCE]
+    Remove a replica or Sentinel that does not exist any more, here and at the
+    other Sentinels of this kind.
 HISTORY [<master-name>|* [<failovers>]]
     Return the latest failovers, newest first, 10 unless a number is given:
     phases with their times, votes, the choice of the replica, lost data.
+PARK <host> <port>|* FOR <ms> AT <unix-ms> <request-id> [BY <who>]
+    Exclude the servers of a host from promotion here; sent by the Sentinel
+    that drains the host.
+UNPARK <host> <port>|* [BY <who>]
+    Permit the promotion of the servers of a host again here; sent by the
+    Sentinel that undoes a drain.
 """,
 )
 

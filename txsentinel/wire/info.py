@@ -254,6 +254,15 @@ def online_replicas(raw: bytes, max_age: int) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
+_CLIENTS: Final = re.compile(rb"\nconnected_clients:([0-9]{1,18})")
+
+
+def connected_clients(raw: bytes) -> int | None:
+    """Return the number of clients without replicas in an INFO reply; ``None`` if it does not have it."""
+    found = _CLIENTS.search(raw)
+    return None if found is None else int(found[1])
+
+
 def _replica(value: bytes) -> tuple[str, int] | None:
     """
     Return host and port of ``ip=…,port=…,state=…`` or, from servers before 2.8, ``ip,port,state``.
