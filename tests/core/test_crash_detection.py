@@ -102,7 +102,7 @@ class CompleteEvidenceTests(CrashTestCase):
         self.assertIn("+sdown", self.fixture.events())
 
     def test_promoted_elsewhere(self) -> None:
-        """A replica that has become a master has no link to it."""
+        """A replica that has become a master has no link to it; that another one lost its link is the evidence."""
         self.lose_replication()
         self.replicas[0].role, self.replicas[0].follows = "master", None
         self.lose()
@@ -183,6 +183,20 @@ class NoEvidenceTests(CrashTestCase):
         lines = self.fixture.output()
         self.assertTrue(any("+promoted-slave" in line for line in lines))
         self.assertFalse([line for line in lines if "has crashed" in line or "+sdown" in line])
+
+    def test_promotion_by_another(self) -> None:
+        """Only our connections are rejected; another Sentinel promotes the only replica, as the master hangs."""
+        self.fixture.kill(self.replicas[1].address)
+        self.fixture.wait(CONFIRM, 10)
+        self.fixture.output()
+        self.lose()
+        self.attempt()
+        self.fixture.wait(CONFIRM + 10, 10)
+        self.assertEqual(self.step(), CrashStep.REPLICA_CONNECTED)
+        self.replicas[0].role, self.replicas[0].follows = "master", None
+        self.fixture.wait(1_000, 10)
+        self.assertEqual(self.step(), CrashStep.NO_REPLICA)
+        self.assertIsNone(self.master.sdown_since)
 
     def test_no_reachable_replica(self) -> None:
         """There is no replica to ask."""

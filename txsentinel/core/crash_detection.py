@@ -7,9 +7,10 @@ The evidence is complete if
 - at least ``MIN_REFUSALS`` attempts to connect were refused since then and none failed in any other way, the last one
   at least ``crash-confirm`` after the loss, and
 - each replica that can be reached has answered an INFO sent after the loss, none reports a live link to its master,
-  unless that is another replica, and at least one lost its link, or changed its role, at the time of the loss. A link
-  that was down before proves nothing: replicas have none while they copy the data set, or while the master loads it.
-  Nor does a server that never had one, such as the former master right after a failover.
+  unless that is another replica, and at least one lost its link at the time of the loss. A link that was down before
+  proves nothing: replicas have none while they copy the data set, or while the master loads it. Nor does a server that
+  never had one, such as the former master right after a failover, or a replica that was promoted: its link was ended
+  by an order of another Sentinel, which may have judged a master that hangs.
 
 The master is S_DOWN then, which peers learn when they ask. Agreement, election and promotion are the same as ever, so a
 Sentinel that is wrong about a crash is outvoted like one that is wrong about silence. C Sentinels agree after
@@ -193,13 +194,11 @@ def _has_live_link(replica: Replica, master: Master) -> bool:
 
 
 def _has_lost_master(replica: Replica, lost_at: Millis) -> bool:
-    """Whether ``replica``, which has answered since, lost its link or changed its role about when this Sentinel did."""
+    """Whether ``replica``, which has answered since, lost its link to its master about when this Sentinel did."""
     if replica.linked_at is None or replica.linked_at < replica.replication_changed_at:
         # It has never been connected to this master, such as the former one right after a failover.
         return False
-    if replica.role_reported is Role.MASTER:
-        return replica.role_reported_at >= lost_at
     refreshed_at = replica.info_refreshed_at
-    if replica.master_link_up or refreshed_at is None:
+    if replica.role_reported is Role.MASTER or replica.master_link_up or refreshed_at is None:
         return False
     return 0 <= replica.master_link_down_for <= refreshed_at - lost_at + MAX_LINK_AGE

@@ -179,6 +179,7 @@ class InvariantChecker(Observer):
         record.seen_epoch = core.state.current_epoch
         for master in core.registry.masters.values():
             self._check_master(record, master)
+            self.crashes.check(record.sentinel, master)
 
     def _check_master(self, record: SentinelRecord, master: Master) -> None:
         kept = record.master(master.name)
@@ -462,6 +463,7 @@ class _Observer:
                 or master.config_epoch != snapshot.config_epoch
                 or master.leader_epoch != snapshot.leader_epoch
                 or master.sdown_since is not snapshot.down_since
+                or master.crash.confirmed_at is not snapshot.crashed_at
                 # A failover changes inside its own object.
                 or master.failover is not None
             ):

@@ -38,8 +38,11 @@ class CrashChecker:
         self._refusals: dict[tuple[str, str], list[tuple[float, bool]]] = {}
         """Source and target → time of each refused attempt, and whether the machine ran no server then."""
 
+        self._checked: dict[tuple[str, str], int] = {}
+        """Sentinel and master → time of its last verdict that was checked, by the clock of that Sentinel."""
+
         self.verdicts = 0
-        """The number of masters that were taken for crashed."""
+        """The number of times that a master was taken for crashed."""
 
         self._fleet.network.refused = self._refused
 
@@ -52,11 +55,17 @@ class CrashChecker:
 
     def decided_down(self, sentinel: SimSentinel, master: Master) -> None:
         """A Sentinel began to hold a master down."""
-        evidence = master.crash
-        if evidence.confirmed_at is None:
-            if master.data_missing_since is None and master.rebooting_since is None:
-                self._check_class(sentinel, master)
+        if master.crash.confirmed_at is not None:
+            self.check(sentinel, master)
+        elif master.data_missing_since is None and master.rebooting_since is None:
+            self._check_class(sentinel, master)
+
+    def check(self, sentinel: SimSentinel, master: Master) -> None:
+        """Check the verdict of a Sentinel on a master, if it has a new one, even if it already holds it down."""
+        evidence, key = master.crash, (sentinel.name, master.name)
+        if evidence.confirmed_at is None or evidence.confirmed_at == self._checked.get(key):
             return
+        self._checked[key] = evidence.confirmed_at
         self.verdicts += 1
         who = f"{sentinel.name} takes {master.name} at {master.address.ip} for crashed"
         now = self._fleet.simulation.seconds()

@@ -80,7 +80,7 @@ class MasterHistory:
 class RecordedMaster:
     """A master of a Sentinel at an earlier time."""
 
-    __slots__ = ("address", "config_epoch", "down_since", "leader_epoch", "master")
+    __slots__ = ("address", "config_epoch", "crashed_at", "down_since", "leader_epoch", "master")
 
     def __init__(self, master: Master) -> None:
         self.master = master
@@ -88,6 +88,7 @@ class RecordedMaster:
         self.config_epoch: int = master.config_epoch
         self.leader_epoch: int = master.leader_epoch
         self.down_since: Millis | None = master.sdown_since
+        self.crashed_at: Millis | None = master.crash.confirmed_at
 
 
 @dataclass(frozen=True)
