@@ -155,6 +155,19 @@ class OrdersContract(Contract):
         self.assertIn(b"role:master", other.reply())
         self.assertEqual(subscriber.reply(), [b"pong", b""])
 
+    def test_held_commands_in_order(self: Any) -> None:
+        """What was held first is executed first; a further pause holds the commands after it only."""
+        older, newer = self.client(), self.client()
+        call(self.a, "CLIENT PAUSE 200")
+        for connection, command in ((newer, "PING"), (older, "CLIENT PAUSE 200")):
+            connection.send(command)
+            until = self.servers.seconds() + 0.02
+            self.eventually(lambda until=until: self.a.idle() and self.servers.seconds() >= until)
+        self.assertEqual(newer.reply(), b"PONG")
+        answered = self.servers.seconds()
+        self.assertEqual((older.reply(), call(newer, "PING")), (b"OK", b"PONG"))
+        self.assertGreaterEqual(self.servers.seconds() - answered, 0.2 - CLOCK_GRAIN)
+
     def test_pause_ends_by_itself(self: Any) -> None:
         """Blocked commands are executed in order when the timeout has passed."""
         began = self.servers.seconds()

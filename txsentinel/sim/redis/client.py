@@ -69,6 +69,9 @@ class ClientServer(Protocol):
     def refusal(self, client: RedisClient, command: SimCommand | None, words: list[bytes]) -> str | None:
         """The error that is replied before the command is executed, if any."""
 
+    def postponed(self, client: RedisClient) -> None:
+        """A pause holds the command of this client."""
+
     def forget(self, client: RedisClient) -> None:
         """Remove a connection that is closed or closing."""
 
@@ -217,6 +220,7 @@ class RedisClient(TwistedProtocol):
             for request in requests:
                 if not self._execute(*request):
                     self._held = chain((request,), requests)
+                    self.server.postponed(self)
                     break
                 if self.closing:
                     break

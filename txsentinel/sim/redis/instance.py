@@ -110,6 +110,8 @@ class RedisInstance:
         self.paused = False
         """Whether any commands are held."""
         self._pauses: dict[PauseReason, Pause] = {}
+        self._postponed: dict[RedisClient, None] = {}
+        """Clients whose commands are held, in the order in which they were."""
         self.refusals: dict[str, str] = {}
         """IP of a client → the error that all of its commands are answered with."""
         self.refused_at: dict[str, float] = {}
@@ -191,6 +193,7 @@ class RedisInstance:
         self.loading = False
         self.paused = False
         self._pauses = {}
+        self._postponed = {}
         self.replication = replication.Replication(self, snapshot)
         host.reactor.listenTCP(self.port, _ServerFactory(self))
         if self.load_seconds:
@@ -227,6 +230,7 @@ class RedisInstance:
     def forget(self, client: RedisClient) -> None:
         """Remove a connection that is closed or closing."""
         self.clients.pop(client.number, None)
+        self._postponed.pop(client, None)
         self.audience_changed()
 
     def refusal(self, client: RedisClient, command: SimCommand | None, words: list[bytes]) -> str | None:
@@ -296,14 +300,23 @@ class RedisInstance:
         self.paused = True
 
     def unpause_clients(self, reason: PauseReason = PauseReason.CLIENT_PAUSE) -> None:
-        """End a pause; resume the commands that no other pause holds."""
+        """
+        End a pause; resume the commands that no other pause holds, in the order in which they were held.
+
+        If one of them begins a pause, it holds those after it again.
+        """
         pause = self._pauses.pop(reason, None)
         if pause is None:
             return
         pause.cancel()
         self.paused = bool(self._pauses)
-        for client in [*self.clients.values()]:
+        postponed, self._postponed = self._postponed, {}
+        for client in postponed:
             client.resume()
+
+    def postponed(self, client: RedisClient) -> None:
+        """A pause holds the command of this client; it comes after those that are held already."""
+        self._postponed[client] = None
 
     def pause(self, reason: PauseReason) -> Pause | None:
         """The pause in force for that reason, if any."""
