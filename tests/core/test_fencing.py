@@ -137,6 +137,24 @@ class BeginTests(FencingTestCase):
             hello_through(self.fixture, "a")
         self.assertEqual(self.pauses(), [])
 
+    def test_master_that_was_stopped(self) -> None:
+        """
+        After a silence of the master itself, its replicas and the other Sentinels have as much time to be noticed.
+
+        A connection that stays established may return before those to the others, like a new one.
+        """
+        for silence in (1_500, DELAY - 1_000):
+            self.setUp()
+            self.isolate()
+            self.fixture.wait(DELAY - silence, 50)
+            self.server.hung = True
+            self.fixture.wait(silence, 50)
+            self.assertEqual(self.pauses(), [])
+            self.fixture.revive(MASTER)
+            back = self.fixture.now
+            self.fixture.wait(2 * DOWN_AFTER, 50)
+            self.assertTrue(2_500 < self.pauses()[0] - back < 2_500 + SLACK, (silence, self.pauses(), back))
+
     def test_off(self) -> None:
         """The guard is off by default."""
         self.master.options.guards = GuardOptions()

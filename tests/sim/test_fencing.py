@@ -93,6 +93,44 @@ class FencingTests(SynchronousTestCase):
             self.assertEqual(bool(current.checker.fences.pauses), ignored)
             self.assertEqual(bool(current.checker.violations), ignored)
 
+    def test_group_that_was_stopped(self) -> None:
+        """A master that was stopped with its replicas is not paused before they can acknowledge again."""
+        current = Run(1, 1.0, [], Shape(down_after=6_000, fence_isolated=True))
+        current.start()
+        fleet = current.fleet
+        fleet.run(5.0)
+        first, *others = fleet.sentinels
+        for other in others:
+            fleet.network.cut(first.host, other.host)
+            for server in fleet.servers:
+                fleet.network.cut(other.host, server.host)
+        fleet.run(1.0)
+        for server in fleet.servers:
+            server.host.pause()
+        fleet.run(4.0)
+        for server in fleet.servers:
+            server.host.resume()
+            fleet.run(0.5)
+        fleet.run(20.0)
+        self.assertEqual(current.checker.fences.pauses, 0)
+        self.assertEqual([str(each) for each in current.checker.violations], [])
+
+    def test_rejected_sentinel(self) -> None:
+        """A Sentinel whose connections to the master are rejected does not reach it, for the checker as well."""
+        current = Run(1, 1.0, [], Shape(down_after=6_000, replicas=1, fence_isolated=True))
+        current.start()
+        fleet = current.fleet
+        fleet.run(5.0)
+        server, replica = fleet.masters[0].servers
+        first, second, third = fleet.sentinels
+        third.host.pause()
+        fleet.network.cut(first.host, second.host)
+        fleet.network.reject(second.host, server.host)
+        fleet.network.isolate(replica.host)
+        fleet.run(20.0)
+        self.assertEqual(current.checker.fences.pauses, 1)
+        self.assertEqual([str(each) for each in current.checker.violations], [])
+
     def test_dead_sentinel(self) -> None:
         """A pause ends by itself within its length when the Sentinel that ordered it loses its power."""
         current = Run(1, 1.0, [], Shape(down_after=6_000, fence_isolated=True))

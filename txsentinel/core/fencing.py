@@ -37,8 +37,14 @@ from txsentinel.model.timings import Millis
 ISOLATED_PERIOD: Final[Millis] = 250
 """Interval of evaluations while a majority does not answer, or a lease is held."""
 
-ACKNOWLEDGEMENT_PERIOD: Final[Millis] = 1_000
-"""Interval at which replicas acknowledge; INFO shows the age of the last one in whole seconds."""
+ACKNOWLEDGEMENT_PERIOD: Final[Millis] = 2_000
+"""
+Longest age of the last acknowledgement of a healthy replica, which sends one each second, as INFO shows it: that counts
+the changes of the second between both.
+"""
+
+MAX_ANSWER_DELAY: Final[Millis] = 250
+"""Time by which the answer of a master may be late before this Sentinel may itself be what was not reached."""
 
 CONFIRMATION_PERIODS: Final = 5
 """Publish periods for which hellos of a majority that answers again are awaited, before the lease is ended anyway."""
@@ -146,7 +152,12 @@ class Fencing:
             self._end(server, lease, LeaseEnd.FAILOVER)
 
     def _observe(self, master: Master, now: Millis) -> None:
-        """Record whether enough peers do not answer to fail over without us, or whether a majority answers."""
+        """Record whether enough peers do not answer to fail over without us, whether a majority does, or the master."""
+        link = master.link
+        late = min(master.options.guards.fence_delay(master.down_after) // 4, 2 * MAX_ANSWER_DELAY)
+        quiet = now - link.available_at > self._state.timings.ping_period + MAX_ANSWER_DELAY
+        if quiet or link.silent_for(now) > late:
+            link.seen_silent_at = now
         silent = sum(not self._answers(peer, master, now) for peer in master.peers.values())
         if silent >= max(master.majority, master.options.quorum):
             if master.isolation is None and master.majority_answered:
@@ -238,12 +249,15 @@ class Fencing:
 
     def _has_awaited_hellos(self, link: InstanceLink, now: Millis) -> bool:
         """
-        Whether hellos of peers that reach the server would have arrived since this Sentinel is connected to it.
+        Whether hellos of peers that reach the server, and acknowledgements, would have arrived since it can be reached.
 
-        When a partition ends, this connection may return before those to the peers.
+        When a partition ends, this connection may return before those to the peers. When a server that was stopped
+        continues, its replicas have not acknowledged yet.
         """
-        connected_at = max(link.commands_since or now, link.pubsub_since or 0)
-        return now - connected_at > self._hello_period
+        reached_at = max(
+            link.commands_since or now, link.pubsub_since or 0, link.outage_until or 0, link.seen_silent_at
+        )
+        return now - reached_at > self._hello_period
 
     @property
     def _hello_period(self) -> Millis:

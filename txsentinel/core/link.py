@@ -134,6 +134,9 @@ class ConnectionState:
     lease: WriteLease | None = None
     """The pause of the writes of an isolated master, while this Sentinel holds it; written by ``fencing``."""
 
+    seen_silent_at: Millis = 0
+    """When ``fencing`` last saw that a master did not answer in time; 0 if never."""
+
     pause_refused_on: Millis | None = None
     """``commands_since`` of the connection on which the server last refused such a pause."""
 

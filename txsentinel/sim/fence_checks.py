@@ -8,7 +8,7 @@ fence   writes are never paused by a Sentinel in TILT, that cannot save, or that
         its Sentinel died, and not before the server is a replica if another one is the master.
 ======= ==============================================================================================
 
-The checker measures how long each pair of machines has been connected, because a Sentinel may notice late.
+The checker measures for how long each Sentinel could connect to each machine, because a Sentinel may notice late.
 """
 
 # mypy: untyped-calls-exclude=twisted
@@ -41,6 +41,9 @@ CONFIRMATION_SECONDS: Final = 11.0
 ROUNDING: Final = 0.3
 """Seconds for which an order may be on its way, and between two inspections."""
 
+MAX_READ_DELAY: Final = 0.5
+"""Seconds after which data that a Sentinel has not read makes it late: it neither answers nor publishes meanwhile."""
+
 LEGITIMATE_ENDS: Final = frozenset(
     {LeaseEnd.SWITCHED_OFF, LeaseEnd.NOT_SAVED, LeaseEnd.FAILOVER, LeaseEnd.DISCARDED, LeaseEnd.SERVER_BUSY}
 )
@@ -55,7 +58,10 @@ class FenceChecker:
         self._expect = records.expect
         self._monitors: list[SimSentinel | CSentinel] = [*self._fleet.sentinels, *self._fleet.c_peers]
         self._connected_since: dict[tuple[str, str], float] = {}
-        """IPs of two machines → since when they can reach each other and both work."""
+        """IPs of a Sentinel and of a machine → since when it can connect to that, and both work."""
+
+        self._late_at: dict[str, float] = {}
+        """IP of a Sentinel → when it last had not read for long what had arrived, as it lacks processor time."""
 
         self._ordered_at: dict[tuple[str, str], float] = {}
         """IPs of a Sentinel and of a server → when it last ordered a pause."""
@@ -98,16 +104,17 @@ class FenceChecker:
         delay = master.options.guards.fence_delay(master.down_after) / 1000
         least = delay + NOTICE_SECONDS + (0 if began else CONFIRMATION_SECONDS)
         needed = len(self._monitors) // 2 + 1
-        answering = 1 + sum(
-            self._connected(sentinel.host, other.host, least) for other in self._monitors if other is not sentinel
-        )
+        others = [each.host for each in self._monitors if each is not sentinel]
+        answering = 1 + sum(self._connected(sentinel.host, each, least) and self._reads(each, least) for each in others)
         self._expect(answering < needed, "fence", f"{who} orders a pause, but {answering} Sentinels answer it")
         if began:
-            self._check_reached(server, who, delay, needed)
+            least = delay + NOTICE_SECONDS
+            seeing = int(self._connected(sentinel.host, server.host, least))
+            seeing += sum(self._connected(each, server.host, least) and self._reads(each, least) for each in others)
+            self._check_reached(server, who, delay, seeing, needed)
 
-    def _check_reached(self, server: RedisInstance, who: str, delay: float, needed: int) -> None:
+    def _check_reached(self, server: RedisInstance, who: str, delay: float, seeing: int, needed: int) -> None:
         """Check that neither a majority nor a replica reaches a server whose writes are about to be paused."""
-        seeing = sum(self._connected(each.host, server.host, delay + NOTICE_SECONDS) for each in self._monitors)
         self._expect(seeing < needed, "fence", f"{who} orders a pause, but {seeing} Sentinels reach that")
         now = server.host.reactor.seconds()
         ages = [now - each.attached.acknowledged_at for each in server.replicas() if each.attached.state == "online"]
@@ -120,16 +127,21 @@ class FenceChecker:
         self._fleet.simulation.call_later(CHECK_INTERVAL, self._inspect)
         now = self._now
         machines = [each.host for each in self._monitors] + [server.host for server in self._fleet.servers]
-        for number, one in enumerate(machines):
-            for other in machines[number + 1 :]:
+        network = self._fleet.network
+        for one in machines[: len(self._monitors)]:
+            for other in machines:
                 key = (one.ip, other.ip)
-                if not (_works(one) and _works(other) and self._fleet.network.reachable(one, other)):
-                    self._connected_since.pop(key, None)
-                else:
+                connected = _works(one) and _works(other) and network.reachable(one, other)
+                if connected and key not in network.rejecting:
                     self._connected_since.setdefault(key, now)
+                else:
+                    self._connected_since.pop(key, None)
         for sentinel in self._fleet.sentinels:
             if sentinel.running:
                 self._alive_at[sentinel.host.ip] = now
+                reactor = sentinel.host.reactor
+                if reactor.seconds() - reactor.received_until() > MAX_READ_DELAY:
+                    self._late_at[sentinel.host.ip] = now
         for server in self._fleet.servers:
             self._check_owner(server)
 
@@ -147,9 +159,13 @@ class FenceChecker:
         self._expect(fine, "fence", f"a pause of {server.host.name} outlives its Sentinel by {dead_for:.2f} s")
 
     def _connected(self, one: SimHost, other: SimHost, seconds: float) -> bool:
-        """Whether two machines have been connected for that long."""
-        since = self._connected_since.get((one.ip, other.ip), self._connected_since.get((other.ip, one.ip)))
+        """Whether a Sentinel could connect to a machine for that long."""
+        since = self._connected_since.get((one.ip, other.ip))
         return since is not None and self._now - since >= seconds
+
+    def _reads(self, host: SimHost, seconds: float) -> bool:
+        """Whether a Sentinel has read what arrived in time for that long."""
+        return self._now - self._late_at.get(host.ip, NEVER) >= seconds
 
     @property
     def _now(self) -> float:
