@@ -427,6 +427,10 @@ class LayerTests(SynchronousTestCase):
         ).stdout.split()
         self.assertIn("txsentinel.cli.tap", loaded)
         self.assertEqual([name for name in loaded if name.startswith("txsentinel.sim")], [])
+        # Nor does it load an extension, or what only extensions need.
+        own = {name for name in loaded if name.startswith("txsentinel.extensions.")}
+        self.assertEqual(own, {"txsentinel.extensions.deferred"})
+        self.assertEqual(set(loaded) & {"treq", "jinja2", "twisted.web.client"}, set())
 
     def test_core_is_pure(self) -> None:
         """Neither the model nor the wire nor the core can import clocks, random numbers, files or sockets."""

@@ -23,7 +23,7 @@ class Issued:
 
 
 def _name(words: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, words)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, words)] if words else [])
 
 
 class Authority:
@@ -55,7 +55,7 @@ class Authority:
         """
         Sign a certificate for an address and a host name.
 
-        :param name: the common name of its subject.
+        :param name: the common name of its subject; empty for none.
         :param password: of the key; empty for none.
         :param file: the stem of the files' names; ``name`` if not given.
         :param uri: one more alternative name, and ``uris`` further ones.

@@ -30,3 +30,10 @@ nng = DeferredExtension(
     "txsentinel.extensions.nng.service.make_service",
     extra="nng",
 )
+
+etcd = DeferredExtension(
+    "etcd",
+    "keeps the addresses of masters in etcd",
+    "txsentinel.extensions.etcd.service.make_service",
+    extra="etcd",
+)

@@ -51,12 +51,15 @@ class RequestClient:
     Sends requests, each over a connection of its own. It follows no redirects and uses no proxy.
 
     :param authorities: certificates in PEM that servers may be signed by, in place of those of the system.
+    :param policy: how servers are checked, in place of ``authorities``.
     """
 
-    def __init__(self, reactor: Any, timeout: float = TIMEOUT, authorities: bytes | None = None) -> None:
+    def __init__(
+        self, reactor: Any, timeout: float = TIMEOUT, authorities: bytes | None = None, policy: Any = None
+    ) -> None:
         self._reactor = reactor
         self._timeout = timeout
-        policy = BrowserLikePolicyForHTTPS() if authorities is None else trusting(authorities)
+        policy = policy or (BrowserLikePolicyForHTTPS() if authorities is None else trusting(authorities))
         pool = HTTPConnectionPool(reactor, persistent=False)
         self._client = HTTPClient(Agent(reactor, policy, connectTimeout=timeout, pool=pool))
 
