@@ -48,7 +48,7 @@ class EtcdStore(Integration):
 
     def watch(self) -> None:
         """Have the client watch the key."""
-        command = self.running().control_command("watch", KEY)
+        command = self.running().control_command("watch", "--rev=1", KEY)
         self._watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         threading.Thread(target=self._read, args=[self._watcher], daemon=True).start()
 

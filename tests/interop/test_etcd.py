@@ -167,7 +167,9 @@ class SwitchTests(EtcdCase):
         path = self.directory / "watched"
         output = path.open("wb")
         self.addCleanup(output.close)
-        process = subprocess.Popen(etcd.control_command("watch", key), stdout=output, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            etcd.control_command("watch", "--rev=1", key), stdout=output, stderr=subprocess.DEVNULL
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return lambda: [line for line in path.read_text().splitlines() if line not in ("PUT", key)]
