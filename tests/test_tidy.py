@@ -47,18 +47,19 @@ LAYERS = (
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (
         "core",
-        "core.errors core.role core.question core.options core.fence_state core.link core.failover_state core.attempt"
+        "core.errors core.role core.question core.options core.fence_state core.server_rights core.link"
+        " core.failover_state core.switchover_state core.attempt"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
         " core.membership_state core.instances core.reported_state core.effects core.durable_records core.due_queue"
-        " core.journal_texts core.journal core.data_comparison"
+        " core.journal_texts core.journal core.data_comparison core.operations"
         " core.state core.quorum core.registry core.tilt core.succession core.deadlines core.handover core.probing"
-        " core.membership core.lineage core.empty_restart core.fencing core.selection core.blockers core.conditions"
-        " core.readiness"
-        " core.voting"
+        " core.membership core.lineage core.empty_restart core.fencing core.selection core.write_holding core.blockers"
+        " core.conditions core.readiness core.voting"
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
-        " core.failover core.ignored core.observation core.confirmation core.fan_out core.findings core.explaining"
+        " core.failover core.preconditions core.switchover core.ignored core.observation core.confirmation core.fan_out"
+        " core.findings core.explaining"
         " core.hello_processing core.evaluation core.administration core.order_replies core.parts core.link_inputs"
         " core.sentinel core.failover_records core.earlier_records",
     ),

@@ -216,6 +216,15 @@ class RecordingCore:
     def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
         self.received.append(("clients closed", clients))
 
+    def writes_held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
+        self.received.append(("held", info))
+
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
+        self.received.append(("demoted", info))
+
+    def rights_checked(self, link: InstanceLink, denied: dict[str, str], now: Millis) -> None:
+        self.received.append(("rights", denied))
+
     def writes_paused(self, link: InstanceLink, now: Millis) -> None:
         self.received.append(("paused", now))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from txsentinel.core.failover_state import FailoverState
+from txsentinel.core.switchover_state import Operation
+from txsentinel.model.operations import SwitchoverMethod
 from txsentinel.model.timings import Millis
 
 
@@ -46,3 +48,17 @@ class Attempt:
     promotion_sent_at: Millis | None = None
     attempt_before: Millis | None = None
     """``Master.attempt_started_at`` before this attempt; it is restored if the attempt turns out to be void."""
+
+    operation: Operation | None = None
+    """The switchover that it executes; ``None`` for other failovers."""
+
+    @property
+    def planned(self) -> bool:
+        """Whether it replaces a master that is up, without losing a write, and needs a majority for it."""
+        return self.coordinated or self.operation is not None
+
+    @property
+    def fences(self) -> bool:
+        """Whether this Sentinel holds the writes of the old master itself."""
+        plan = None if self.operation is None else self.operation.plan
+        return plan is not None and plan.method is SwitchoverMethod.FENCE

@@ -125,6 +125,41 @@ class HandOver:
     port: int
     timeout: Millis
     pause: Millis
+    reports: bool = False
+    """Whether INFO is sent after the pause, and reported to the core as a hold of writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldWrites:
+    """
+    Send CLIENT PAUSE WRITE and INFO in one transaction, so that the offset is that of the last write before the pause.
+
+    ``period`` is in milliseconds.
+    """
+
+    link: InstanceLink
+    period: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class DemoteHeld:
+    """
+    Make an old master whose writes are held a replica, in one transaction: INFO, SLAVEOF, CLIENT KILL, CLIENT UNPAUSE.
+
+    The INFO in it has the last offset that it had as a master.
+    """
+
+    link: InstanceLink
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRights:
+    """Queue commands in a transaction that cannot be executed, as its first command is incomplete."""
+
+    link: InstanceLink
+    commands: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +287,9 @@ LinkEffect: TypeAlias = (
     | AskMasterDown
     | Reconfigure
     | HandOver
+    | HoldWrites
+    | DemoteHeld
+    | CheckRights
     | FinishHandOver
     | AbortHandOver
     | KillScript

@@ -39,7 +39,7 @@ class Elections:
     def campaign(self, master: Master, failover: Failover, now: Millis) -> None:
         """Become a candidate, in a new epoch or in one shared with other masters that failed at the same time."""
         state = self._state
-        shared = not (failover.forced or failover.coordinated or failover.republish)
+        shared = not (failover.forced or failover.planned or failover.republish)
         failover.epoch = epoch = state.fresh_epoch(now, above=master.leader_epoch, shared=shared)
         failover.started_at = now + state.rng(1000)
         if failover.forced:
@@ -129,7 +129,13 @@ class Elections:
         self._request_votes(master, failover, now)
 
     def _record_campaign(self, master: Master, failover: Failover, now: Millis) -> None:
-        kinds = ((failover.forced, "forced"), (failover.coordinated, "coordinated"), (failover.republish, "republish"))
+        switchover = failover.operation is not None
+        kinds = (
+            (switchover, "switchover"),
+            (failover.forced, "forced"),
+            (failover.coordinated, "coordinated"),
+            (failover.republish, "republish"),
+        )
         code = next((word for applies, word in kinds if applies), "automatic")
         data = (("candidacies", failover.candidacies),)
         self._state.journal.write(JournalKind.CAMPAIGN, master.name, now, epoch=failover.epoch, code=code, data=data)

@@ -18,11 +18,7 @@ from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMO
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.journal import SwitchedServers
-from txsentinel.core.justification import (
-    Abort,
-    abort_reason,
-    is_known_unpromoted,
-)
+from txsentinel.core.justification import Abort, abort_reason, is_known_unpromoted
 from txsentinel.core.probing import Probing
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.role import Role
@@ -30,9 +26,12 @@ from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switched_servers import known_server, selection_servers, switched_servers
 from txsentinel.core.switching import Switching
+from txsentinel.core.switchover_state import Operation
 from txsentinel.core.verdict_log import VerdictLog
+from txsentinel.core.write_holding import WriteHolds
 from txsentinel.model.events import Level
 from txsentinel.model.history import JournalKind, Outcome
+from txsentinel.model.operations import OperationState, Precondition, SwitchoverMethod
 from txsentinel.model.timings import Millis
 
 SELECT_TIMEOUT: Millis = 10_000
@@ -69,6 +68,7 @@ class Failovers:
         self._reconfiguration = reconfiguration
         self._verdicts = verdicts
         self.handovers = Handovers(state)
+        self.holds = WriteHolds(state, probing)
 
     def evaluate(self, master: Master, now: Millis) -> None:
         """Start a failover of ``master`` or advance the current one, as far as possible now."""
@@ -84,7 +84,10 @@ class Failovers:
             if abort is not None and (not abort.if_not_promoted or is_known_unpromoted(failover)):
                 self._give_up(master, failover, abort, now)
                 return
-        if failover.state is FailoverState.WAIT_START:
+        problem = None if failover.operation is None else self.holds.problem(master, failover, now)
+        if problem is not None and failover.state in PROMOTION_NOT_ORDERED:
+            self._abort_operation(master, failover, problem, now)
+        elif failover.state is FailoverState.WAIT_START:
             status = self._elections.assess(master, failover, now)
             if status is ElectionStatus.WON:
                 self._elected(master, failover, now)
@@ -105,10 +108,13 @@ class Failovers:
         if failover is None:
             return self._start_rules.next_due(master, now)
         if failover.state is FailoverState.WAIT_START:
-            return self._elections.next_due(master, failover)
+            due = self._elections.next_due(master, failover)
+            return due if failover.operation is None else min(due, self.holds.next_due(failover))
         if failover.state is FailoverState.SELECT_REPLICA:
             return now + self._state.timings.sweep_period
         due = deadlines.failover_state(master, failover) + 1
+        if failover.operation is not None and failover.state not in PROMOTION_SEEN:
+            due = min(due, self.holds.next_due(failover))
         if failover.coordinated and failover.state is FailoverState.SEND_SLAVEOF_NOONE:
             due -= MIN_HAND_OVER_TIME
         if failover.state is FailoverState.RECONF_REPLICAS:
@@ -123,9 +129,53 @@ class Failovers:
         self._state.journal.write(JournalKind.OPERATOR, master.name, now, code=code, data=(("by", by),))
         self._start(master, now, forced=not coordinated, coordinated=coordinated)
 
+    def switch_over(self, master: Master, operation: Operation, now: Millis) -> None:
+        """Start the failover of a switchover whose conditions are met."""
+        order, plan = operation.order, operation.plan
+        assert plan is not None
+        self._state.note(Level.NOTICE, f"Executing user requested switchover of '{master.name}' to {plan.candidate}")
+        data = (
+            ("by", order.by),
+            ("operation", order.operation_id),
+            ("comment", order.comment),
+            ("cause", None if order.at is None else "schedule"),
+        )
+        self._state.journal.write(JournalKind.OPERATOR, master.name, now, code="TXSENTINEL SWITCHOVER", data=data)
+        handover = plan.method is SwitchoverMethod.HANDOVER
+        self._start(master, now, forced=False, coordinated=handover, operation=operation)
+
+    def cancel(self, master: Master, now: Millis, by: str) -> bool:
+        """Abort a switchover; return whether that was still possible."""
+        failover = master.failover
+        if failover is None or failover.operation is None or failover.state not in PROMOTION_NOT_ORDERED:
+            return False
+        problem = Precondition("cancelled", f"it was cancelled by {by}")
+        self._abort_operation(master, failover, problem, now, Outcome.CANCELLED)
+        return True
+
+    def _abort_operation(
+        self, master: Master, failover: Failover, problem: Precondition, now: Millis, outcome: Outcome | None = None
+    ) -> None:
+        """Abort a switchover before its promotion: the writes go on, and the attempt delays no other one."""
+        operation = failover.operation
+        assert operation is not None
+        where = "" if problem.subject is None else f"{problem.subject}: "
+        reason = f"{where}{problem.text} ({problem.code})"
+        self._state.note(Level.WARNING, f"Switchover of {master.name} aborted: {reason}")
+        cancelled = outcome is Outcome.CANCELLED
+        state = OperationState.CANCELLED if cancelled else OperationState.FAILED
+        self._state.operations.end(operation, state, now, problem)
+        self._elections.void(master, failover)
+        self.abort(master, "-failover-abort-master-timeout", reason, now, outcome)
+
     def handover_refused(self, master: Master, command: str, error: str, now: Millis) -> None:
-        """Handle that the old master of a coordinated failover refused ``command``: abort the failover."""
-        if self.handovers.refused(master, command, error):
+        """Handle that the old master of a planned failover refused ``command``: abort the failover."""
+        failover = master.failover
+        if failover is not None and failover.operation is not None and failover.state not in PROMOTION_SEEN:
+            self._record_refused_order(master, None, command, error, now)
+            problem = Precondition("not_permitted_on_server", f"the master answered {command} with {error}")
+            self._abort_operation(master, failover, problem, now)
+        elif self.handovers.refused(master, command, error):
             self._record_refused_order(master, None, command, error, now)
             self.abort(master, "-failover-abort-master-timeout", f"the master answered {command} with {error}", now)
 
@@ -141,6 +191,10 @@ class Failovers:
         if failover is None or failover.promoted is not replica or failover.state is not FailoverState.WAIT_PROMOTION:
             return
         self._record_refused_order(master, replica.name, command, error, now)
+        if failover.operation is not None:
+            problem = Precondition("not_permitted_on_server", f"it answered {command} with {error}", replica.name)
+            self._abort_operation(master, failover, problem, now)
+            return
         self._deselect(failover, now)
         self._select(master, failover, now)
 
@@ -168,13 +222,16 @@ class Failovers:
         if failover is not None and failover.state is FailoverState.WAIT_START:
             self.abort(master, "-failover-abort-not-elected", "this Sentinel voted for another candidate", now)
 
-    def abort(self, master: Master, channel: str, reason: str, now: Millis) -> None:
+    def abort(self, master: Master, channel: str, reason: str, now: Millis, outcome: Outcome | None = None) -> None:
         """Abort the failover and publish ``channel``; nothing is undone at the replica."""
         failover = master.failover
         assert failover is not None
+        if failover.operation is not None:
+            problem = Precondition((outcome or OUTCOMES[channel]).value, reason)
+            self._state.operations.end(failover.operation, OperationState.FAILED, now, problem)
         if not failover.republish:
             self._state.announce(channel, master)
-            journal, code = self._state.journal, OUTCOMES[channel].value
+            journal, code = self._state.journal, (outcome or OUTCOMES[channel]).value
             by_hostname = self._state.options.announce_hostnames
             servers = SwitchedServers(known_server(master, by_hostname=by_hostname), None)
             if failover.state is not FailoverState.WAIT_START:
@@ -200,6 +257,9 @@ class Failovers:
         failover = master.failover
         if failover is not None and failover.state not in PROMOTION_SEEN:
             self.handovers.abort(master, failover)
+            if failover.operation is not None:
+                # The next test of the operation finds that its failover is gone, and ends it.
+                failover.operation.hold = None
         master.failover = None
 
     def finish(self, master: Master, now: Millis) -> None:
@@ -225,6 +285,12 @@ class Failovers:
             reason = "a newer configuration was published before the promotion was seen"
             self.abort(master, "-failover-abort-slave-timeout", reason, now)
             return True
+        operation = failover.operation
+        if operation is not None and self.holds.expired(failover, now):
+            # The old master may have accepted writes since; the replica is ordered to follow it again.
+            problem = Precondition("hold_expired", "writes were released before the promotion was seen")
+            self._abort_operation(master, failover, problem, now)
+            return True
         durable = master.published_address
         self._switching.adopt_config_epoch(master, failover.epoch)
         self._enter(failover, FailoverState.RECONF_REPLICAS, now)
@@ -233,6 +299,8 @@ class Failovers:
         state.journal.write(JournalKind.PROMOTED, master.name, now, epoch=failover.epoch, subject=replica.name)
         state.journal.announcing(master.name, now)
         state.comparisons.begin(master.name, failover.epoch, master, replica, now)
+        if operation is not None:
+            self.holds.promoted(master, failover, replica, now)
         if "crash-after-promotion" in state.simulated_crashes:
             self._crash()
             return True
@@ -241,16 +309,27 @@ class Failovers:
         # Before the hello: its PUBLISH would be paused on the old master and delay the CLIENT UNPAUSE behind it.
         self.handovers.finish(master, failover)
         self._switching.broadcast_hello(master, now)
-        if not failover.coordinated:
+        if failover.fences:
+            self.holds.demote(master.link)
+        elif not failover.coordinated:
             self._reconfiguration.demote_old_master(master, replica.address, now)
         self._reconfigure_replicas(master, failover, now)
         return True
 
-    def _start(self, master: Master, now: Millis, *, forced: bool, coordinated: bool = False) -> None:
+    def _start(
+        self,
+        master: Master,
+        now: Millis,
+        *,
+        forced: bool,
+        coordinated: bool = False,
+        operation: Operation | None = None,
+    ) -> None:
         self._reconfiguration.begin(master)
         for replica in master.replicas.values():
             self._probing.request_info(replica, now)
-        self._campaign(master, Failover(0, now, now, forced=forced, coordinated=coordinated), now)
+        failover = Failover(0, now, now, forced=forced, coordinated=coordinated, operation=operation)
+        self._campaign(master, failover, now)
 
     def _campaign(self, master: Master, failover: Failover, now: Millis) -> None:
         master.failover = failover
@@ -279,6 +358,14 @@ class Failovers:
 
     def _select(self, master: Master, failover: Failover, now: Millis) -> None:
         chosen = select(master, self._state.timings, now)
+        operation = failover.operation
+        if operation is not None:
+            operation.step(now, "elected", f"this Sentinel leads in epoch {failover.epoch}")
+            chosen = master.replicas.get(operation.candidate or "")
+            if chosen is None:
+                problem = Precondition("candidate_unfit", "it is not a replica any more", operation.candidate)
+                self._abort_operation(master, failover, problem, now)
+                return
         if chosen is None:
             # There was one when the campaign began, so it may return soon; the next attempt would be much later.
             timeout = min(SELECT_TIMEOUT, master.options.failover_timeout)
@@ -310,6 +397,13 @@ class Failovers:
             return
         if self._timed_out(master, failover, now):
             return
+        if failover.operation is not None:
+            problem = self.holds.problem(master, failover, now)
+            if problem is not None:
+                self._abort_operation(master, failover, problem, now)
+                return
+            if failover.fences and not self.holds.may_promote(master, failover, now):
+                return
         if unfit_because(promoted, master, self._state.timings, now) is not None:
             # Another one is selected by the next evaluation.
             self._deselect(failover, now)
@@ -324,6 +418,8 @@ class Failovers:
         failover.promotion_sent_at = now
         self._enter(failover, FailoverState.WAIT_PROMOTION, now)
         self._state.announce("+failover-state-wait-promotion", promoted)
+        if failover.operation is not None:
+            failover.operation.step(now, "promotion_ordered", f"{promoted.name} is to become master")
         code = "handover" if failover.coordinated else "promotion"
         self._state.journal.write(
             JournalKind.PROMOTION_ORDERED, master.name, now, epoch=failover.epoch, subject=promoted.name, code=code
@@ -347,6 +443,10 @@ class Failovers:
             return
         # Before the order is repeated: nothing would follow up a promotion after the failover was aborted.
         if self._timed_out(master, failover, now):
+            return
+        if failover.operation is not None and self.holds.expired(failover, now):
+            problem = Precondition("hold_expired", "the promotion was not seen before the writes were released")
+            self._abort_operation(master, failover, problem, now)
             return
         # The order may have been lost with the connection on which it was sent.
         lost = (promoted.link.commands_since or 0) > sent_at and not failover.coordinated

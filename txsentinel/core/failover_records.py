@@ -9,6 +9,7 @@ from typing import Final
 from txsentinel.core.availability import DATA_MISSING
 from txsentinel.core.journal import ComparedReplica, JournalEntry, KnownServer, SwitchedServers
 from txsentinel.core.selection import PREFERENCES
+from txsentinel.core.switchover_state import receipt_of
 from txsentinel.model.failure import FailureClass
 from txsentinel.model.history import (
     DataLoss,
@@ -25,6 +26,7 @@ from txsentinel.model.history import (
     VoterRecord,
     failover_group,
 )
+from txsentinel.model.receipt import Receipt
 from txsentinel.model.snapshots import Endpoint, Instant
 from txsentinel.model.timings import Millis
 
@@ -37,6 +39,7 @@ AMENDMENTS: Final = (
     JournalKind.CLIENTS_CLOSED,
     JournalKind.DATA_COMPARED,
     JournalKind.RESYNCS,
+    JournalKind.RECEIPT,
 )
 """The records that may follow the end of a failover and still belong to it."""
 
@@ -44,6 +47,7 @@ _KINDS: Final = {
     "automatic": FailoverKind.AUTOMATIC,
     "forced": FailoverKind.FORCED,
     "coordinated": FailoverKind.COORDINATED,
+    "switchover": FailoverKind.SWITCHOVER,
 }
 """The code of a campaign → the kind of the failover."""
 
@@ -137,7 +141,10 @@ class _Builder:
             loss=self._loss(),
             resyncs=self._resyncs(),
             clients_closed=None if closed is None else int(dict(closed.data).get("clients") or 0),
-            operator=self._operator(),
+            operator=self._ordered("by"),
+            comment=self._ordered("comment"),
+            operation=self._ordered("operation"),
+            receipt=self._receipt(),
         )
 
     def _instant(self, at: Millis) -> Instant:
@@ -187,16 +194,23 @@ class _Builder:
     def _cause(self) -> tuple[str, str | None]:
         """Return the cause and the class of the failure."""
         if self._first(JournalKind.OPERATOR) is not None or self._sdown is None:
-            return "operator", None
+            return self._ordered("cause") or "operator", None
         code = self._sdown.code
         if code == DATA_MISSING:
             return "reboot_empty", None
         return "down", code if code in _CLASSES else None
 
-    def _operator(self) -> str | None:
+    def _ordered(self, name: str) -> str | None:
+        """Return a field of the order of an operator; ``None`` without one."""
         order = self._last(JournalKind.OPERATOR)
-        by = None if order is None else dict(order.data).get("by")
-        return by if isinstance(by, str) else None
+        found = None if order is None else dict(order.data).get(name)
+        return found if isinstance(found, str) else None
+
+    def _receipt(self) -> Receipt | None:
+        entry = self._after(JournalKind.RECEIPT)
+        if entry is None or entry.evidence is None or entry.epoch != self._epoch:
+            return None
+        return receipt_of(str(dict(entry.data)["operation"]), self._master, entry.evidence, self._wall_offset)
 
     def _phases(self) -> tuple[PhaseTime, ...]:
         found: list[tuple[str, Millis]] = []

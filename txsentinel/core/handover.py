@@ -17,6 +17,7 @@ from txsentinel.core.link import HandOverEnd, LinkKind
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.core.succession import successor
+from txsentinel.core.switchover_state import WriteHold
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
 
@@ -71,7 +72,12 @@ class Handovers:
         address = failover.promoted.address
         host = address.announced(self._state.options.announce_hostnames)
         left = self.time_left(master, failover, now)
-        self._state.emit(HandOver(master.link, host, address.port, left, min(left, MAX_PAUSE)), probe=True)
+        pause, operation = min(left, MAX_PAUSE), failover.operation
+        if operation is not None:
+            left = min(left, operation.order.max_pause)
+            operation.hold = WriteHold(now, now + left + pause, now + left)
+        order = HandOver(master.link, host, address.port, left, pause, operation is not None)
+        self._state.emit(order, probe=True)
         failover.handover_ordered = True
         return True
 
@@ -130,15 +136,15 @@ def publishing_would_hang(server: Server) -> bool:
     """
     Whether a PUBLISH to ``server`` would be blocked by a pause of writes, and with it every later PING.
 
-    This is the case for a server that executes its own FAILOVER command, for the old master of a coordinated failover
-    from the selection of a replica on, and for a server whose writes this Sentinel holds.
+    This is the case for a server that executes its own FAILOVER command, for the old master of a planned failover from
+    the selection of a replica on, and for a server whose writes this Sentinel holds.
     """
-    if server.server_failover or server.link.lease is not None:
+    if server.server_failover or server.link.lease is not None or server.link.demote_to is not None:
         return True
     failover = server.failover if isinstance(server, Master) else None
     return (
         failover is not None
-        and failover.coordinated
+        and failover.planned
         and failover.state
         in (
             FailoverState.SEND_SLAVEOF_NOONE,

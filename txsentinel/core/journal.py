@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from txsentinel.core.journal_texts import sentence
+from txsentinel.core.switchover_state import SwitchEvidence
 from txsentinel.model.explanation import JournalRecord, Unfit
 from txsentinel.model.history import JournalKind
 from txsentinel.model.snapshots import Instant
@@ -90,6 +91,8 @@ class JournalEntry:
     code: str | None
     data: Data
     servers: SwitchedServers | None
+    evidence: SwitchEvidence | None = None
+    """What a receipt is made of."""
 
 
 @dataclass(slots=True)
@@ -141,6 +144,7 @@ class Journal:
         code: str | None = None,
         data: Data = (),
         servers: SwitchedServers | None = None,
+        evidence: SwitchEvidence | None = None,
     ) -> int:
         """Write a record of the master of that name; return its sequence number."""
         ring = self._rings.get(master)
@@ -152,7 +156,7 @@ class Journal:
                     while len(other.entries) > self._limit:
                         other.entries.popleft()
         self.sequence += 1
-        ring.entries.append(JournalEntry(self.sequence, now, kind, epoch, subject, code, data, servers))
+        ring.entries.append(JournalEntry(self.sequence, now, kind, epoch, subject, code, data, servers, evidence))
         if len(ring.entries) > self._limit:
             ring.entries.popleft()
         return self.sequence

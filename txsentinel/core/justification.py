@@ -42,13 +42,16 @@ def abort_reason(state: SentinelState, master: Master, failover: Failover) -> Ab
     """
     Return why ``failover``, whose promotion was not seen yet, must be aborted; ``None`` if it may continue.
 
-    A forced failover needs no reason except the operator's order. A coordinated one needs a master that is up.
+    A forced failover needs no reason except the operator's order. A planned one needs a master that is up.
     """
     ordered = failover.state not in PROMOTION_NOT_ORDERED
     if failover.republish:
         return None
-    if failover.coordinated:
+    if failover.planned:
         # Once the servers hand over by themselves, interrupting them takes more than our own opinion.
+        if failover.fences and ordered:
+            # The replica may be a master already; the end of the hold decides.
+            return None
         if master.odown_since is not None or (master.sdown_since is not None and not ordered):
             return Abort("-failover-abort-master-timeout", "it went down and cannot hand over")
     elif not failover.forced:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from txsentinel.core.fence_state import WriteLease
+from txsentinel.core.server_rights import ServerRights
 from txsentinel.model.address import Address
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass, LinkFailure
 from txsentinel.model.timings import Millis
@@ -130,6 +131,15 @@ class ConnectionState:
     How a hand-over is to be ended at the server. ``links`` resets it when the server has answered, so that it survives
     the loss of a connection.
     """
+
+    demote_to: tuple[str, int] | None = None
+    """
+    The new master that an old one with held writes is ordered to follow; ``None`` once it has answered. The order is
+    repeated on a new connection, as clients may write to the old master when its hold ends.
+    """
+
+    rights: ServerRights | None = None
+    """What the server permits, according to the last test; written by ``switchover``."""
 
     lease: WriteLease | None = None
     """The pause of the writes of an isolated master, while this Sentinel holds it; written by ``fencing``."""

@@ -26,6 +26,7 @@ class LinkInputs(CoreParts):
             self._failures.connected(link)
             self._crashes.link_up(link)
             self._failovers.link_up(link)
+            self._failovers.holds.link_up(link)
         self._failovers.handovers.link_up(link, kind)
         self._hello_processing.confirmations.link_up(link, now)
         for instance in list(link.instances):
@@ -107,6 +108,8 @@ class LinkInputs(CoreParts):
                 self._evaluation.evaluate(instance, now)
             self._evaluation.schedule(instance, now)
             self._readiness.info_answered(instance, now)
+        if self.state.operations.pending:
+            self.switchovers.advance(now)
 
     def _report_change(self, server: Server, before: ReportedState) -> None:
         """Report what an INFO has changed: usually the offset and nothing else."""
@@ -116,6 +119,30 @@ class LinkInputs(CoreParts):
             self.state.touch_offsets(master)
         else:
             self.state.touch(master)
+
+    def writes_held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
+        """Handle that the server of ``link`` holds writes for a switchover; ``info`` is its INFO of that moment."""
+        self._failovers.holds.held(link, info, now)
+        for instance in list(link.instances):
+            if isinstance(instance, Master):
+                self._evaluation.step(instance, now)
+
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
+        """
+        Handle that a server whose writes were held has answered the order to follow the new master.
+
+        :param info: its INFO of the moment before; ``None`` if it refused the order.
+        """
+        self.switchovers.old_master_demoted(link, info, now)
+
+    def rights_checked(self, link: InstanceLink, denied: dict[str, str], now: Millis) -> None:
+        """Handle the result of ``CheckRights``: the denied commands with the errors."""
+        self.switchovers.rights_checked(link, denied, now)
+
+    def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
+        """Handle that the server of ``link`` disconnected its clients when it was ordered to follow another one."""
+        self._order_replies.clients_closed(link, clients, now)
+        self.switchovers.clients_closed(link, clients, now)
 
     def writes_paused(self, link: InstanceLink, now: Millis) -> None:
         """Handle that the server of ``link`` has paused its writes."""
@@ -163,6 +190,8 @@ class LinkInputs(CoreParts):
             self._probing.message_received(link, now)
             self._evaluation.recheck(link, now)
         self._hello_processing.hello(payload, now, through_server=link is not None, link=link)
+        if self.state.operations.pending:
+            self.switchovers.advance(now)
 
     def master_down_reply(self, link: InstanceLink, master: Master, reply: object, now: Millis) -> None:
         """Handle a reply to ``is-master-down-by-addr``, which is parsed but not validated."""

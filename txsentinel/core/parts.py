@@ -32,6 +32,7 @@ from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
+from txsentinel.core.switchover import Switchovers
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.core.verdict_log import VerdictLog
 from txsentinel.core.vote_count import VoteCounter
@@ -85,8 +86,9 @@ class CoreParts:
         )
         confirmations = self._hello_processing.confirmations
         self.id_reply = confirmations.answered
-        orders = OrderReplies(self.journal)
-        self.clients_closed, self.follow_order_refused = orders.clients_closed, orders.follow_order_refused
+        self._order_replies = OrderReplies(self.journal)
+        self.follow_order_refused = self._order_replies.follow_order_refused
+        self.switchovers = Switchovers(self.state, self.registry, self._probing, self._failovers, self.tilt)
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
         self.fan_out = FanOut(self.state, self.registry)
@@ -171,7 +173,10 @@ class CoreParts:
     @property
     def next_due(self) -> Millis | None:
         """When :meth:`sweep` must be called at the latest; ``None`` if no instance is scheduled."""
-        return self.state.due.next_due
+        due = self.state.due.next_due
+        if not self.state.operations.pending:
+            return due
+        return self.switchovers.next_due if due is None else min(due, self.switchovers.next_due)
 
     def master(self, name: str) -> Master:
         """

@@ -14,6 +14,7 @@ from txsentinel.core.durable_records import DurableRecords
 from txsentinel.core.effects import Announce, Effect, Note, Outbox
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.journal import Journal
+from txsentinel.core.operations import Operations
 from txsentinel.core.options import SentinelOptions
 from txsentinel.model.address import Address
 from txsentinel.model.events import PAYLOAD_LIMIT, Level, SentinelEvent
@@ -74,6 +75,9 @@ class SentinelState:
     """Records of rare events; written only, no decision reads it."""
     change_observer: Callable[[Master | None, bool], None] | None = None
     """Called by :meth:`touch`; ``None`` while nothing shows the state."""
+
+    operations: Operations = field(default_factory=Operations)
+    """The switchovers that were ordered here."""
 
     comparisons: DataComparisons = field(init=False)
     """What old masters had that their successors never received; written to the journal only."""

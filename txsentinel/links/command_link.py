@@ -8,7 +8,7 @@ from functools import partial
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
+from txsentinel.core.effects import AskMasterDown, CheckRights, DemoteHeld, HandOver, HoldWrites, Reconfigure
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import ACCEPTABLE
@@ -120,7 +120,69 @@ class CommandLink(LinkConnection):
     def hand_over(self, order: HandOver) -> None:
         """Send the transaction of a coordinated failover; report a refused command and its error to the core."""
         commands = encoded_commands.hand_over(order)
-        self._transact(commands, TransactionReplies(commands, self._hand_over_done, ("CLIENT", "FAILOVER")))
+
+        def done(refusal: tuple[str, str] | None) -> None:
+            if refusal is None:
+                self._writes_held(transaction)
+            self._hand_over_done(refusal)
+
+        transaction = TransactionReplies(commands, done, ("CLIENT", "FAILOVER"))
+        self._transact(commands, transaction)
+
+    def hold_writes(self, order: HoldWrites) -> None:
+        """Send the transaction that holds writes; report the offset, or a refused command, to the core."""
+        commands = encoded_commands.hold_writes(order)
+
+        def done(refusal: tuple[str, str] | None) -> None:
+            if refusal is None:
+                self._writes_held(transaction)
+            self._hand_over_done(refusal)
+
+        transaction = TransactionReplies(commands, done, ("CLIENT", "INFO"))
+        self._transact(commands, transaction)
+
+    def demote_held(self, order: DemoteHeld) -> None:
+        """
+        Send the transaction that makes an old master with held writes a replica, and INFO after it.
+
+        Its last offset is reported to the core.
+        """
+        commands = encoded_commands.demote_held(order)
+
+        def done(refusal: tuple[str, str] | None) -> None:
+            self._role_change_done(refusal)
+            core, now = self._context.core, self._context.host.now()
+            if not self.void:
+                core.old_master_demoted(self.link, None if transaction.void else transaction.info, now)
+                if transaction.void and refusal is not None:
+                    core.follow_order_refused(self.link, *refusal, now)
+            self._clients_closed(transaction)
+
+        transaction = TransactionReplies(commands, done)
+        self._transact(commands, transaction)
+        self.request_info()
+
+    def check_rights(self, order: CheckRights) -> None:
+        """Find out which commands the server denies; nothing is executed."""
+        commands = encoded_commands.check_rights(order)
+        denied: dict[str, str] = {}
+        self._role_changes += 1
+        for position, words in enumerate(commands):
+            name = order.commands[position - 2] if 2 <= position < len(commands) - 1 else ""
+            answer = partial(self._right_checked, denied, name, position == len(commands) - 1)
+            self._send(encoded_commands.encoded_command(self.link, words), answer)
+
+    def _right_checked(self, denied: dict[str, str], name: str, last: bool, reply: object, now: Millis) -> None:
+        if name and isinstance(reply, ErrorLine):
+            denied[name] = excerpt(text(reply))
+        if last:
+            self._role_changes -= 1
+            if not self.void:
+                self._context.core.rights_checked(self.link, denied, now)
+
+    def _writes_held(self, transaction: TransactionReplies) -> None:
+        if transaction.info is not None and not self.void:
+            self._context.core.writes_held(self.link, transaction.info, self._context.host.now())
 
     def finish_hand_over(self) -> None:
         """

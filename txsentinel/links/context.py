@@ -83,6 +83,19 @@ class CoreInputs(Protocol):
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction by which it hands over its role."""
 
+    def writes_held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
+        """A server holds writes for a switchover; ``info`` is its INFO of that moment."""
+
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
+        """
+        A server with held writes has answered the order to follow the new master.
+
+        :param info: its INFO of the moment before; ``None`` if it refused the order.
+        """
+
+    def rights_checked(self, link: InstanceLink, denied: dict[str, str], now: Millis) -> None:
+        """A server has answered ``CheckRights``."""
+
     def writes_paused(self, link: InstanceLink, now: Millis) -> None:
         """A server has paused its writes."""
 

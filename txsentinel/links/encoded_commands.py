@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from txsentinel.core.effects import AskMasterDown, HandOver, Reconfigure
+from txsentinel.core.effects import AskMasterDown, CheckRights, DemoteHeld, HandOver, HoldWrites, Reconfigure
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
 from txsentinel.wire.hello import HELLO_CHANNEL
@@ -153,11 +153,54 @@ def role_change(change: Reconfigure) -> list[Words]:
     ]
 
 
+INFO_OF_HOLD: Final[Words] = ("INFO", "replication")
+"""Reports replication ID and offset at a point between two commands of a transaction."""
+
+
+def hold_writes(order: HoldWrites) -> list[Words]:
+    """Return the transaction that holds writes and reports the offset of the last one before."""
+    return [("MULTI",), ("CLIENT", "PAUSE", order.period, "WRITE"), INFO_OF_HOLD, ("EXEC",)]
+
+
+def demote_held(order: DemoteHeld) -> list[Words]:
+    """Return the transaction that makes an old master with held writes a replica, and reports its last offset."""
+    return [
+        ("MULTI",),
+        INFO_OF_HOLD,
+        ("SLAVEOF", order.host, order.port),
+        *_NEW_ROLE,
+        ("CLIENT", "UNPAUSE"),
+        ("EXEC",),
+    ]
+
+
+_TESTED: Final[dict[str, Words]] = {
+    "CLIENT PAUSE": ("CLIENT", "PAUSE", 1, "WRITE"),
+    "CLIENT UNPAUSE": ("CLIENT", "UNPAUSE"),
+    "CLIENT KILL": KILL_NORMAL,
+    "CONFIG REWRITE": ("CONFIG", "REWRITE"),
+    "FAILOVER": ("FAILOVER", "ABORT"),
+    "INFO": INFO_OF_HOLD,
+    "SLAVEOF": ("SLAVEOF", "NO", "ONE"),
+}
+
+
+def check_rights(order: CheckRights) -> list[Words]:
+    """
+    Return a transaction whose first command lacks its subcommand.
+
+    Servers refuse it when it is queued, whatever the rights, and then discard the whole transaction at EXEC. Commands
+    that the user may not execute are refused when they are queued, too.
+    """
+    return [("MULTI",), ("CLIENT",), *(_TESTED[each] for each in order.commands), ("EXEC",)]
+
+
 def hand_over(order: HandOver) -> list[Words]:
     """Return the transaction that starts a coordinated failover: pause writes, then ``FAILOVER TO`` the replica."""
     return [
         ("MULTI",),
         ("CLIENT", "PAUSE", order.pause, "WRITE"),
+        *([INFO_OF_HOLD] if order.reports else []),
         ("FAILOVER", "TO", order.host, order.port, "TIMEOUT", order.timeout),
         ("EXEC",),
     ]

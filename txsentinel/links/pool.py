@@ -10,11 +10,14 @@ from twisted.internet.defer import Deferred
 from txsentinel.core.effects import (
     AbortHandOver,
     AskMasterDown,
+    CheckRights,
     Connect,
+    DemoteHeld,
     Disconnect,
     Effect,
     FinishHandOver,
     HandOver,
+    HoldWrites,
     KillScript,
     PauseClients,
     PauseWrites,
@@ -104,6 +107,9 @@ class LinkPool:
             HandOver: self._hand_over,
             FinishHandOver: self._finish_hand_over,
             AbortHandOver: self._abort_hand_over,
+            HoldWrites: self._hold_writes,
+            DemoteHeld: self._demote_held,
+            CheckRights: self._check_rights,
             KillScript: self._kill_script,
             PauseClients: self._pause_clients,
             PauseWrites: self._pause_writes,
@@ -216,6 +222,21 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.abort_hand_over()
+
+    def _hold_writes(self, effect: HoldWrites) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.hold_writes(effect)
+
+    def _demote_held(self, effect: DemoteHeld) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.demote_held(effect)
+
+    def _check_rights(self, effect: CheckRights) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.check_rights(effect)
 
     def _kill_script(self, effect: KillScript) -> None:
         connection = self._command_link(effect.link)

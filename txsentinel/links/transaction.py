@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from txsentinel.links.encoded_commands import KILL_NORMAL, Words
+from txsentinel.links.encoded_commands import INFO_OF_HOLD, KILL_NORMAL, Words
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import text
@@ -39,6 +39,9 @@ class TransactionReplies:
         self.void = False
         """Whether nothing of the transaction was executed, or at least not the decisive command."""
 
+        self.info: bytes | None = None
+        """The reply to INFO; ``None`` if the transaction has none, or was not executed."""
+
         self.clients_closed: int | None = None
         """How many clients CLIENT KILL TYPE normal disconnected; ``None`` if it was not executed."""
 
@@ -50,6 +53,8 @@ class TransactionReplies:
             for command, result in zip(self._commands[1:], reply, strict=False):
                 if command == KILL_NORMAL and type(result) is int:
                     self.clients_closed = result
+                elif command == INFO_OF_HOLD and isinstance(result, bytes) and not isinstance(result, ErrorLine):
+                    self.info = result
                 if command[0] in self._decisive:
                     self._note(command, result)
                     self.void = self.void or isinstance(result, ErrorLine)

@@ -19,9 +19,6 @@ class SwitchoverMethod(Enum):
     FENCE = "fence"
     """``CLIENT PAUSE … WRITE``, then the replica is promoted when it has everything."""
 
-    REJECT = "reject"
-    """``CONFIG SET min-replicas-to-write``: writes are refused instead of held."""
-
 
 class OperationState(Enum):
     """The state of an operation."""

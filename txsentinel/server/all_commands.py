@@ -18,6 +18,7 @@ from txsentinel.server.commands import (
     tracking,
     txsentinel,
     txsentinel_membership,
+    txsentinel_switchovers,
 )
 from txsentinel.server.table import build_table
 
@@ -35,6 +36,7 @@ MODULES: Final = (
     server.COMMANDS,
     txsentinel.COMMANDS,
     txsentinel_membership.COMMANDS,
+    txsentinel_switchovers.COMMANDS,
 )
 """The commands with their handlers, in the order in which COMMAND lists them."""
 

@@ -78,6 +78,8 @@ ACK <record-id> [<comment>]
 AGREE <master-name>
     Return what this Sentinel holds of the master, to compare Sentinels:
     address, epochs, a hash of the options, wall clock.
+CANCEL <operation-id>
+    Cancel a switchover whose promotion was not ordered yet.
 DOCTOR [<master-name>]
     Return the state of storage, descriptors, scripts and TILT, and of each
     link with its failures.
@@ -93,9 +95,18 @@ FORGET <master-name>|* (NODE <host> <port>|ID <sentinel-id>) [FOR <ms>] [FORCE]
 HISTORY [<master-name>|* [<failovers>]]
     Return the latest failovers, newest first, 10 unless a number is given:
     phases with their times, votes, the choice of the replica, lost data.
+OPERATION <operation-id>
+    Return a switchover that was ordered here: state, steps, receipt.
+OPERATIONS
+    Return all of them, newest first.
 PARK <host> <port>|* FOR <ms> AT <unix-ms> <request-id> [BY <who>]
     Exclude the servers of a host from promotion here; sent by the Sentinel
     that drains the host.
+SWITCHOVER <master-name> [TO <host> <port>] [METHOD (AUTO|HANDOVER|FENCE)]
+    [TIMEOUT <ms>] [MAXLAG <bytes>] [MAXPAUSE <ms>] [DRYRUN] [COMMENT <text>]
+    [EXPECT <host> <port> <config-epoch>] [KEY <idempotency-key>]
+    Replace a healthy master by a replica without losing a write. Return the
+    operation when its conditions were tested; with DRYRUN nothing is done.
 UNPARK <host> <port>|* [BY <who>]
     Permit the promotion of the servers of a host again here; sent by the
     Sentinel that undoes a drain.

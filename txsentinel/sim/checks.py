@@ -283,7 +283,7 @@ class InvariantChecker(Observer):
         if failover is None:
             return
         kept.forced = failover.forced
-        if failover.forced or failover.coordinated:
+        if failover.forced or failover.planned:
             self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that was not ordered")
             return
         distance = 2 * master.options.failover_timeout / 1000

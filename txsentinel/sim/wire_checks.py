@@ -79,7 +79,10 @@ class WireChecker:
         """Record operators' orders, which permit what is otherwise a violation."""
         record = self._records.sentinels[voter]
         name = request.words[2].decode() if len(request.words) > 2 else ""
-        if request.name == b"FAILOVER":
+        words = request.words
+        switchover = len(words) > 2 and words[:2] == [b"TXSENTINEL", b"SWITCHOVER"]
+        name = words[2].decode() if switchover else name
+        if request.name == b"FAILOVER" or switchover:
             record.master(name).ordered_at = self._records.now
         elif request.name in (b"REMOVE", b"MONITOR"):
             newest = record.master(name).newest_vote
@@ -210,7 +213,7 @@ class WireChecker:
             return
         epoch = failover.epoch
         self._expect(not core.tilt.active, "S13", f"{who} promoted in TILT")
-        if not (failover.forced or failover.coordinated):
+        if not (failover.forced or failover.planned):
             self._old_master_is_lost(record, master)
         server = self._records.server_at(ip)
         self._expect(server.setting("replica-priority") != "0", "S14", f"{who} promoted {ip}, whose priority is 0")

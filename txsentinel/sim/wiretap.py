@@ -167,8 +167,12 @@ class _ServerTap(_HelloTap):
             for payload in HELLO.findall(data):
                 self._listener.hello_sent(self._who, payload)
         if b"SLAVEOF" in data or b"FAILOVER" in data:
+            discarded = False
             for words in Frames().feed(data):
-                if isinstance(words, list) and words[0] in (b"SLAVEOF", b"FAILOVER"):
+                if words in ([b"CLIENT"], [b"EXEC"]):
+                    # A transaction with an incomplete command is never executed.
+                    discarded = words == [b"CLIENT"]
+                elif isinstance(words, list) and words[0] in (b"SLAVEOF", b"FAILOVER") and not discarded:
                     self._listener.ordered(self._who, self._ip, [word for word in words if isinstance(word, bytes)])
 
     def arriving(self, data: bytes) -> None:

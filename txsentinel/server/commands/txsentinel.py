@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.timings import Millis
     from txsentinel.server.clients import Client
-    from txsentinel.server.services import OperatorServices
+    from txsentinel.server.services import OperatorServices, SavingServices
 
 DEFAULT_FAILOVERS: Final = 10
 """Number of failovers that HISTORY returns if none is given."""
@@ -50,12 +50,13 @@ txsentinel: Final = partial(
 """Define a subcommand of TXSENTINEL."""
 
 
-def _value(record: object) -> Value:
+def record_value(record: object) -> Value:
     """Return a frozen record as a value for a reply; points in time are milliseconds since 1970."""
     return cast(Value, plain(record, unix_instant))
 
 
-def _wall(services: OperatorServices) -> Millis:
+def wall_now(services: SavingServices | OperatorServices) -> Millis:
+    """Return the wall clock in milliseconds since 1970."""
     host = services.host
     return host.now() + wall_offset(host.wall_clock(), host.reactor.seconds())
 
@@ -74,8 +75,8 @@ def explain(services: OperatorServices, client: Client, request: Sequence[bytes]
         if records < 0:
             raise CommandError("ERR the number of journal records is negative")
     name = text(request[2])
-    explanation = services.core.explain(name, services.host.now(), _wall(services), records)
-    return _value(with_warnings(explanation, services.publishers.warnings(name)))
+    explanation = services.core.explain(name, services.host.now(), wall_now(services), records)
+    return record_value(with_warnings(explanation, services.publishers.warnings(name)))
 
 
 def agree(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
@@ -97,7 +98,7 @@ def agree(services: OperatorServices, client: Client, request: Sequence[bytes]) 
         "current_epoch": core.current_epoch,
         "quorum": master.options.quorum,
         "options_hash": options_hash(master),
-        "wall_clock_ms": _wall(services),
+        "wall_clock_ms": wall_now(services),
     }
     return found
 
@@ -160,7 +161,7 @@ def acknowledge(services: OperatorServices, client: Client, request: Sequence[by
 def _rendered(records: Sequence[FailoverRecord]) -> Steps:
     found = []
     for record in records:
-        found.append(_value(record))
+        found.append(record_value(record))
         yield b""
     return found
 
@@ -196,7 +197,7 @@ def _examined(services: OperatorServices, masters: Sequence[Master]) -> Value:
 
 
 def _sentinel_state(services: OperatorServices) -> Value:
-    core, now, wall = services.core, services.host.now(), _wall(services)
+    core, now, wall = services.core, services.host.now(), wall_now(services)
     state, tilt, options = core.state, core.tilt, core.options
     error = state.storage_error
     attempts = [job.attempts for job in services.scripts.jobs]
@@ -252,7 +253,7 @@ def _publisher_state(state: PublisherState) -> Value:
 
 def _master_state(services: OperatorServices, master: Master) -> Value:
     core, now = services.core, services.host.now()
-    offset = _wall(services) - now
+    offset = wall_now(services) - now
     address, by_hostname = core.state.durable_address(master), core.options.announce_hostnames
     instances: list[Instance] = [master, *master.replicas.values(), *master.peers.values()]
     return {

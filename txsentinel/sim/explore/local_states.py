@@ -14,6 +14,7 @@ from txsentinel.core.data_comparison import DataComparisons
 from txsentinel.core.diagnosis_state import Diagnosis
 from txsentinel.core.durable_records import DurableRecord, RecordKey
 from txsentinel.core.journal import Journal
+from txsentinel.core.operations import Operations
 from txsentinel.core.options import MasterOptions, SentinelOptions
 from txsentinel.model.address import Address
 from txsentinel.model.timings import Limits, Timings
@@ -32,8 +33,8 @@ CONSTANTS: Final = (GroupSettings, Limits, MasterOptions, SentinelOptions, Timin
 IGNORED: Final = ("_added", "_counted", "saved_at")
 """The bytes of INFO texts, which are counted until they reach a limit of megabytes."""
 
-DISREGARDED: Final = (DataComparisons, Diagnosis, Journal)
-"""What is kept for logs, explanations and the history only."""
+DISREGARDED: Final = (DataComparisons, Diagnosis, Journal, Operations)
+"""What is kept for logs, explanations and the history only, and switchovers, which are never ordered here."""
 
 Input = tuple[Any, ...]
 """The name of a step, and what arrives in it."""

@@ -208,7 +208,7 @@ class SentinelChecker:
         self._expect(failover is not None, "S11", "announced an attempt without a failover")
         if failover is None:
             return
-        if failover.forced or failover.coordinated:
+        if failover.forced or failover.planned:
             self._expect(self._ordered, "S10", "began a failover that was not ordered")
             return
         about = TARGET_OF[master.address]
