@@ -158,7 +158,7 @@ class ServiceManagerTests(SynchronousTestCase):
         self.start(command=(*listen, *passed))
         # The program starts the Sentinel when the first client connects.
         wait_for(self.accepts_connections, SECONDS, "the socket")
-        self.assertEqual(call(self.port, "PING"), "PONG")
+        self.assertEqual(call(self.port, "PING", timeout=SECONDS), "PONG")
         self.assertIn("Listening on the socket 'sentinel' of the service manager", self.log.read_text())
         self.await_line("READY=1")
 
