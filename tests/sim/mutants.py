@@ -180,7 +180,7 @@ def overwrites_without_a_record() -> list[Patch]:
     return [(files, "overwriting", overwriting)]
 
 
-@mutant("S1", seed=26)
+@mutant("S1", seed=34)
 def votes_twice_in_an_epoch() -> list[Patch]:
     """The latest candidate gets a vote, whatever was voted before."""
     real = voting.Voting.requested
@@ -308,7 +308,7 @@ def counts_its_vote_before_it_is_saved() -> list[Patch]:
     ]
 
 
-@mutant("durable", kinds=("masters-die", "full-disk"), seed=3)
+@mutant("durable", kinds=("masters-die", "full-disk"), seed=4)
 def votes_although_the_disk_fails() -> list[Patch]:
     """A vote that could not be saved is sent, as C does."""
     return [(Vote, "fallback", lambda self: self)]
@@ -572,19 +572,19 @@ def counts_unread_replies_as_missing() -> list[Patch]:
 STARVED = ("starve-sentinel", "kill-server")
 
 
-@mutant("slow", kinds=STARVED, seed=1)
+@mutant("slow", kinds=STARVED, seed=2)
 def takes_starvation_for_a_stop() -> list[Patch]:
     """A process that waited for a processor enters TILT."""
     return [(tilt_guard.TiltReport, "starved", False)]
 
 
-@mutant("S13", kinds=("pause-sentinel", "kill-server"), seed=1)
+@mutant("S13", kinds=("pause-sentinel", "kill-server"), seed=2)
 def takes_a_stop_for_starvation() -> list[Patch]:
     """A process that was stopped does not enter TILT."""
     return [(tilt_guard.TiltReport, "starved", True)]
 
 
-@mutant("S13", kinds=STARVED, seed=1, seconds=120.0)
+@mutant("S13", kinds=STARVED, seed=2, seconds=120.0)
 def starves_without_a_limit() -> list[Patch]:
     """A process that waited for a processor for longer than the period of TILT does not enter it."""
     real = tilt_guard.TiltGuard.swept
@@ -741,7 +741,7 @@ def leaks_connections() -> list[Patch]:
 # Servers afterwards
 
 
-@mutant("pauses", kinds=("coordinated-failover",), seed=1)
+@mutant("pauses", kinds=("coordinated-failover",), seed=2)
 def sends_hello_before_unpause() -> list[Patch]:
     """The hello to the old master is sent first, and is blocked by the pause that the next command would end."""
     real_finish, real_word = handover.Handovers.finish, switching.Switching.broadcast_hello
@@ -881,13 +881,13 @@ def takes_refusals_for_silence() -> list[Patch]:
     return _without(failure_recorder.FailureRecorder, "_excuse")
 
 
-@mutant("classes", kinds=REFUSED, seed=1)
+@mutant("classes", kinds=REFUSED, seed=2)
 def takes_missing_permissions_for_silence() -> list[Patch]:
     """``NOPERM`` is an error like any other."""
     return [(failure_recorder, "CONFIGURATION_FAULTS", CONFIGURATION_FAULTS - {FailureClass.NOPERM})]
 
 
-@mutant("L1", kinds=REFUSED, seed=1)
+@mutant("L1", kinds=REFUSED, seed=2)
 def excuses_dead_servers() -> list[Patch]:
     """A server that once refused a command is never S_DOWN."""
     # The rule itself is replaced.
@@ -921,7 +921,7 @@ def fences_despite_acknowledgements() -> list[Patch]:
     ]
 
 
-@mutant("fence", kinds=(*ISOLATED, "wall-clock"), shape=FENCED, seconds=60.0, seed=2)
+@mutant("fence", kinds=(*ISOLATED, "wall-clock"), shape=FENCED, seconds=60.0, seed=8)
 def fences_in_tilt() -> list[Patch]:
     """Leases are renewed in TILT."""
     real = evaluation.Evaluation.evaluate
