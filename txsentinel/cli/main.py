@@ -59,6 +59,7 @@ VERBS: Final = (
     "replicas",
     "run",
     "set",
+    "shadow",
     "switchover",
     "topology",
     "version",

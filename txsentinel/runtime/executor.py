@@ -74,6 +74,7 @@ class Executor:
     :param scripts: executes the scripts.
     :param path: the path of the file with the state, for log lines.
     :param note_event: logs an event; ``None`` to log it by ``note``.
+    :param permits: whether an effect is executed at all; all are if it is ``None``.
     """
 
     _links: ILinks
@@ -89,8 +90,10 @@ class Executor:
         scripts: IScripts,
         path: str = "",
         note_event: Callable[[SentinelEvent], None] | None = None,
+        permits: Callable[[Effect], bool] | None = None,
     ) -> None:
         self._host = host
+        self._permits = permits
         self._path = path
         self._core = core
         self._publish = publish
@@ -197,6 +200,8 @@ class Executor:
         self.drain()
 
     def _perform(self, effect: Effect) -> None:
+        if self._permits is not None and not self._permits(effect):
+            return
         action = self._actions.get(type(effect))
         if action is not None:
             action(effect)

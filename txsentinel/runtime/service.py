@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.store import ConfigStore
+from txsentinel.core.effects import Effect
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import IHost, ISentinelListener
 from txsentinel.links.pool import LinkPool
@@ -50,6 +51,7 @@ class SentinelService(MultiService):
     :param change_loglevel: applies ``SENTINEL CONFIG SET loglevel``.
     :param verify_hostnames: whether a TLS link requires the address it connects to in the certificate.
     :param available_descriptors: takes the number of links, returns for how many clients there are descriptors.
+    :param permits: see :class:`~txsentinel.runtime.executor.Executor`.
     :param inherited_sockets: see :func:`~txsentinel.runtime.listeners.open_listeners`.
     """
 
@@ -69,6 +71,7 @@ class SentinelService(MultiService):
         timings: Timings | None = None,
         limits: Limits | None = None,
         state_dir: str | None = None,
+        permits: Callable[[Effect], bool] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.host = host
@@ -87,7 +90,7 @@ class SentinelService(MultiService):
         events = EventPublisher(listeners, lambda: self.context.hub)
         self.scripts = ScriptQueue(host, timings, limits, lambda event: self.executor.announce(event), note)
         self.executor = Executor(
-            host, self.core, events.publish, note, self.scripts, configuration.saved_path, note_event
+            host, self.core, events.publish, note, self.scripts, configuration.saved_path, note_event, permits
         )
         measured = self.executor.measurements
         horizon, plain = Horizon(host.reactor), not self.tls.secures_links

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from txsentinel.cli.operator import doctor, past, pausing, reading, settings, switching, watching
+from txsentinel.cli.operator import doctor, past, pausing, reading, settings, shadowing, switching, watching
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import visible
 
@@ -28,6 +28,7 @@ for verb in (
     pausing.pause_verb,
     settings.set_verb,
     settings.diff_verb,
+    shadowing.shadow_verb,
     switching.switchover_verb,
     switching.failover_verb,
     watching.watch_verb,
