@@ -14,9 +14,12 @@ from txsentinel.shadow.observer import FIRST_ID, READS, FleetLogin, ObservedMast
 
 DROPPED = {
     "AbortHandOver",
+    "CheckRights",
     "Crash",
+    "DemoteHeld",
     "FinishHandOver",
     "HandOver",
+    "HoldWrites",
     "KillScript",
     "PauseClients",
     "PauseWrites",
