@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from examples.failover import Failover, run
 from examples.nng import NngSubscriber
+from examples.otel import TraceCollector
 from examples.webhooks import WebhookReceiver, document_of, switch_of
 from tests.servers import missing
 
@@ -26,6 +27,7 @@ class IntegrationTests(TestCase):
 
     webhooks: ClassVar[WebhookReceiver]
     nng: ClassVar[NngSubscriber]
+    traces: ClassVar[TraceCollector]
     failover: ClassVar[Failover]
     logs: ClassVar[list[str]]
 
@@ -33,8 +35,8 @@ class IntegrationTests(TestCase):
     def setUpClass(cls) -> None:
         """Run the failover."""
         super().setUpClass()
-        cls.webhooks, cls.nng = WebhookReceiver(), NngSubscriber()
-        run([cls.webhooks, cls.nng], LINES.append, cls.finish)
+        cls.webhooks, cls.nng, cls.traces = WebhookReceiver(), NngSubscriber(), TraceCollector()
+        run([cls.webhooks, cls.nng, cls.traces], LINES.append, cls.finish)
 
     @classmethod
     def finish(cls, failover: Failover) -> None:
@@ -77,6 +79,20 @@ class IntegrationTests(TestCase):
         """One survey gets the same answer of three Sentinels before its deadline."""
         self.assertEqual(len({each["sentinel"] for each in self.nng.answers}), 3)
         self.assertEqual(len({each["config_epoch"] for each in self.nng.answers}), 1)
+
+    def test_one_trace(self) -> None:
+        """The spans of three Sentinels are one trace with one root, under which each has its phases."""
+        spans = self.traces.received()
+        switched = [each for each in spans if each.attributes.get("txsentinel.outcome") == "switched"]
+        self.assertEqual(len({each.trace_id for each in switched}), 1)
+        (root,) = [each for each in switched if not each.parent_id]
+        observers = [each for each in switched if each.parent_id == root.span_id]
+        self.assertEqual(len({each.sentinel for each in observers}), 3)
+        self.assertEqual({each.sentinel for each in observers if each.name == "leader"}, {root.sentinel})
+        for observer in observers:
+            phases = {each.name for each in spans if each.parent_id == observer.span_id}
+            self.assertLessEqual({"sdown", "switched"}, phases)
+            self.assertTrue(observer.events)
 
     def test_no_secrets_in_logs(self) -> None:
         """No log has a secret."""

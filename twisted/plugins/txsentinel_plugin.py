@@ -37,3 +37,10 @@ etcd = DeferredExtension(
     "txsentinel.extensions.etcd.service.make_service",
     extra="etcd",
 )
+
+otel = DeferredExtension(
+    "otel",
+    "finished failovers as traces of OpenTelemetry",
+    "txsentinel.extensions.otel.service.make_service",
+    extra="otel",
+)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from txsentinel.model.events import SentinelEvent
+from txsentinel.model.history import ObserverRole, Outcome
 
 if TYPE_CHECKING:
     from txsentinel.interfaces import ISentinelView
+    from txsentinel.model.history import FailoverRecord
 
 
 class Leadership:
@@ -70,6 +72,14 @@ class Leadership:
             return False
         ours = [each.sentinel_id for each in peers if each.kind == "txsentinel" and each.connected]
         return identity.sentinel_id <= min(ours, default=identity.sentinel_id)
+
+    def reports(self, record: FailoverRecord) -> bool:
+        """Whether this Sentinel reports a finished failover: it led it, campaigned in vain, or stands in."""
+        if record.observer_role is ObserverRole.LEADER:
+            return True
+        if record.outcome is not Outcome.SWITCHED:
+            return record.observer_role is ObserverRole.CANDIDATE
+        return self.stands_in(record.master, record.leader)
 
     def leader_of(self, master: str, config_epoch: int) -> str | None:
         """Return the ID of the leader of the failover with a config epoch, if the history has it."""

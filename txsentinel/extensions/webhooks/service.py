@@ -22,7 +22,6 @@ from txsentinel.extensions.webhooks.dead_letters import append_letters, take_ret
 from txsentinel.extensions.webhooks.formats import make_request
 from txsentinel.extensions.webhooks.queue import DeadLetter, DeliveryQueue
 from txsentinel.extensions.webhooks.settings import WebhookTarget, read_targets
-from txsentinel.model.history import ObserverRole
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -157,8 +156,7 @@ class WebhookService(MultiService):
         for target in self._targets:
             if not target.wants(FAILOVER, record.master):
                 continue
-            reports = record.observer_role is ObserverRole.LEADER or target.send == "all"
-            if reports or self._leadership.stands_in(record.master, record.leader):
+            if target.send == "all" or self._leadership.reports(record):
                 self.queues[target.name].put(notification)
 
     def _sender(self, target: WebhookTarget) -> Callable[[Notification], Deferred[HttpReply] | None]:

@@ -1,0 +1,1 @@
+"""Sends finished failovers as traces of OpenTelemetry."""
