@@ -21,7 +21,7 @@ webhooks = DeferredExtension(
     "webhooks",
     "events and finished failovers as signed HTTP requests",
     "txsentinel.extensions.webhooks.service.make_service",
-    extra="publish",
+    extra="webhooks",
 )
 
 nng = DeferredExtension(
