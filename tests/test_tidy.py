@@ -40,7 +40,7 @@ LAYERS = (
         "model.timings model.address model.events model.time_slice model.measurements model.snapshots"
         " model.ulid model.receipt model.operations"
         " model.publications model.explanation model.history model.plain model.history_json model.history_merge"
-        " model.file_end"
+        " model.comparison model.doctor model.file_end"
         " model.extension_settings interfaces isentinel model.log_text model.log_throttle model.failure"
         " model.drawing",
     ),
@@ -81,9 +81,9 @@ LAYERS = (
         " process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
         " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
         " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
-        " runtime.snapshot_cache runtime.view_subscriptions"
-        " runtime.view runtime.operator runtime.surface runtime.service runtime.health runtime.secrets"
-        " runtime.reloading"
+        " runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
+        " runtime.view runtime.operator runtime.examining runtime.surface runtime.service runtime.health"
+        " runtime.secrets runtime.reloading"
         " cli.overrides cli.extensions process.termination process.systemd process.supervision cli.detaching"
         " cli.tap",
     ),
@@ -156,7 +156,7 @@ EXEMPT = {"docs/glossary.rst", "tests/test_tidy.py"}
 """Files that list the former terms."""
 
 SERVER_ROWS = (
-    "arguments documentation helptexts process_info specification statistics steps table",
+    "arguments documentation helptexts process_info specification statistics shared_options steps table",
     "acl",
     "access_control clientline clients",
     "output pacing pubsub replies request_cache",

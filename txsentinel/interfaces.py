@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
     from twisted.python.failure import Failure
 
+    from txsentinel.model.comparison import GroupComparison
+    from txsentinel.model.doctor import GroupHealth
     from txsentinel.model.events import SentinelEvent
     from txsentinel.model.explanation import Explanation, JournalRecord
     from txsentinel.model.extension_settings import ExtensionSetting
@@ -225,6 +227,29 @@ class ISentinelView(Interface):
         :raises LookupError: if no master of that name is monitored.
         """
 
+    def explain_group(name: str) -> Deferred[Explanation]:
+        """
+        Explain a master, with what the other Sentinels answer to the same question within a second.
+
+        :returns: fires with the explanation; ``missing`` has the IDs of those that have not answered.
+        :raises LookupError: if no master of that name is monitored.
+        """
+
+    def compare_group(name: str) -> Deferred[GroupComparison]:
+        """
+        Compare address, epoch and options of a master with what the other Sentinels have, within a second.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+
+    def examine_group(name: str, *, active: bool = False) -> Deferred[GroupHealth]:
+        """
+        Check the group of a master for what breaks a failover now, or will surprise; this takes about two seconds.
+
+        :param active: also test the rights of the users, which adds entries to ``ACL LOG``, and measure round trips.
+        :returns: fails with a ``LookupError`` if the group cannot be read, and with ``Busy`` if too much waits.
+        """
+
     def journal(name: str, after: int = 0) -> tuple[JournalRecord, ...]:
         """
         Return the records of rare events with a sequence number above ``after``, oldest first.
@@ -296,6 +321,10 @@ class CommandRefused(Exception):
     def __init__(self, refusal: CommandRefusal) -> None:
         super().__init__(refusal.text)
         self.refusal = refusal
+
+
+class Busy(Exception):
+    """Too much work of this kind waits already; the text states what."""
 
 
 class IStateDirectory(Interface):

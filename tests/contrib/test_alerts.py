@@ -124,10 +124,10 @@ CASES: Final = (
     Case(
         "TxsentinelPeersDisagree",
         "warning",
-        {f"txsentinel_peers_disagreeing{{{M}}}": "1x120"},
-        {f"txsentinel_peers_disagreeing{{{M}}}": "0x120"},
-        "1 Sentinels have another address or config epoch of m than a:1",
-        MASTER,
+        {f'txsentinel_peers_disagreeing{{{M},about="quorum"}}': "1x120"},
+        {f'txsentinel_peers_disagreeing{{{M},about="quorum"}}': "0x120"},
+        "1 Sentinels differ from a:1 about the quorum of m",
+        {**MASTER, "about": "quorum"},
     ),
     Case(
         "TxsentinelStorageFailing",

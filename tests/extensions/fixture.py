@@ -16,6 +16,8 @@ from zope.interface import implementer
 from tests.model import records
 from tests.model.records import RECORD
 from txsentinel.interfaces import CommandRefused, IOperator, ISentinelView
+from txsentinel.model.comparison import Difference, DifferenceKind, GroupComparison
+from txsentinel.model.doctor import Finding, GroupHealth, Severity
 from txsentinel.model.events import SentinelEvent
 from txsentinel.model.explanation import (
     Agreement,
@@ -23,6 +25,7 @@ from txsentinel.model.explanation import (
     Block,
     Evidence,
     Explanation,
+    FleetOpinion,
     JournalRecord,
     Phase,
     Remedy,
@@ -357,6 +360,15 @@ class FakeView:
         self.explained: list[str] = []
         """The masters that were explained."""
 
+        self.compared: list[str] = []
+        """The masters of which groups were compared."""
+
+        self.differences: tuple[Difference, ...] = (
+            Difference(PEER_IDS[0], Endpoint("10.0.0.12", 26379), DifferenceKind.QUORUM, "quorum", "2", "3"),
+            Difference(PEER_IDS[0], Endpoint("10.0.0.12", 26379), DifferenceKind.EPOCH, "config-epoch", "7", "6"),
+        )
+        self.examined: list[tuple[str, bool]] = []
+        self.examination_problem: Exception | None = None
         self.subscribers: list[Callable[[ViewChange], None]] = []
         self.event_subscribers: list[Callable[[ViewChange], None]] = []
         """Those that want no changes of snapshots."""
@@ -421,6 +433,33 @@ class FakeView:
         """See ``ISentinelView``."""
         self.explained.append(name)
         return explanation(self._masters[name])
+
+    def explain_group(self, name: str) -> Deferred[Explanation]:
+        """See ``ISentinelView``: all but the last of the other Sentinels answer, one of them differently."""
+        mine = self.explain(name)
+        *answering, silent = [each.sentinel_id for each in self._masters[name].peers]
+        opinions = [
+            FleetOpinion(each, mine.verdict.code.value, mine.address, 6, "it has epoch 6") for each in answering
+        ]
+        return succeed(replace(mine, fleet=tuple(opinions), missing=(silent,)))
+
+    def compare_group(self, name: str) -> Deferred[GroupComparison]:
+        """See ``ISentinelView``."""
+        self.compared.append(name)
+        peers = [each.sentinel_id for each in self._masters[name].peers]
+        found = tuple(each for each in self.differences if each.sentinel_id in peers)
+        return succeed(GroupComparison(name, instant(60), tuple(peers[:1]), ((peers[-1], "no answer in time"),), found))
+
+    def examine_group(self, name: str, *, active: bool = False) -> Deferred[GroupHealth]:
+        """See ``ISentinelView``."""
+        if self.examination_problem is not None:
+            return fail(self.examination_problem)
+        self.examined.append((name, active))
+        found = (
+            Finding("D02", Severity.ERROR, name, "3 of 3 Sentinels are needed for a failover, 2 are live"),
+            Finding("D13", Severity.WARNING, "10.0.0.1:6379", "min-replicas-to-write is 0", "CONFIG SET", {"value": 0}),
+        )
+        return succeed(GroupHealth(name, instant(60), active, found, 20, 3, 2, 3, 3))
 
     def journal(self, name: str, after: int = 0) -> tuple[JournalRecord, ...]:
         """See ``ISentinelView``."""

@@ -47,8 +47,9 @@ class HttpSentinel(SentinelProcess):
         """The command of a service manager that starts the Sentinel."""
 
     def command_line(self) -> list[str]:
-        """Return the command with the extension."""
-        return [*self.activation, *super().command_line(), "--extension", f"http:{self.endpoint}"]
+        """Return the command, with the extension if it has extensions."""
+        extension = ["--extension", f"http:{self.endpoint}"] if self.kind == "txsentinel" else []
+        return [*self.activation, *super().command_line(), *extension]
 
     def ask(
         self, target: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None

@@ -24,11 +24,11 @@ from tests.remote.samples import (
     sentinel,
     unreachable,
 )
+from txsentinel.model.doctor import Finding, Severity
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.agreement import Drift, agreement_on
 from txsentinel.remote.doctor.all_checks import CHECKS, findings
 from txsentinel.remote.doctor.examination import Certificate, Examination, ExaminedServer
-from txsentinel.remote.doctor.findings import Finding, Severity
 from txsentinel.remote.reports import CachedInfo, InstanceReport, SentinelReport
 from txsentinel.remote.servers import ServerReport
 

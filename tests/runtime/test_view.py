@@ -126,7 +126,7 @@ class ContentTests(ViewCase):
             "reply_ages": self.view.reply_ages(),
             "revision": self.view.revision(),
         }
-        self.assertEqual(returned.keys() | {"subscribe"}, METHODS)
+        self.assertEqual(returned.keys() | {"subscribe", "explain_group", "compare_group", "examine_group"}, METHODS)
         for name, value in returned.items():
             with self.subTest(method=name):
                 plain(value)

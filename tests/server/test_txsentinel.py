@@ -14,7 +14,7 @@ from txsentinel.core.state import StorageError
 from txsentinel.model.history import FailoverRecord, JournalKind
 from txsentinel.model.history_json import records_of
 from txsentinel.server.all_commands import TABLE
-from txsentinel.server.commands.txsentinel import options_hash
+from txsentinel.server.shared_options import options_hash
 
 
 class ReplyTests(ReportTestCase):

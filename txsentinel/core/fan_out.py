@@ -2,7 +2,7 @@
 TXSENTINEL commands to the peers of our kind, over the links to them, and their answers within a time limit.
 
 A peer executes such a command with the rights of the user that ``sentinel-user`` names, like that of any client. C
-Sentinels are never sent one: the marker in its hellos shows what a peer is.
+Sentinels are never sent one: the marker in its hellos shows what a peer is. They may be sent another command instead.
 """
 
 from __future__ import annotations
@@ -83,28 +83,31 @@ class FanOut:
         now: Millis,
         receiver: AnswersReceiver,
         timeout: Millis = FAN_OUT_TIMEOUT,
+        for_c: Sequence[bytes] | None = None,
     ) -> None:
         """
-        Send one command to those of ``peers`` that are of our kind.
+        Send one command to those of ``peers`` that are of our kind, and another one to the C Sentinels if wanted.
 
         The command must be one that is answered at once or when its change is durable, as answers to other questions on
         the same link wait for it.
 
         :param peers: see :meth:`peers`; those of another kind are in the answers, too, with an error.
         :param receiver: called once, not from within this call.
+        :param for_c: a command that C Sentinels have, which only reads; without it they are sent none.
         """
         self._last += 1
         request = _Request(now + timeout, receiver)
         full = len(self._requests) >= MAX_FAN_OUTS
         for peer in peers:
-            problem = "too many commands to other Sentinels are unanswered" if full else _obstacle(peer)
+            problem = "too many commands to other Sentinels are unanswered" if full else _obstacle(peer, for_c)
             if problem is None and peer.link in request.waiting:
                 problem = "another Sentinel has the same address"
             if problem is not None:
                 request.answers.append(_answer(peer, None, problem))
                 continue
             request.waiting[peer.link] = peer
-            self._state.emit(SendCommand(peer.link, self._last, tuple(words)), probe=True)
+            chosen = for_c if for_c is not None and kind_of(peer) == "c" else words
+            self._state.emit(SendCommand(peer.link, self._last, tuple(chosen)), probe=True)
         self._requests[self._last] = request
         self._finish_if_complete(self._last, request)
 
@@ -146,12 +149,12 @@ def _id_of(answer: PeerAnswer) -> str:
     return answer.peer_id
 
 
-def _obstacle(peer: Peer) -> str | None:
+def _obstacle(peer: Peer, for_c: Sequence[bytes] | None) -> str | None:
     """Return why a peer is not sent a command; ``None`` if it is."""
     kind = kind_of(peer)
     if kind == "unknown":
         return "no hello of it has arrived yet, so its kind is unknown"
-    if kind == "c":
+    if kind == "c" and for_c is None:
         return "it is a C Sentinel"
     return None if peer.link.commands_up else "it is not connected"
 

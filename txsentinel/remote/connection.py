@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
 
@@ -52,6 +52,9 @@ class TlsFiles:
     insecure: bool = False
     """Accept any certificate."""
 
+    ca_directory: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+
 
 @dataclass(frozen=True)
 class ConnectionSettings:
@@ -70,12 +73,12 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
     :raises ConnectionFailed: if a file cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=files.ca)
+        context = ssl.create_default_context(cafile=files.ca, capath=files.ca_directory)
         context.check_hostname = files.verify_hostname and not files.insecure
         if files.insecure:
             context.verify_mode = ssl.CERT_NONE
         if files.certificate:
-            context.load_cert_chain(files.certificate, files.key)
+            context.load_cert_chain(files.certificate, files.key, files.key_password)
     except (OSError, ssl.SSLError) as error:
         raise ConnectionFailed(f"cannot use the TLS files: {error}") from None
     return context

@@ -56,6 +56,7 @@ UNFIT_TEXTS: Final = {
     UnfitCode.STALE_INFO: "its INFO is too old",
     UnfitCode.MASTER_LINK_DOWN_TOO_LONG: "it was without its master for too long",
     UnfitCode.FOREIGN_LINEAGE: "its replication history is not that of its master",
+    UnfitCode.PARKED: "it is parked",
     UnfitCode.EMPTY_AFTER_REBOOT: "it copied the data set of its master, which restarted without data",
 }
 """The reasons without ages; explanations have those."""

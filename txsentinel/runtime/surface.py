@@ -13,11 +13,14 @@ from txsentinel.runtime.operator import Operator
 from txsentinel.runtime.view import SentinelView
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort
 
     from txsentinel.links.pool import LinkPool
+    from txsentinel.model.doctor import GroupHealth
     from txsentinel.model.events import Level, SentinelEvent
     from txsentinel.model.measurements import Measurements
+    from txsentinel.runtime.examining import GroupExaminer
     from txsentinel.runtime.publishing import EventPublisher
     from txsentinel.runtime.view import History
     from txsentinel.server.factory import SentinelServerFactory
@@ -80,6 +83,18 @@ class Surface:
     def is_stopping(self) -> bool:
         """Return whether the service stops, or has stopped."""
         return self._stopped() is not None
+
+    def examine_group(self, name: str, active: bool) -> Deferred[GroupHealth]:
+        """Check the group of a master."""
+        return self._examiner.examine(name, active)
+
+    @cached_property
+    def _examiner(self) -> GroupExaminer:
+        # Few processes need what it imports.
+        from txsentinel.runtime.examining import GroupExaminer
+
+        context = self._context
+        return GroupExaminer(context.host, context.core, context.options, self.listens)
 
     def subscribe(self, callback: Callable[[SentinelEvent], None]) -> Callable[[], None]:
         """Call ``callback`` with every event once it is durable; return a function that ends that."""

@@ -12,6 +12,7 @@ from txsentinel.core.instances import Master
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.explanation import Explanation, JournalRecord, with_warnings
 from txsentinel.model.snapshots import (
+    Instant,
     LoadState,
     MasterSnapshot,
     SentinelSnapshot,
@@ -19,12 +20,17 @@ from txsentinel.model.snapshots import (
     TiltState,
     ViewChange,
 )
+from txsentinel.runtime.group_questions import compare_group, explain_group
 from txsentinel.runtime.view_subscriptions import ViewSubscriptions
 from txsentinel.server.information import CRASH_BITS
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from txsentinel.core.sentinel import SentinelCore
     from txsentinel.interfaces import IHost
+    from txsentinel.model.comparison import GroupComparison
+    from txsentinel.model.doctor import GroupHealth
     from txsentinel.model.events import SentinelEvent
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.measurements import MeasurementsState
@@ -38,8 +44,10 @@ if TYPE_CHECKING:
 
 
 class ServerState(Protocol):
-    """The state of the server that the view shows."""
+    """The state of the server that the view shows, and what questions to other Sentinels need."""
 
+    core: SentinelCore
+    host: IHost
     clients: ClientRegistry
     statistics: Statistics
     scripts: PendingScripts
@@ -69,6 +77,9 @@ class ServiceState(Protocol):
 
     def is_stopping(self) -> bool:
         """Return whether the service stops, or has stopped."""
+
+    def examine_group(self, name: str, active: bool) -> Deferred[GroupHealth]:
+        """Check the group of a master."""
 
     def subscribe(self, callback: Callable[[SentinelEvent], None]) -> Callable[[], None]:
         """Call ``callback`` with every event once it is durable; return a function that ends that."""
@@ -190,6 +201,32 @@ class SentinelView:
         now = self._host.now()
         explanation = self._core.explain(name, now, now + self._cache.builder.offset)
         return with_warnings(explanation, self.publishers.warnings(name))
+
+    def explain_group(self, name: str) -> Deferred[Explanation]:
+        """
+        Explain a master, with what the other Sentinels answer to the same question within a second.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+        return explain_group(self._server, self.explain(name))
+
+    def compare_group(self, name: str) -> Deferred[GroupComparison]:
+        """
+        Compare address, epoch and options of a master with what the other Sentinels have, within a second.
+
+        :raises LookupError: if no master of that name is monitored.
+        """
+        self._found(name)
+        return compare_group(self._server, name, Instant(self._host.now() + self._cache.builder.offset))
+
+    def examine_group(self, name: str, *, active: bool = False) -> Deferred[GroupHealth]:
+        """
+        Check the group of a master for what breaks a failover now, or will surprise; this takes about two seconds.
+
+        :param active: also test the rights of the users, which adds entries to ``ACL LOG``, and measure round trips.
+        :returns: fails with a ``LookupError`` if the group cannot be read, and with ``Busy`` if too much waits.
+        """
+        return self._service.examine_group(name, active)
 
     def journal(self, name: str, after: int = 0) -> tuple[JournalRecord, ...]:
         """

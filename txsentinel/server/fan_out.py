@@ -23,17 +23,22 @@ class FanOutServices(Protocol):
 
 
 def ask_peers(
-    services: FanOutServices, peers: Sequence[Peer], words: Sequence[bytes], timeout: Millis = FAN_OUT_TIMEOUT
+    services: FanOutServices,
+    peers: Sequence[Peer],
+    words: Sequence[bytes],
+    timeout: Millis = FAN_OUT_TIMEOUT,
+    for_c: Sequence[bytes] | None = None,
 ) -> Deferred[Sequence[PeerAnswer]]:
     """
     Send one command to those of ``peers`` that are of our kind.
 
     :param peers: usually ``services.core.fan_out.peers(name)``.
     :param words: the command from ``TXSENTINEL`` on. It must be answered at once, or when its change is durable.
+    :param for_c: a command that reads, for C Sentinels; without it they are sent none.
     :returns: fires with one answer for each of ``peers``, in the order of their IDs, after ``timeout`` at most.
     """
     answered: Deferred[Sequence[PeerAnswer]] = Deferred()
-    services.core.fan_out.send(peers, words, services.host.now(), answered.callback, timeout)
+    services.core.fan_out.send(peers, words, services.host.now(), answered.callback, timeout, for_c)
     return answered
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.extensions.fixture import FakeView, failover_record, healthy_master, settings
+from tests.extensions.fixture import PEER_IDS, FakeView, failover_record, healthy_master, settings
 from tests.extensions.http.harness import HttpHarness
 from txsentinel.model.history import FailoverKind
 
@@ -71,7 +71,7 @@ class MastersTests(ReadingCase):
 
     def test_etag(self) -> None:
         """An unchanged state is not sent again; a change is."""
-        for target in ("/v1/masters", "/v1/masters/mymaster", "/v1/masters/mymaster/replicas", "/v1/config/mymaster"):
+        for target in ("/v1/masters", "/v1/masters/mymaster", "/v1/masters/mymaster/replicas"):
             tag = self.server.get(target).headers["etag"]
             for text in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
                 reply = self.server.get(target, If_None_Match=text)
@@ -119,6 +119,34 @@ class MasterTests(ReadingCase):
         journal = self.server.get("/v1/masters/queue/explain?journal=2").document["journal"]
         self.assertEqual([each["sequence"] for each in journal], [2, 3])
         self.assertEqual(self.server.view.explained, ["queue", "queue"])
+
+    def test_explanations_of_the_group(self) -> None:
+        """The other Sentinels are asked if the client wants it; who has not answered is named."""
+        document = self.server.get("/v1/masters/mymaster/explain?fleet=1&journal=1").document
+        (opinion,) = document["fleet"]
+        self.assertEqual(opinion["sentinel_id"], PEER_IDS[0])
+        self.assertEqual((opinion["config_epoch"], opinion["contradiction"]), (6, "it has epoch 6"))
+        self.assertEqual(document["missing"], [PEER_IDS[1]])
+        self.assertEqual([each["sequence"] for each in document["journal"]], [3])
+        self.assertEqual(self.server.get("/v1/masters/mymaster/explain?fleet=0").document["fleet"], [])
+        self.assertEqual(self.server.get("/v1/masters/mymaster/explain?fleet=2").status, 400)
+
+    def test_drift(self) -> None:
+        """Settings have those that other Sentinels have differently; an epoch is no setting."""
+        document = self.server.get("/v1/config/mymaster").document
+        self.assertEqual(document["quorum"], 2)
+        (drift,) = document["drift"]
+        self.assertEqual(
+            drift,
+            {
+                "sentinel": PEER_IDS[0],
+                "address": {"host": "10.0.0.12", "port": 26379, "address": "10.0.0.12:26379"},
+                "option": "quorum",
+                "here": "2",
+                "there": "3",
+            },
+        )
+        self.assertEqual(document["missing"], [{"sentinel": PEER_IDS[1], "text": "no answer in time"}])
 
     def test_names(self) -> None:
         """Any name can be asked for, and is shown as it is."""

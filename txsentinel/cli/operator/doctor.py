@@ -10,15 +10,14 @@ from txsentinel.cli.operator.agreed import known_master
 from txsentinel.cli.operator.options import FleetAccess, common
 from txsentinel.cli.operator.output import repeat
 from txsentinel.cli.operator.screen import Block, Result, Styled, line, records_of
-from txsentinel.cli.operator.settings import global_drifts
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import plural
+from txsentinel.model.doctor import Finding, Severity
 from txsentinel.model.plain import plain
 from txsentinel.remote.agreement import agreement_on
 from txsentinel.remote.doctor.all_checks import CHECKS, findings
 from txsentinel.remote.doctor.examination import Examination
-from txsentinel.remote.doctor.findings import Finding, Severity
-from txsentinel.remote.doctor.gathering import examine
+from txsentinel.remote.doctor.gathering import examine, global_drifts
 
 STYLES: Final = {Severity.ERROR: "bad", Severity.WARNING: "warning", Severity.NOTE: "weak"}
 STATUSES: Final = {Severity.ERROR: 2, Severity.WARNING: 1, Severity.NOTE: 0}

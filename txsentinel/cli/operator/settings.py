@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import click
@@ -15,13 +14,11 @@ from txsentinel.cli.operator.screen import Grid, Result, Styled, line, records_o
 from txsentinel.cli.operator.statuses import DISAGREEMENT, OK, USAGE, VerbFailed
 from txsentinel.cli.operator.visible import plural
 from txsentinel.model.snapshots import Endpoint
-from txsentinel.remote.agreement import AddressAgreement, Drift, agreement_on, usual_value
+from txsentinel.remote.agreement import AddressAgreement, Drift, agreement_on
 from txsentinel.remote.connection import ConnectionFailed, ConnectionSettings, ErrorAnswer, RemoteConnection
+from txsentinel.remote.doctor.gathering import global_drifts
 from txsentinel.remote.fleet import in_parallel
 from txsentinel.remote.reports import SentinelReport, as_fields
-
-COMPARED_SETTINGS = ("resolve-hostnames", "announce-hostnames", "sentinel-user")
-"""Settings in ``SENTINEL CONFIG GET`` that must not differ."""
 
 
 @dataclass(frozen=True)
@@ -84,28 +81,6 @@ def set_verb(access: FleetAccess, master: str, option: str, value: str, fleet: b
         DISAGREEMENT if failed else OK,
     )
     return repeat(access, lambda: result)
-
-
-def global_drifts(members: Iterable[SentinelReport], settings: ConnectionSettings) -> list[Drift]:
-    """Return the settings of the Sentinels themselves that differ; those without ``SENTINEL CONFIG`` are left out."""
-
-    def read(sentinel: SentinelReport) -> dict[str, str]:
-        try:
-            with RemoteConnection(sentinel.endpoint, settings) as connection:
-                return as_fields(connection.call("SENTINEL", "CONFIG", "GET", "*"))
-        except (ConnectionFailed, ErrorAnswer):
-            return {}
-
-    reachable = [each for each in members if each.reachable]
-    found = in_parallel(read, reachable)
-    drifts = []
-    for setting in COMPARED_SETTINGS:
-        values = {
-            each.endpoint: fields[setting] for each, fields in zip(reachable, found, strict=True) if setting in fields
-        }
-        if len(set(values.values())) > 1:
-            drifts.append(Drift(setting, values, usual_value(values.values())))
-    return drifts
 
 
 @click.command("diff")

@@ -9,12 +9,16 @@ from fnmatch import translate
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from twisted.internet.defer import Deferred
+
 from txsentinel.extensions.http.limits import DEFAULT_PAGE, MAX_PAGE
 from txsentinel.extensions.http.problem import Problem, bad_request, shown, unknown_master
 from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.responses import ApiResponse, entity_tag, json_response, matches, not_modified
-from txsentinel.extensions.http.router import Handler, Route, RouteAccess
+from txsentinel.extensions.http.router import Answer, Handler, Route, RouteAccess
 from txsentinel.interfaces import ISentinelView
+from txsentinel.model.comparison import DifferenceKind, GroupComparison
+from txsentinel.model.explanation import Explanation
 from txsentinel.model.history import FailoverKind, FailoverRecord
 from txsentinel.model.snapshots import MasterSnapshot
 
@@ -24,6 +28,9 @@ MAX_PATTERN: Final = 256
 
 MAX_RECORDS: Final = 1000
 """Failovers that are searched."""
+
+DRIFTING: Final = (DifferenceKind.QUORUM, DifferenceKind.OPTIONS)
+"""What is a setting."""
 
 PAGE: Final = ("after", "limit")
 
@@ -54,10 +61,11 @@ class ReadingRoutes:
         yield read("/v1/masters/{master}/sentinels", self.sentinels, summary, command=sentinels)
         summary = "Why the master is, or is not, failed over, and what would change that."
         explain = (b"TXSENTINEL", b"EXPLAIN", b"{master}")
-        yield read("/v1/masters/{master}/explain", self.explain, summary, ("journal",), explain)
+        yield read("/v1/masters/{master}/explain", self.explain, summary, ("fleet", "journal"), explain)
         summary = "Rare events in the life of a master, oldest first."
         yield read("/v1/masters/{master}/journal", self.journal, summary, PAGE, explain)
-        yield read("/v1/config/{master}", self.config, "The settings of a master, without passwords.")
+        summary = "The settings of a master, without passwords, and what other Sentinels have differently."
+        yield read("/v1/config/{master}", self.config, summary)
         summary = "The latest failovers, newest first; merge=1 gives one entry for each failover."
         query = ("master", "since", "kind", "limit", "merge")
         history = (b"TXSENTINEL", b"HISTORY")
@@ -121,18 +129,43 @@ class ReadingRoutes:
         master = self._snapshot(request)
         return self._tagged(request, master, lambda: master.peers)
 
-    def config(self, request: ApiRequest) -> ApiResponse:
-        """Answer with the settings of a master."""
+    def config(self, request: ApiRequest) -> Answer | Deferred[Answer]:
+        """Answer with the settings of a master, and with those that other Sentinels have differently."""
         master = self._snapshot(request)
-        return self._tagged(request, master, lambda: master.settings)
 
-    def explain(self, request: ApiRequest) -> ApiResponse:
-        """Answer with the explanation, and as many of the latest records of the journal as the client wants."""
+        def compared(found: GroupComparison) -> Answer:
+            missing = [{"sentinel": sentinel_id, "text": why} for sentinel_id, why in found.missing]
+            drift = [
+                {
+                    "sentinel": each.sentinel_id,
+                    "address": each.sentinel,
+                    "option": each.option,
+                    "here": each.here,
+                    "there": each.there,
+                }
+                for each in found.differences
+                if each.about in DRIFTING
+            ]
+            return json_response({**_members(master.settings), "drift": drift, "missing": missing})
+
+        return self._view.compare_group(master.name).addCallback(compared)
+
+    def explain(self, request: ApiRequest) -> Answer | Deferred[Answer]:
+        """
+        Answer with the explanation, and as many of the latest records of the journal as the client wants.
+
+        With ``fleet=1`` the answers of the other Sentinels are waited for.
+        """
         count = request.number("journal", 0, 0, MAX_PAGE)
         name = self._snapshot(request).name
-        explanation = self._view.explain(name)
-        records = self._view.journal(name)[-count:] if count else ()
-        return json_response(replace(explanation, journal=records))
+
+        def respond(explanation: Explanation) -> Answer:
+            records = self._view.journal(name)[-count:] if count else ()
+            return json_response(replace(explanation, journal=records))
+
+        if request.flag("fleet"):
+            return self._view.explain_group(name).addCallback(respond)
+        return respond(self._view.explain(name))
 
     def journal(self, request: ApiRequest) -> ApiResponse:
         """Answer with the records after a sequence number."""

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from txsentinel.extensions.http.acting import ActingRoutes
 from txsentinel.extensions.http.authentication import Authenticator
 from txsentinel.extensions.http.dispatcher import Dispatcher
+from txsentinel.extensions.http.doctor import DoctorRoutes
 from txsentinel.extensions.http.graphviz import Graphviz
 from txsentinel.extensions.http.health import HealthRoutes
 from txsentinel.extensions.http.metrics import MetricsRoute
@@ -74,6 +75,8 @@ class HttpApplication:
         for route in HealthRoutes(view, wall_clock).routes():
             self.router.add(route)
         for route in ReadingRoutes(view).routes():
+            self.router.add(route)
+        for route in DoctorRoutes(view, operator).routes():
             self.router.add(route)
         for route in SessionRoutes(operator, self.authenticator.sessions, wall_clock).routes():
             self.router.add(route)

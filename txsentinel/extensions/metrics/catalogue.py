@@ -100,7 +100,10 @@ SURVIVABLE: Final = _gauge(
     "failures_survivable", "Sentinels that may fail with enough left for a failover; negative if too few.", "master"
 )
 DISAGREEING: Final = _gauge(
-    "peers_disagreeing", "Other Sentinels that have another address or config epoch of the master.", "master"
+    "peers_disagreeing",
+    "Other Sentinels that have something of the master differently.",
+    "master",
+    "about",
 )
 
 # The names of redis_exporter.
@@ -165,8 +168,9 @@ SENTINEL_FAMILIES: Final = (
 FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, LOST_BYTES, RECORDS)
 MASTER_FAMILIES: Final = (
     *(MASTER, UP, ODOWN, IN_PROGRESS, SWITCHED, MASTER_EPOCH, REPLICAS, REPLICAS_FIT),
-    *(REPLICA_UNFIT, REPLICA_LAG, VOTERS, REACHABLE, NEEDED, SURVIVABLE, DISAGREEING),
+    *(REPLICA_UNFIT, REPLICA_LAG, VOTERS, REACHABLE, NEEDED, SURVIVABLE),
 )
+PEER_FAMILIES: Final = (DISAGREEING,)
 REDIS_MASTER_FAMILIES: Final = (
     *(REDIS_STATUS, REDIS_SLAVES, REDIS_SENTINELS, REDIS_OK_SLAVES, REDIS_OK_SENTINELS, REDIS_CKQUORUM, REDIS_QUORUM),
     *(REDIS_FAILOVER_TIMEOUT, REDIS_PARALLEL_SYNCS, REDIS_DOWN_AFTER, REDIS_EPOCH, REDIS_PEER),
@@ -180,6 +184,7 @@ CATALOGUE: Final = (
     *SENTINEL_FAMILIES,
     *FAILOVER_FAMILIES,
     *PROCESS_FAMILIES,
+    *PEER_FAMILIES,
     *MASTER_FAMILIES,
     *REDIS_SENTINEL_FAMILIES,
     *REDIS_MASTER_FAMILIES,

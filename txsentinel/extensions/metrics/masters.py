@@ -61,7 +61,6 @@ class Shown(NamedTuple):
     voters: int
     reachable: int
     needed: int
-    disagreeing: int
     ok_sentinels: int
     quorum: int
     failover_timeout: int
@@ -93,7 +92,6 @@ def shown(master: MasterSnapshot, options: MetricsOptions, lag: bool, able: bool
         master.voters,
         master.voters_reachable,
         master.voters_needed,
-        sum([each.acknowledges is False for each in master.peers]),
         master.ok_sentinels,
         settings.quorum,
         settings.failover_timeout_ms,
@@ -133,7 +131,6 @@ def _own_lines(of: Shown) -> list[str]:
         (catalogue.REACHABLE, of.reachable),
         (catalogue.NEEDED, of.needed),
         (catalogue.SURVIVABLE, of.reachable - of.needed),
-        (catalogue.DISAGREEING, of.disagreeing),
     )
     lines = [catalogue.MASTER.line((of.name, str(of.address), of.run_id or ""), "1")]
     lines += ["" if value is None else f"{family.name}{labels}{value}\n" for family, value in values]

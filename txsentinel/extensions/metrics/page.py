@@ -10,6 +10,7 @@ from txsentinel.extensions.metrics.compression import PageCompressor
 from txsentinel.extensions.metrics.failovers import FailoverCounters
 from txsentinel.extensions.metrics.format import Family, Format
 from txsentinel.extensions.metrics.masters import MasterPages, MetricsOptions
+from txsentinel.extensions.metrics.peers import PeerFamilies
 from txsentinel.extensions.metrics.process import ProcessFamilies
 from txsentinel.extensions.metrics.sentinel import SentinelFamilies
 from txsentinel.interfaces import ISentinelView
@@ -48,6 +49,7 @@ class MetricsPages:
         self._clock = clock
         self._masters = MasterPages(view, options)
         self._failovers = FailoverCounters(view)
+        self._peers = PeerFamilies(view, clock)
         self._process = ProcessFamilies(clock)
         self._sentinel = SentinelFamilies(view, options.redis_names)
         self._kept: dict[tuple[Format, bool], _Kept] = {}
@@ -86,6 +88,7 @@ class MetricsPages:
         for _ in self._masters.update():
             yield b""
         self._failovers.update()
+        self._peers.update()
         for family, samples in self._families():
             if samples:
                 yield family.header(text_format)
@@ -97,4 +100,5 @@ class MetricsPages:
         yield from self._sentinel.families()
         yield from self._failovers.families()
         yield from self._process.families()
+        yield from self._peers.families()
         yield from self._masters.families()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from txsentinel.model.doctor import Finding, Severity
 from txsentinel.remote.doctor.examination import Examination
-from txsentinel.remote.doctor.findings import Finding, Severity
 from txsentinel.remote.doctor.group_checks import (
     check_addresses,
     check_arithmetic,

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from txsentinel.model.snapshots import Endpoint
-from txsentinel.remote.agreement import AddressAgreement, Drift
+from txsentinel.remote.agreement import AddressAgreement, Drift, usual_value
 from txsentinel.remote.connection import ConnectionFailed, ConnectionSettings, ErrorAnswer, RemoteConnection
 from txsentinel.remote.decoding import plain_reply
 from txsentinel.remote.doctor.examination import Certificate, Examination, ExaminedServer
@@ -24,6 +24,9 @@ SAMPLE_SECONDS: Final = 1.0
 PINGS: Final = 20
 
 SETTINGS: Final = ("min-replicas-to-write", "save")
+
+COMPARED_SETTINGS: Final = ("resolve-hostnames", "announce-hostnames", "sentinel-user")
+"""Settings in ``SENTINEL CONFIG GET`` that must not differ."""
 
 
 def examine(
@@ -133,3 +136,25 @@ def read_certificate(endpoint: Endpoint, settings: ConnectionSettings) -> Certif
         names += alternatives.get_values_for_type(x509.DNSName)
         names += map(str, alternatives.get_values_for_type(x509.IPAddress))
     return Certificate(found.not_valid_after_utc, tuple(names))
+
+
+def global_drifts(members: Iterable[SentinelReport], settings: ConnectionSettings) -> list[Drift]:
+    """Return the settings of the Sentinels themselves that differ; those without ``SENTINEL CONFIG`` are left out."""
+
+    def read(sentinel: SentinelReport) -> dict[str, str]:
+        try:
+            with RemoteConnection(sentinel.endpoint, settings) as connection:
+                return as_fields(connection.call("SENTINEL", "CONFIG", "GET", "*"))
+        except (ConnectionFailed, ErrorAnswer):
+            return {}
+
+    reachable = [each for each in members if each.reachable]
+    found = in_parallel(read, reachable)
+    drifts = []
+    for setting in COMPARED_SETTINGS:
+        values = {
+            each.endpoint: fields[setting] for each, fields in zip(reachable, found, strict=True) if setting in fields
+        }
+        if len(set(values.values())) > 1:
+            drifts.append(Drift(setting, values, usual_value(values.values())))
+    return drifts

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Final
 
+from txsentinel.model.doctor import Finding, Severity
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.doctor.examination import Examination
-from txsentinel.remote.doctor.findings import Finding, Severity
 
 MAX_HOSTS: Final = 60
 """Hosts whose pairs are enumerated; more are only examined one by one."""

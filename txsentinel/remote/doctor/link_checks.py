@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
+from txsentinel.model.doctor import Finding, Severity
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.doctor.examination import Examination
-from txsentinel.remote.doctor.findings import Finding, Severity
 from txsentinel.remote.reports import InstanceReport, number
 
 MAX_SKEW_MS: Final = 500

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from txsentinel.model.doctor import Finding, Severity
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.doctor.examination import Examination
-from txsentinel.remote.doctor.findings import Finding, Severity
 from txsentinel.remote.reports import number
 from txsentinel.remote.rights import COORDINATING, FAILING_OVER, OBSERVING, label_of
 

@@ -7,12 +7,10 @@ Each subcommand needs the right of the nearest subcommand of SENTINEL instead.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from txsentinel.config.guards import guard_fields
 from txsentinel.core.errors import CommandError
 from txsentinel.core.explaining import MAX_JOURNAL
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
@@ -25,6 +23,7 @@ from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.commands.sentinel_container import MASTER_NAME
 from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
 from txsentinel.server.replies import Reply, Steps, Stepwise
+from txsentinel.server.shared_options import options_hash, shared_options
 from txsentinel.server.specification import Command, container, integer_argument, optional, text_argument
 from txsentinel.wire.resp import OK, Value, text
 
@@ -40,9 +39,6 @@ DEFAULT_FAILOVERS: Final = 10
 
 MAX_COMMENT: Final = 1_000
 """Maximum length of a comment in bytes."""
-
-HASH_DIGITS: Final = 16
-"""Hexadecimal digits of the hash of the options."""
 
 txsentinel: Final = partial(
     Command, flags=("admin",), categories=("admin", "slow", "dangerous"), group="sentinel", hidden=True
@@ -99,29 +95,9 @@ def agree(services: OperatorServices, client: Client, request: Sequence[bytes]) 
         "quorum": master.options.quorum,
         "options_hash": options_hash(master),
         "wall_clock_ms": wall_now(services),
+        "options": dict(shared_options(master)),
     }
     return found
-
-
-def options_hash(master: Master) -> str:
-    """
-    Return a hash of the options that should be equal on all Sentinels of a master.
-
-    Passwords and the paths of scripts are not part of it.
-    """
-    options = master.options
-    rows = [
-        ("quorum", options.quorum),
-        ("down-after-milliseconds", options.down_after),
-        ("failover-timeout", options.failover_timeout),
-        ("parallel-syncs", options.parallel_syncs),
-        ("master-reboot-down-after-period", options.reboot_down_after),
-        ("auth-user", options.auth_user or ""),
-        *sorted(options.renamed_commands.items()),
-        *guard_fields(options.guards, options.down_after).items(),
-    ]
-    lines = "\n".join(f"{name} {value}" for name, value in rows)
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:HASH_DIGITS]
 
 
 def history(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
