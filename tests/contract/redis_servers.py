@@ -17,7 +17,7 @@ from twisted.internet.protocol import ClientFactory, connectionDone
 from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.python.failure import Failure
 
-from tests.servers import missing
+from tests.servers import free_port, missing
 from txsentinel.demo.programs import server_binary
 from txsentinel.model.timings import Limits
 from txsentinel.sim.host import SimHost
@@ -30,6 +30,9 @@ from txsentinel.wire.resp import pack
 
 TIMEOUT = 8.0
 """Seconds after which an expectation has failed."""
+
+START_TIMEOUT = 60.0
+"""Seconds that a process may take to start."""
 
 
 Request: TypeAlias = "str | tuple[str, ...]"
@@ -350,7 +353,7 @@ class RealServer:
         self._process = subprocess.Popen(
             self._arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + START_TIMEOUT
         while True:
             try:
                 connection = self.connect()
@@ -425,9 +428,7 @@ class RealServers:
 
     def start(self, *, file: bool = True, log: bool = False, diskless: bool = False) -> RealServer:
         """See :class:`Servers`."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         directory = os.path.join(self._directory, str(port))
         os.mkdir(directory)
         server = RealServer(self._binary, directory, port, file=file, log=log, diskless=diskless)
