@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.server.harness import MY_ID, ServerTestCase
-from txsentinel.core.effects import HandOver, Reconfigure, SendCommand
+from txsentinel.core.effects import SendCommand
 from txsentinel.core.instances import Peer, Replica
 from txsentinel.model.address import Address
+from txsentinel.model.operations import OperationState, Precondition
 from txsentinel.wire.values import ErrorLine
 
 OURS, OTHER, C_PEER, DEAD = "b" * 40, "c" * 40, "d" * 40, "e" * 40
@@ -261,16 +262,17 @@ class DrainTests(MembershipCase):
         self.harness.save()
         self.sent()
         self.answer()
-        self.assertIsNotNone(self.master.failover)
-        self.harness.core.administration.reset("mymaster", self.harness.host.now())
+        (operation,) = self.harness.core.state.operations.pending.values()
+        now = self.harness.host.now()
+        problem = Precondition("no_majority", "only 1 of 5 Sentinels can be reached")
+        self.harness.core.state.operations.end(operation, OperationState.FAILED, now, problem)
         self.harness.host.reactor.advance(1)
         reply = self.only_reply()
         self.assertIs(reply[b"safe"], False)
         (moved,) = reply[b"moved"]
         self.assertEqual((moved[b"master"], moved[b"to"]), (b"mymaster", None))
-        self.assertIn(b"did not succeed", moved[b"problem"])
-        orders = [each for each in self.harness.links.effects if isinstance(each, HandOver | Reconfigure)]
-        self.assertEqual(orders, [])
+        self.assertEqual(moved[b"problem"], b"only 1 of 5 Sentinels can be reached")
+        self.assertEqual(operation.order.comment, "drain of 127.0.0.1")
 
     def test_passed_on(self) -> None:
         """PARK and UNPARK of another Sentinel have an effect here only."""

@@ -288,15 +288,6 @@ class Administration:
         self._failovers.force(master, now, coordinated=coordinated, by=by)
         self._evaluation.step(master, now)
 
-    def hand_over(self, name: str, now: Millis, *, by: str) -> None:
-        """
-        Start a failover of a master that is up, without losing a write if its servers support that.
-
-        :raises CommandError: as :meth:`failover`.
-        """
-        coordinated = self._registry.master(name).server_failover is not None
-        self.failover(name, now, coordinated=coordinated, by=by)
-
     def refresh(self, servers: Sequence[Server], now: Millis) -> None:
         """Have INFO of servers requested now."""
         for server in servers:

@@ -18,8 +18,10 @@ from txsentinel.core.errors import CommandError
 from txsentinel.core.instances import Master, Peer, Server
 from txsentinel.core.quorum import is_reachable, votes_needed
 from txsentinel.core.selection import unfit_because
+from txsentinel.core.switchover_state import SwitchoverOrder, snapshot
 from txsentinel.model.timings import Millis
-from txsentinel.server.membership_orders import MembershipServices, park_everywhere, unpark_everywhere
+from txsentinel.model.ulid import new_ulid
+from txsentinel.server.membership_orders import MembershipServices, park_everywhere, unpark_everywhere, wall_now
 from txsentinel.wire.info import connected_clients
 from txsentinel.wire.resp import Value, text
 
@@ -72,6 +74,10 @@ class Move:
     old: str
     new: str | None = None
     problem: str | None = None
+    receipt: str | None = None
+    """The ID of the receipt, and its verdict."""
+
+    verdict: str | None = None
 
 
 async def drain(services: MembershipServices, order: DrainOrder) -> Value:
@@ -209,24 +215,29 @@ def _missing_sentinels(master: Master, leaving: Sequence[Peer], *, leaves: bool)
 
 
 async def _move(services: MembershipServices, order: DrainOrder, master: Master) -> Move:
-    """Move one master away from the host."""
-    core, result = services.core, Move(master.name, master.address.joined())
-    deadline = services.host.now() + master.options.failover_timeout + SWITCH_MARGIN
+    """Move one master away from the host, by a switchover without loss."""
+    core, host, result = services.core, services.host, Move(master.name, master.address.joined())
+    operation_id = new_ulid(wall_now(services), host.random.getrandbits(80).to_bytes(10, "big"))
+    wanted = SwitchoverOrder(operation_id, master.name, order.by, comment=f"drain of {order.host}")
     try:
-        core.administration.hand_over(master.name, services.host.now(), by=order.by)
+        operation = core.switchovers.request(wanted, host.now())
     except CommandError as refusal:
         result.problem = str(refusal)
         return result
     services.turn()
 
     def has_ended() -> bool:
-        return master.gone or master.failover is None
+        return master.gone or operation.ended
 
-    await _until(services, has_ended, deadline)
-    if core.parking.is_at(master.address, order.host, order.port):
-        result.problem = "the failover did not succeed; EXPLAIN and HISTORY show why"
-    else:
+    await _until(services, has_ended, host.now() + wanted.timeout + master.options.failover_timeout + SWITCH_MARGIN)
+    found = snapshot(operation, wall_now(services) - host.now())
+    if found.receipt is not None:
+        result.receipt, result.verdict = found.receipt.receipt_id, found.receipt.verdict.value
+    if not core.parking.is_at(master.address, order.host, order.port):
         result.new = master.address.joined()
+        return result
+    reasons = [found.problem] if found.problem is not None else list(found.reasons)
+    result.problem = "; ".join(each.text for each in reasons) or f"operation {operation_id} has not ended"
     return result
 
 
@@ -299,7 +310,15 @@ def _result(
         if not master.gone and services.core.parking.is_at(master.address, order.host, order.port)
     ]
     moved: list[Value] = [
-        {"master": each.master, "from": each.old, "to": each.new, "problem": each.problem} for each in moves
+        {
+            "master": each.master,
+            "from": each.old,
+            "to": each.new,
+            "problem": each.problem,
+            "receipt": each.receipt,
+            "verdict": each.verdict,
+        }
+        for each in moves
     ]
     still: list[Value] = [
         {"address": address, "clients": count}

@@ -11,6 +11,7 @@ import sys
 from tests.remote.samples import (
     SENTINELS,
     fleet,
+    identifier,
     info,
     master_fields,
     master_report,
@@ -18,7 +19,7 @@ from tests.remote.samples import (
     sentinel,
     unreachable,
 )
-from txsentinel.cli.operator import command, explanation, options
+from txsentinel.cli.operator import command, explanation, membership, options
 from txsentinel.remote.connection import ConnectionFailed
 from txsentinel.remote.fleet import FleetReport
 
@@ -46,9 +47,32 @@ def refuse(*arguments: object) -> None:
     raise ConnectionFailed("connection refused")
 
 
+def answer(sentinel: object, settings: object, seconds: float, *words: str) -> object:
+    """Answer an order to remove a member or to drain a host."""
+    peers = [
+        {"id": identifier(SENTINELS[1]), "address": f"{SENTINELS[1]}:26379", "kind": "c", "result": "keeps it"},
+        {"id": identifier("10.0.0.14"), "address": "10.0.0.14:26379", "kind": "txsentinel", "result": "no answer"},
+    ]
+    if words[0] == "FORGET":
+        short = "only 2 of 4 Sentinels can be reached, 3 are needed for a failover"
+        group = {"master": "mymaster", "sentinels": 4, "majority": 3, "reachable": 2, "warning": short}
+        own = {"id": identifier(SENTINELS[0]), "address": None, "kind": "txsentinel", "result": "removed"}
+        node = {"node": identifier(SENTINELS[2]), "kind": "sentinel", "address": f"{SENTINELS[2]}:26379"}
+        return {**node, "masters": [group], "sentinels": [own, *peers]}
+    moved = {"master": "mymaster", "from": "10.0.0.2:6379", "to": "10.0.0.1:6379", "problem": None}
+    moved |= {"receipt": "01KB000000000000000000000", "verdict": "proven"}
+    stays = {"master": "other", "from": "10.0.0.2:6380", "to": None, "problem": "the failover did not succeed"}
+    found = {"host": "10.0.0.2", "safe": False, "executed": True, "masters": ["mymaster", "other"], "problems": []}
+    servers = {"servers": ["10.0.0.2:6379", "10.0.0.2:6380"], "sentinels_there": [], "moved": [moved, stays]}
+    still = [{"address": "10.0.0.2:6380", "clients": 3}]
+    peers[0]["result"] = "may promote them: it is a C Sentinel"
+    return {**found, **servers, "still": still, "sentinels": peers}
+
+
 def main() -> int:
     """Run the verb."""
     setattr(explanation, "RemoteConnection", refuse)  # noqa: B010
+    setattr(membership, "order", answer)  # noqa: B010
     setattr(options, "read_fleet", lambda *arguments: troubled_fleet())  # noqa: B010
     return command.run([*sys.argv[1:], "--profile-file", "/nonexistent"])
 

@@ -83,6 +83,16 @@ class ScreenTests(SynchronousTestCase):
         self.check(200, "topology", "mymaster")
         self.assertIn(r"evil\x1b[31m\x07:6379", (GOLDEN / "topology-200.txt").read_text(encoding="utf-8"))
 
+    def test_forget(self) -> None:
+        """``forget`` at both widths."""
+        self.check(80, "forget", "mymaster", "10.0.0.13:26379")
+        self.check(200, "forget", "mymaster", "10.0.0.13:26379")
+
+    def test_drain(self) -> None:
+        """``drain`` at both widths."""
+        self.check(80, "drain", "10.0.0.2")
+        self.check(200, "drain", "10.0.0.2")
+
     def test_explain(self) -> None:
         """``explain`` at both widths; long lines continue below their text."""
         self.check(80, "explain", "mymaster", "--why-not-now")

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from txsentinel.cli.operator import doctor, past, pausing, reading, settings, shadowing, switching, watching
+from txsentinel.cli.operator import doctor, membership, past, pausing, reading, settings, shadowing, switching, watching
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import visible
 
@@ -24,6 +24,8 @@ def operator() -> None:
 for verb in (
     *reading.VERBS,
     doctor.doctor_verb,
+    membership.drain_verb,
+    membership.forget_verb,
     past.history_verb,
     pausing.pause_verb,
     settings.set_verb,
