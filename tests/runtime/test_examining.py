@@ -91,6 +91,7 @@ class ExaminerTests(SynchronousTestCase):
 
     def test_without_port(self) -> None:
         """A Sentinel without a port of the wanted kind cannot be examined."""
+        # The constructor was given the ports of the other tests.
         self.patch(self.examiner, "_listens", lambda: ["/run/sentinel.sock"])
         self.failureResultOf(self.examiner.examine("mymaster", False), LookupError)
 
