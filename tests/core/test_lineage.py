@@ -192,6 +192,22 @@ class LineageTests(SynchronousTestCase):
         self.fixture.hello("x", self.replicas[0].address, 5)
         self.assertEqual(self.fixture.master.address, self.replicas[0].address)
 
+    def test_master_of_another_group(self) -> None:
+        """The master of another group that is still listed as a replica is not ordered to follow, nor reconfigured."""
+        fixture, other = self.fixture, self.fixture.add_master("other", 7)
+        listed = fixture.core.registry.add_replica(fixture.master, other.address, fixture.now)
+        self.assertIsNotNone(listed)
+        fixture.wait(20_000, 100)
+        lines = fixture.output()
+        self.assertEqual([line for line in lines if line.startswith("order 10.1.0.7")], [])
+        notes = [line for line in lines if "is listed as a replica of mymaster, but is the master of other" in line]
+        self.assertTrue(0 < len(notes) < 4, notes)
+        fixture.kill(MASTER)
+        fixture.wait(20_000, 100)
+        lines = fixture.output()
+        self.assertEqual([line for line in lines if line.startswith("order 10.1.0.7")], [])
+        self.assertTrue([line for line in lines if "+failover-end" in line])
+
     def test_histories_are_bounded(self) -> None:
         """Only the latest histories are remembered."""
         master = self.fixture.servers[MASTER]

@@ -146,6 +146,27 @@ def check_announced(state: SentinelState, server: Server) -> None:
         )
 
 
+def may_be_ordered(state: SentinelState, registry: Registry, replica: Replica) -> bool:
+    """
+    Return whether ``replica`` may be ordered to follow its master; if not, log that.
+
+    A server that once followed a master of another group remains listed there until SENTINEL RESET. If it has become
+    the master of its own group since then, such an order would replace the data of that one.
+    """
+    master, address = replica.master, replica.address
+    if replica.role_reported is Role.REPLICA and replica.follows(master.address):
+        return True
+    other = next((each for each in registry.masters.values() if each.address.same(address)), None)
+    if other is None or other is master:
+        return True
+    state.note_throttled(
+        "A master is listed as a replica of another group",
+        f"{address.joined()} is listed as a replica of {master.name}, but is the master of {other.name}: it is not "
+        f"ordered to follow. SENTINEL RESET {master.name} removes it from the list",
+    )
+    return False
+
+
 def forget(master: Master) -> None:
     """Forget the histories of a master that is reset."""
     master.lineage.histories.clear()

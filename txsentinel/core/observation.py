@@ -10,7 +10,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Replica, Server
-from txsentinel.core.lineage import check_announced, learn
+from txsentinel.core.lineage import check_announced, learn, may_be_ordered
 from txsentinel.core.membership import Forgetting, Parking
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
@@ -257,9 +257,11 @@ class Observation:
         if not replica.link.commands_up:
             return
         address: Address = replica.master.address
-        self._switching.await_info(replica, now)
         # Restart its clock, so that the order is not repeated sooner than after the same period.
         replica.role_reported_at = replica.replication_changed_at = now
+        if not may_be_ordered(self._state, self._registry, replica):
+            return
+        self._switching.await_info(replica, now)
         self._state.emit(self._switching.role_change(replica, address))
         self._switching.record_follow_order(replica, address, now)
         self._state.announce(channel, replica)

@@ -58,7 +58,7 @@ class CoreParts:
         votes = VoteCounter(self.state)
         verdicts = VerdictLog(self.state, self.tilt)
         self._switching = Switching(self.state, self.registry, self._questions, self._probing, self.forgetting)
-        reconfiguration = Reconfiguration(self.state, self._switching)
+        reconfiguration = Reconfiguration(self.state, self.registry, self._switching)
         self._failovers = Failovers(
             self.state,
             Elections(self.state, self._voting, self._questions, votes),

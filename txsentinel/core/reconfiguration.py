@@ -6,6 +6,8 @@ from txsentinel.core import deadlines
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import SyncStep
 from txsentinel.core.instances import Failover, Master, Replica
+from txsentinel.core.lineage import may_be_ordered
+from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.model.address import Address
@@ -15,8 +17,9 @@ from txsentinel.model.timings import Millis
 class Reconfiguration:
     """Sends the orders that change roles, and records how far each replica follows them."""
 
-    def __init__(self, state: SentinelState, switching: Switching) -> None:
+    def __init__(self, state: SentinelState, registry: Registry, switching: Switching) -> None:
         self._state = state
+        self._registry = registry
         self._switching = switching
 
     def begin(self, master: Master) -> None:
@@ -59,6 +62,8 @@ class Reconfiguration:
                 replica.sync = SyncStep.DONE
         busy = sum(1 for replica in others if replica.sync in (SyncStep.SENT, SyncStep.IN_PROGRESS))
         for replica in others:
+            if replica.sync is SyncStep.NOT_ASKED and not may_be_ordered(self._state, self._registry, replica):
+                replica.sync = SyncStep.DONE
             if busy >= master.options.parallel_syncs:
                 break
             if replica.sync is SyncStep.NOT_ASKED and replica.link.commands_up:
