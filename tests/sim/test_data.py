@@ -80,3 +80,23 @@ class EmptyRestartTests(SynchronousTestCase):
         reports = [line.who for line in self.fleet.lines if "DATA LOST" in line.text]
         self.assertEqual(sorted(reports), ["s1", "s2", "s3"])
         self.assertEqual(self.checker.violations, [])
+
+    def test_reports_from_before_the_copies(self) -> None:
+        """A Sentinel to which no replica has reported its copy yet may go on; it learns that with the next INFO."""
+        master = self.start()
+        master.storage.erase()
+        master.host.kill()
+        self.fleet.run(0.3)
+        master.host.restart()
+        sentinel = self.fleet.sentinels[0]
+        record, view = self.checker.records.sentinels["s1"], sentinel.alive.core.master("m1")
+        self.assertTrue(self.fleet.simulation.run_until(lambda: view.data_missing_since is not None, 1.0))
+        for each in self.fleet.sentinels:
+            each.host.pause()
+        self.fleet.run(1.9)
+        self.assertFalse(self.checker.data.is_missing_at(master.host.ip))
+        self.assertTrue(self.checker.data.was_missing_to(record, view))
+        for each in self.fleet.sentinels:
+            each.host.resume()
+        self.fleet.run(3)
+        self.assertFalse(self.checker.data.was_missing_to(record, view))

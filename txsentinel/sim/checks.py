@@ -98,7 +98,7 @@ class InvariantChecker(Observer):
         self._servers = ServerChecker(self.records)
         self.crashes = CrashChecker(self.records)
         self.fences = FenceChecker(self.records)
-        data = DataChecker(self.records, self._servers.is_stable)
+        self.data = data = DataChecker(self.records, self._servers.is_stable)
         wire = WireChecker(self.records, data)
         fleet.network.joined = WireTapInstaller(
             wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.simulation.seconds

@@ -134,6 +134,16 @@ class DataChecker:
         others = (group.servers for group in self._fleet.masters if group.name == name)
         return any(missing & server.data.keys() for servers in others for server in servers)
 
+    def was_missing_to(self, record: SentinelRecord, master: Master) -> bool:
+        """Whether a replica that copied the loss of ``master`` has last reported to this Sentinel before that."""
+        loss = self._losses.get(self._records.server_at(master.address.ip))
+        if loss is None:
+            return False
+        return any(
+            loss.at < self._reported_at(record, master, replica.host.ip) <= emptied_at
+            for replica, emptied_at in self._emptied.items()
+        )
+
     def _able(self, name: str, server: RedisInstance) -> bool:
         """Whether every Sentinel is free to fail over, and ours are enough to agree."""
         ours = self._fleet.sentinels

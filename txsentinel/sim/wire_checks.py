@@ -249,7 +249,8 @@ class WireChecker:
         """
         A leader that promotes unasked has had no reply of the old master within the last ping period (S17).
 
-        A master that restarted without data that another server holds may answer.
+        A master that restarted without data that another server holds may answer. So may one whose data another server
+        held as far as this Sentinel knows: replicas may have copied the loss since they last reported.
         """
         if master.crash.confirmed_at is not None:
             # The invariant "crash" is about that.
@@ -257,7 +258,7 @@ class WireChecker:
         old, now = master.address.ip, self._records.now
         if record.saw_replica.get(old, NEVER) > record.saw_master.get(old, NEVER):
             return
-        if self._data.is_missing_at(old):
+        if self._data.is_missing_at(old) or self._data.was_missing_to(record, master):
             return
         period = min(master.options.down_after, record.sentinel.alive.core.timings.ping_period) / 1000
         silence = now - record.saw_pong.get(old, NEVER)
