@@ -107,7 +107,7 @@ class FakeServer:
     """Its reply to SENTINEL MYID; by default the ID that belongs to its address."""
 
     command_reply: object = None
-    """Its reply to commands of TXSENTINEL; ``None`` if it leaves them unanswered."""
+    """Its reply to other commands, or a function of their words; ``None`` if it leaves them unanswered."""
 
     unread: list[LinkEffect] = field(default_factory=list)
     """Commands that arrived while it was silent."""
@@ -445,8 +445,11 @@ class Fixture:
         elif isinstance(effect, RequestRole):
             core.role_reply(link, None if server.refuses else server.role.encode(), server.refuses, now)
         elif isinstance(effect, SendCommand):
-            if server.command_reply is not None:
-                core.command_reply(link, effect.number, server.command_reply, now)
+            reply = server.command_reply
+            if callable(reply):
+                reply = reply(effect.words)
+            if reply is not None:
+                core.command_reply(link, effect.number, reply, now)
         elif isinstance(effect, RequestId):
             own_id = server.sentinel_id
             core.id_reply(

@@ -10,6 +10,7 @@ from tests.core.fixture import MASTER, FakeServer, Fixture
 from txsentinel.core.effects import PauseClients
 from txsentinel.core.empty_restart import JUDGEMENT_PERIOD, MAX_PAUSES, missing_keys
 from txsentinel.core.options import GuardOptions
+from txsentinel.core.pauses import PauseRequest
 from txsentinel.wire.info import DataSetReport
 
 OLD, NEW, NEWER, NONE = "a1" * 20, "b2" * 20, "c3" * 20, "0" * 40
@@ -72,6 +73,18 @@ class EmptyRestartTests(SynchronousTestCase):
     def pauses(self) -> int:
         """Return how often the clients of the master were paused."""
         return sum(isinstance(effect, PauseClients) for _, effect in self.fixture.sent)
+
+    def test_failovers_are_paused(self) -> None:
+        """The clients are not held while failovers are paused, as none could follow; the master is judged as ever."""
+        request = PauseRequest(60_000)
+        self.fixture.core.pauses.order("mymaster", request, self.fixture.now, self.fixture.now)
+        hold(self.old_master, 0, NEW)
+        self.restart()
+        self.fixture.wait(2_000)
+        self.assertEqual(self.pauses(), 0)
+        events = self.fixture.events()
+        self.assertIn("+sdown", events)
+        self.assertNotIn("+try-failover", events)
 
     def test_promotion(self) -> None:
         """A master that is empty counts as down at once, and a replica that holds the data is promoted."""

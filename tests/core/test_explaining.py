@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, Fixture, identity
 from txsentinel.core.options import Lineage
+from txsentinel.core.pauses import PauseRequest
 from txsentinel.core.state import StorageError
 from txsentinel.model.address import Address
 from txsentinel.model.explanation import Explanation, Phase, VerdictCode
@@ -339,6 +340,15 @@ def not_permitted() -> Fixture:
     return fixture
 
 
+def paused() -> Fixture:
+    """An operator has paused failovers."""
+    fixture = group()
+    fixture.core.pauses.order("mymaster", PauseRequest(60_000), fixture.now, fixture.now)
+    fixture.finish()
+    agreed(fixture)
+    return down(fixture)
+
+
 CASES: Final[Mapping[VerdictCode, Callable[[], Fixture]]] = {
     VerdictCode.HEALTHY: healthy,
     VerdictCode.DOWN_HERE_ONLY: down_here_only,
@@ -348,6 +358,7 @@ CASES: Final[Mapping[VerdictCode, Callable[[], Fixture]]] = {
     VerdictCode.PROMOTING: promoting,
     VerdictCode.SWITCHED: switched,
     VerdictCode.RESTING: resting,
+    VerdictCode.PAUSED: paused,
     VerdictCode.TILT: tilt,
     VerdictCode.STORAGE_FAILING: storage_failing,
     VerdictCode.MONITORS_REPLICA: monitors_replica,

@@ -22,12 +22,13 @@ from txsentinel.core.durable_records import (
     RecordKey,
     RecordKind,
 )
+from txsentinel.core.pause_rules import REQUIREMENTS, SCOPES
 from txsentinel.wire.numbers import canonical_integer
 
 RECORD_KINDS: Final = {kind.value: kind for kind in RecordKind}
 
 RECORD_SETTINGS: Final[Mapping[RecordKind, Mapping[str, tuple[str, ...]]]] = {
-    RecordKind.PAUSE: {"scope": ("failover", "hands-off"), "require": ("guaranteed", "best-effort")},
+    RecordKind.PAUSE: {"scope": SCOPES, "require": REQUIREMENTS, "for": ()},
     RecordKind.FORGOTTEN: {"address": ()},
     RecordKind.PARKED: {"run-id": ()},
 }
@@ -60,8 +61,8 @@ def read_record(words: Sequence[str]) -> DurableRecord:
         if name not in named:
             raise DirectiveError(f"'{kind.value}' lacks {name}=")
     requested = _time(kind, "at=", named["at"])
-    if not requested < until <= requested + MAX_RECORD_PERIOD:
-        raise DirectiveError(f"the end of '{kind.value}' must be after at=, by at most {MAX_RECORD_PERIOD} ms")
+    if abs(until - requested) > MAX_RECORD_PERIOD:
+        raise DirectiveError(f"the end of '{kind.value}' must be at most {MAX_RECORD_PERIOD} ms from at=")
     if not _REQUEST_ID.fullmatch(named["id"]):
         raise DirectiveError(f"id= of '{kind.value}' must be 1 to 64 letters, digits and hyphens")
     if named.get("withdrawn", "yes") != "yes":
@@ -97,6 +98,8 @@ def _named(kind: RecordKind, words: Sequence[str]) -> dict[str, str]:
             raise DirectiveError(f"'{kind.value}' has {name}= twice")
         if len(value) > MAX_WORD:
             raise DirectiveError(f"{name}= of '{kind.value}' is longer than {MAX_WORD} characters")
+        if name == "for" and not value.isdecimal():
+            raise DirectiveError(f"for= of '{kind.value}' must be a number of milliseconds")
         choices = settings.get(name, ())
         if choices and value not in choices:
             raise DirectiveError(f"{name}= of '{kind.value}' must be one of {', '.join(choices)}")

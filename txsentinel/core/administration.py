@@ -15,6 +15,7 @@ from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.core.membership import Forgetting, Parking
 from txsentinel.core.options import SECRET_OPTIONS, MasterOptions, OptionChanges, OptionSetter
+from txsentinel.core.pause_rules import is_hands_off
 from txsentinel.core.registry import Registry
 from txsentinel.core.selection import select
 from txsentinel.core.state import SentinelState
@@ -279,6 +280,8 @@ class Administration:
             raise CommandError("INPROG Failover already in progress")
         if self._tilt.active:
             raise CommandError(f"TILT Nothing is decided here for another {self._tilt.left(now)} ms")
+        if is_hands_off(self._state, name, now):
+            raise CommandError("PAUSED No server may be reconfigured (scope hands-off). TXSENTINEL RESUME ends this")
         if coordinated:
             check_handover_supported(master)
         if self._state.storage_error is not None:

@@ -62,3 +62,8 @@ class Attempt:
         """Whether this Sentinel holds the writes of the old master itself."""
         plan = None if self.operation is None else self.operation.plan
         return plan is not None and plan.method is SwitchoverMethod.FENCE
+
+    @property
+    def automatic(self) -> bool:
+        """Whether this Sentinel began it by itself, because the master is down."""
+        return not (self.forced or self.planned or self.republish)

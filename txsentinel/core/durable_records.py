@@ -76,6 +76,19 @@ class DurableRecord:
     settings: tuple[tuple[str, str], ...] = ()
 
     @property
+    def granted(self) -> Millis:
+        """
+        The longest time for which it can be in force: the setting ``for``, in milliseconds.
+
+        Without that it is counted from the request, whose time is by another clock, perhaps one that is ahead.
+        """
+        word = self.setting("for")
+        if word.isdecimal():
+            return min(int(word), MAX_RECORD_PERIOD)
+        period = self.until_unix - self.requested_unix
+        return period if period > 0 else MAX_RECORD_PERIOD
+
+    @property
     def order(self) -> tuple[Millis, str]:
         """The place of its request among all for the same key; the last one counts."""
         return self.requested_unix, self.request_id
@@ -140,7 +153,7 @@ class DurableRecords:
         A clock that was set back does not prolong a record beyond the time that it was made for.
         """
         for record in records:
-            left = min(record.until_unix - wall_now, record.until_unix - record.requested_unix)
+            left = min(record.until_unix - wall_now, record.granted)
             before = self._held.get(record.key)
             if left > 0 and (before is None or before.record.order < record.order):
                 self._held[record.key] = HeldRecord(record, now + left)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
 from txsentinel.core.diagnosis_state import ElectionRecord
+from txsentinel.core.fan_out import FanOut, PeerAnswer
 from txsentinel.core.instances import Failover, Master
+from txsentinel.core.pause_rules import pause_of
 from txsentinel.core.questions import Questions
 from txsentinel.core.quorum import is_reachable, votes_needed
 from txsentinel.core.state import SentinelState
@@ -14,9 +17,18 @@ from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Voting
 from txsentinel.model.history import JournalKind
 from txsentinel.model.timings import Millis
+from txsentinel.wire.resp import data
 
 FORCED_ELECTION_TIMEOUT: Final[Millis] = 500
 """How long a forced failover waits for votes before it proceeds without them."""
+
+
+ADMISSION_PERIOD: Final[Millis] = 30_000
+"""How long paused peers may vote for a candidate that an operator's order made one."""
+
+
+def _ignore(answers: Sequence[PeerAnswer]) -> None:
+    """The answers do not matter, as the votes show what has arrived."""
 
 
 class ElectionStatus(Enum):
@@ -30,11 +42,14 @@ class ElectionStatus(Enum):
 class Elections:
     """The campaigns of this Sentinel."""
 
-    def __init__(self, state: SentinelState, voting: Voting, questions: Questions, votes: VoteCounter) -> None:
+    def __init__(
+        self, state: SentinelState, voting: Voting, questions: Questions, votes: VoteCounter, fan_out: FanOut
+    ) -> None:
         self._state = state
         self._voting = voting
         self._questions = questions
         self._votes = votes
+        self._fan_out = fan_out
 
     def campaign(self, master: Master, failover: Failover, now: Millis) -> None:
         """Become a candidate, in a new epoch or in one shared with other masters that failed at the same time."""
@@ -142,6 +157,11 @@ class Elections:
 
     def _request_votes(self, master: Master, failover: Failover, now: Millis) -> None:
         failover.answers = {}
+        if not failover.automatic and pause_of(self._state, master.name, now) is not None:
+            # On the same connections as the vote requests, so they arrive before these.
+            words = ("ADMIT", master.name, self._state.options.my_id, failover.epoch, ADMISSION_PERIOD)
+            request = [data(str(word)) for word in ("TXSENTINEL", *words)]
+            self._fan_out.send(self._fan_out.peers(master.name), request, now, _ignore)
         self._voting.cast(master, self._state.options.my_id, failover.epoch, now)
         failover.vote_generation = master.vote_generation
         self._questions.ask_all(master, now)

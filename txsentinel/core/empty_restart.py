@@ -26,6 +26,7 @@ from typing import Final
 
 from txsentinel.core.effects import PauseClients
 from txsentinel.core.instances import Master, Replica, Server
+from txsentinel.core.pause_rules import pause_of
 from txsentinel.core.probing import Probing
 from txsentinel.core.restart_state import Restart
 from txsentinel.core.role import Role
@@ -232,7 +233,9 @@ class EmptyRestarts:
         return (since is None) is not (master.data_missing_since is None)
 
     def _pause(self, master: Master, restart: Restart, now: Millis) -> None:
-        """Keep replicas from copying the data set of ``master`` for a moment."""
+        """Keep replicas from copying the data set of ``master`` for a moment, unless no failover can follow."""
+        if pause_of(self._state, master.name, now) is not None:
+            return
         if restart.pauses < MAX_PAUSES and now >= restart.paused_until - PAUSE_PERIOD // 2:
             period = PAUSE_PERIOD if restart.pauses else FIRST_PAUSE
             restart.pauses += 1

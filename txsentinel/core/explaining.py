@@ -315,6 +315,7 @@ class _Report:
 
 _TIMERS: Final = {
     VerdictCode.TILT: "tilt_ends",
+    VerdictCode.PAUSED: "pause_ends",
     VerdictCode.ATTEMPT_TOO_RECENT: "next_attempt",
     VerdictCode.VOTED_FOR_OTHER: "next_attempt",
     VerdictCode.LOST_TO_RIVAL: "next_attempt",

@@ -19,6 +19,7 @@ from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.journal import SwitchedServers
 from txsentinel.core.justification import Abort, abort_reason, is_known_unpromoted
+from txsentinel.core.pause_rules import pause_of
 from txsentinel.core.probing import Probing
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.role import Role
@@ -80,7 +81,7 @@ class Failovers:
                 self._start(master, now, forced=False)
             return
         if failover.state in PROMOTION_NOT_ORDERED or failover.state is FailoverState.WAIT_PROMOTION:
-            abort = abort_reason(self._state, master, failover)
+            abort = abort_reason(self._state, master, failover, now)
             if abort is not None and (not abort.if_not_promoted or is_known_unpromoted(failover)):
                 self._give_up(master, failover, abort, now)
                 return
@@ -206,7 +207,7 @@ class Failovers:
 
     def republish(self, master: Master, now: Millis) -> None:
         """Campaign for a new config epoch for the current address. This is not a failover attempt."""
-        if self._state.storage_failing:
+        if self._state.storage_failing or pause_of(self._state, master.name, now) is not None:
             return
         self._campaign(master, Failover(0, now, now, republish=True), now)
 
@@ -450,7 +451,7 @@ class Failovers:
             return
         # The order may have been lost with the connection on which it was sent.
         lost = (promoted.link.commands_since or 0) > sent_at and not failover.coordinated
-        if lost and abort_reason(self._state, master, failover) is None:
+        if lost and abort_reason(self._state, master, failover, now) is None:
             failover.promotion_sent_at = now
             self._reconfiguration.order(promoted, None, now)
 

@@ -9,6 +9,7 @@ from typing import Final
 from txsentinel.core import deadlines
 from txsentinel.core.instances import Master
 from txsentinel.core.justification import return_awaited_until
+from txsentinel.core.pause_rules import pause_of
 from txsentinel.core.selection import select
 from txsentinel.core.state import SentinelState
 from txsentinel.core.vote_count import VoteCounter
@@ -72,6 +73,9 @@ class StartRules:
         """
         if self._state.storage_error is not None:
             yield Hindrance(VerdictCode.STORAGE_FAILING)
+        pause = pause_of(self._state, master.name, now)
+        if pause is not None:
+            yield Hindrance(VerdictCode.PAUSED, pause.until)
         delayed_until = deadlines.next_attempt(master)
         if now <= delayed_until:
             voted = master.leader not in (None, self._state.options.my_id)
@@ -160,6 +164,9 @@ class StartRules:
         never = now + self._state.timings.ping_period
         if master.odown_since is None:
             return never
+        pause = pause_of(self._state, master.name, now)
+        if pause is not None:
+            return min(never, pause.until)
         due = never if master.campaign_at is None else master.campaign_at
         due = max(due, deadlines.next_attempt(master) + 1)
         if due <= now:

@@ -32,13 +32,14 @@ class PeerAnswer:
     """
     The answer of one peer.
 
-    ``kind`` is ``txsentinel``, ``c`` or ``unknown``. ``error`` is an error reply, or why there is no reply; ``reply``
-    is the reply as it was parsed, where a map is a flat list.
+    ``kind`` is ``txsentinel``, ``c`` or ``unknown``; ``sent_at`` is when the command was sent. ``error`` is an error
+    reply, or why there is no reply; ``reply`` is the reply as it was parsed, where a map is a flat list.
     """
 
     peer_id: str
     address: Address
     kind: str
+    sent_at: Millis
     reply: object = None
     error: str | None = None
 
@@ -51,6 +52,7 @@ AnswersReceiver: TypeAlias = Callable[[Sequence[PeerAnswer]], None]
 class _Request:
     """A command that was sent to several peers. ``waiting`` has the peers that have not answered, by link."""
 
+    sent_at: Millis
     until: Millis
     receiver: AnswersReceiver
     answers: list[PeerAnswer] = field(default_factory=list)
@@ -96,14 +98,14 @@ class FanOut:
         :param for_c: a command that C Sentinels have, which only reads; without it they are sent none.
         """
         self._last += 1
-        request = _Request(now + timeout, receiver)
+        request = _Request(now, now + timeout, receiver)
         full = len(self._requests) >= MAX_FAN_OUTS
         for peer in peers:
             problem = "too many commands to other Sentinels are unanswered" if full else _obstacle(peer, for_c)
             if problem is None and peer.link in request.waiting:
                 problem = "another Sentinel has the same address"
             if problem is not None:
-                request.answers.append(_answer(peer, None, problem))
+                request.answers.append(_answer(request, peer, None, problem))
                 continue
             request.waiting[peer.link] = peer
             chosen = for_c if for_c is not None and kind_of(peer) == "c" else words
@@ -118,7 +120,7 @@ class FanOut:
         if request is None or peer is None:
             return
         error = text(reply) if isinstance(reply, ErrorLine) else None
-        request.answers.append(_answer(peer, None if error is not None else reply, error))
+        request.answers.append(_answer(request, peer, None if error is not None else reply, error))
         self._finish_if_complete(number, request)
 
     def link_down(self, link: InstanceLink, reason: str) -> None:
@@ -126,7 +128,7 @@ class FanOut:
         for number, request in list(self._requests.items()):
             peer = request.waiting.pop(link, None)
             if peer is not None:
-                request.answers.append(_answer(peer, None, f"the connection was lost: {reason}"))
+                request.answers.append(_answer(request, peer, None, f"the connection was lost: {reason}"))
                 self._finish_if_complete(number, request)
 
     def expire(self, now: Millis) -> None:
@@ -134,7 +136,7 @@ class FanOut:
         for number, request in list(self._requests.items()):
             if request.until <= now:
                 for peer in request.waiting.values():
-                    request.answers.append(_answer(peer, None, "no answer in time"))
+                    request.answers.append(_answer(request, peer, None, "no answer in time"))
                 request.waiting.clear()
                 self._finish_if_complete(number, request)
 
@@ -167,5 +169,5 @@ def kind_of(peer: Peer) -> str:
     return same[0] if same else "unknown"
 
 
-def _answer(peer: Peer, reply: object, error: str | None) -> PeerAnswer:
-    return PeerAnswer(peer.name, peer.address, kind_of(peer), reply, error)
+def _answer(request: _Request, peer: Peer, reply: object, error: str | None) -> PeerAnswer:
+    return PeerAnswer(peer.name, peer.address, kind_of(peer), request.sent_at, reply, error)

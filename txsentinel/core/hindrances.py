@@ -16,6 +16,7 @@ from txsentinel.core.copied_state import CopiedState
 from txsentinel.core.failover_start import Hindrance
 from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import Master, Peer, Replica
+from txsentinel.core.pause_rules import described_pause, pause_of
 from txsentinel.core.quorum import (
     agreeing_sentinels,
     reachable_sentinels,
@@ -78,6 +79,9 @@ def _own(present: CopiedState) -> Iterator[Hindrance]:
     error = present.state.storage_error
     if error is not None:
         yield Hindrance(VerdictCode.STORAGE_FAILING, None, f"{error}, so it neither votes nor leads")
+    pause = pause_of(present.state, present.master.name, now)
+    if pause is not None:
+        yield Hindrance(VerdictCode.PAUSED, pause.until, described_pause(pause, now))
 
 
 def _permissions(present: CopiedState) -> Iterator[Hindrance]:
@@ -199,7 +203,7 @@ def _campaign(present: CopiedState) -> Iterator[Hindrance]:
         return
     for each in present.rules.hindrances(master, now):
         until = each.until
-        if each.code is VerdictCode.STORAGE_FAILING or until is None or until <= now:
+        if each.code in (VerdictCode.STORAGE_FAILING, VerdictCode.PAUSED) or until is None or until <= now:
             continue
         if not present.down and each.code is VerdictCode.NOT_OUR_TURN:
             continue

@@ -43,6 +43,8 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.CLIENTS_CLOSED: "{subject} closed {clients} clients",
     JournalKind.WRITES_HELD: "Writes of {what} are held at offset {offset} of {replid} ({code})",
     JournalKind.RECEIPT: "Receipt of the switchover: {code}, {why}",
+    JournalKind.PAUSED: "{by} paused automatic failovers ({code}) for {for_ms} ms: {reason}",
+    JournalKind.RESUMED: "The pause of automatic failovers was ended ({code}) by {by}",
     JournalKind.FORGOTTEN: "{by} removed the {kind} {subject} at {address}",
     JournalKind.RETURNED: "{subject} was removed, but is alive, and is added again",
     JournalKind.PARKED: "{by} parked {subject} for {for_ms} ms",

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from txsentinel.core.effects import Reconfigure
 from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED, FailoverState
 from txsentinel.core.instances import Failover, Master
+from txsentinel.core.pause_rules import described_pause, pause_of
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.timings import Millis, Timings
@@ -38,7 +39,7 @@ class Abort(NamedTuple):
     """Whether to abort only if the replica is known not to have executed the promotion."""
 
 
-def abort_reason(state: SentinelState, master: Master, failover: Failover) -> Abort | None:
+def abort_reason(state: SentinelState, master: Master, failover: Failover, now: Millis) -> Abort | None:
     """
     Return why ``failover``, whose promotion was not seen yet, must be aborted; ``None`` if it may continue.
 
@@ -55,6 +56,9 @@ def abort_reason(state: SentinelState, master: Master, failover: Failover) -> Ab
         if master.odown_since is not None or (master.sdown_since is not None and not ordered):
             return Abort("-failover-abort-master-timeout", "it went down and cannot hand over")
     elif not failover.forced:
+        pause = None if ordered else pause_of(state, master.name, now)
+        if pause is not None:
+            return Abort("-failover-abort-not-elected", described_pause(pause, now))
         if master.sdown_since is None:
             return Abort("-failover-abort-master-is-back", "it is up again", if_not_promoted=ordered)
         if master.odown_since is None:

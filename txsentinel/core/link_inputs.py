@@ -32,6 +32,7 @@ class LinkInputs(CoreParts):
         for instance in list(link.instances):
             if isinstance(instance, Peer):
                 self._evaluation.ask_new_peer(instance, now)
+                self.pauses.peer_connected(now)
             self._evaluation.evaluate(instance, now)
 
     def link_down(

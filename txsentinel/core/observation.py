@@ -12,6 +12,7 @@ from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Replica, Server
 from txsentinel.core.lineage import check_announced, learn, may_be_ordered
 from txsentinel.core.membership import Forgetting, Parking
+from txsentinel.core.pause_rules import is_hands_off
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
@@ -235,7 +236,7 @@ class Observation:
         # While this Sentinel holds its writes, its clients wait for the order, and its address is known to be outdated.
         held = replica.link.lease is not None
         wait = LEASE_PERIOD // 2 if held else 4 * self._state.timings.publish_period
-        if replica.master.failover is not None:
+        if replica.master.failover is not None or is_hands_off(self._state, replica.master.name, now):
             return
         if self._is_correctable(replica, wait, now) and now - replica.role_reported_at > wait:
             self._send(replica, "+convert-to-slave", now)
@@ -243,7 +244,7 @@ class Observation:
     def _repair(self, replica: Replica, now: Millis) -> None:
         """Order a replica that follows another server, or is stuck in its own FAILOVER, to follow the master."""
         timeout = replica.master.options.failover_timeout
-        if replica.master.failover is not None:
+        if replica.master.failover is not None or is_hands_off(self._state, replica.master.name, now):
             return
         if replica.server_failover is True and now - replica.server_failover_changed_at > timeout:
             if self._is_correctable(replica, timeout, now):

@@ -74,6 +74,9 @@ class GuardOptions:
     forget_replicas_after: Millis | None = None
     """``forget-replicas-after``: how long a replica must be dead to be removed; ``None`` for never."""
 
+    pause_events: bool = False
+    """``pause-events``: whether ``+pause`` and ``-pause`` are published; the log has them regardless."""
+
     def fence_delay(self, down_after: Millis) -> Millis:
         """Return the effective ``fence-after`` of a master with this ``down-after``, which it is always less than."""
         wanted = down_after // 2 if self.fence_after is None else self.fence_after

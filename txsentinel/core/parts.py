@@ -25,6 +25,7 @@ from txsentinel.core.membership import CLEANUP_PERIOD, Forgetting, Parking
 from txsentinel.core.observation import Observation
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.order_replies import OrderReplies
+from txsentinel.core.pauses import Pauses
 from txsentinel.core.probing import Probing
 from txsentinel.core.questions import Questions
 from txsentinel.core.readiness import Readiness
@@ -55,13 +56,14 @@ class CoreParts:
         self._failures = FailureRecorder(self.state, self.registry)
         self._crashes = CrashDetection(self.state, self.registry, self._probing, self.tilt)
         self._availability = Availability(self.state, self.registry, self._questions, self._failures)
+        self.fan_out = FanOut(self.state, self.registry)
         votes = VoteCounter(self.state)
         verdicts = VerdictLog(self.state, self.tilt)
         self._switching = Switching(self.state, self.registry, self._questions, self._probing, self.forgetting)
         reconfiguration = Reconfiguration(self.state, self.registry, self._switching)
         self._failovers = Failovers(
             self.state,
-            Elections(self.state, self._voting, self._questions, votes),
+            Elections(self.state, self._voting, self._questions, votes, self.fan_out),
             StartRules(self.state, votes),
             self._probing,
             self._switching,
@@ -89,9 +91,9 @@ class CoreParts:
         self._order_replies = OrderReplies(self.journal)
         self.follow_order_refused = self._order_replies.follow_order_refused
         self.switchovers = Switchovers(self.state, self.registry, self._probing, self._failovers, self.tilt)
+        self.pauses = Pauses(self.state, self.registry, self.fan_out)
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
-        self.fan_out = FanOut(self.state, self.registry)
         self._readiness = Readiness(self.state, self.tilt)
         self._evaluation = Evaluation(
             self.state,

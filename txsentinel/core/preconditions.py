@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from txsentinel.core.instances import InstanceLink, Master, Replica
+from txsentinel.core.pause_rules import is_hands_off
 from txsentinel.core.quorum import reachable_sentinels, votes_needed
 from txsentinel.core.role import Role
 from txsentinel.core.selection import select, unfit_because
@@ -126,6 +127,8 @@ class SwitchoverConditions:
         other = self._state.operations.pending.get(master.name)
         if other is not None and other is not operation and other.order.at is None:
             yield Precondition("operation_pending", f"operation {other.order.operation_id} has not ended")
+        if is_hands_off(self._state, master.name, now):
+            yield Precondition("paused", "a pause with the scope hands-off is in force: no server is reconfigured")
         down_since = master.sdown_since
         if down_since is not None:
             down = now - down_since

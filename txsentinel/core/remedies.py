@@ -13,11 +13,13 @@ from typing import Final
 
 from txsentinel.core.conditions import seconds
 from txsentinel.core.copied_state import CopiedState
+from txsentinel.core.durable_records import ALL_MASTERS
 from txsentinel.core.election import FORCED_ELECTION_TIMEOUT
 from txsentinel.core.failover_start import FRESH_INFO_TIMEOUT, Hindrance
 from txsentinel.core.hindrances import CAMPAIGN_CODES, available_sentinels, hindrances, is_lasting
 from txsentinel.core.instances import Master, Peer, Replica
 from txsentinel.core.membership import LIFE_PERIODS
+from txsentinel.core.pause_rules import pauses_of
 from txsentinel.core.quorum import agreeing_sentinels, is_ghost, is_reachable, unasked_peers
 from txsentinel.core.selection import LINK_DOWN_FACTOR, REFUSAL_LIFE, unfit_because
 from txsentinel.model.explanation import Remedy, UnfitCode, VerdictCode
@@ -111,6 +113,11 @@ def _wait(present: CopiedState, found: list[Hindrance]) -> list[Remedy]:
         return []
     until = max(each.until or now for each in found)
     made = [Remedy(f"wait {seconds(until - now)}", "nobody", None, until - now + _margin(present))]
+    if any(each.code is VerdictCode.PAUSED for each in found):
+        others = [each.until or now for each in found if each.code is not VerdictCode.PAUSED]
+        command = f"TXSENTINEL RESUME {resumed_name(present)}"
+        bound = max([now, *others]) - now + _margin(present)
+        made.insert(0, Remedy("end the pause of automatic failovers", "any Sentinel", command, bound))
     began, codes = master.attempt_started_at, {each.code for each in found}
     if began is not None and codes <= CAMPAIGN_CODES and until - now > MIN_FAILOVER_TIMEOUT:
         shorter = max(MIN_FAILOVER_TIMEOUT, (now - began) // 2)
@@ -122,6 +129,12 @@ def _wait(present: CopiedState, found: list[Hindrance]) -> list[Remedy]:
     if not codes - CAMPAIGN_CODES and until - now > START_MARGIN:
         made.append(_forced(present))
     return made
+
+
+def resumed_name(present: CopiedState) -> str:
+    """Return the argument of RESUME that ends the pauses of the master: its name, or ``*`` if all are paused."""
+    held = pauses_of(present.state, present.master.name, present.now)
+    return ALL_MASTERS if any(each.record.key.master == ALL_MASTERS for each in held) else present.master.name
 
 
 def _forced(present: CopiedState) -> Remedy:

@@ -58,7 +58,7 @@ class SentinelCore(LinkInputs):
             self._crashes.interrupted()
             self.state.note_throttled("This Sentinel waits for a processor", f"No TILT: {self.tilt.starvation}")
         self.registry.count_instances(now)
-        self.state.records.expire(now)
+        self.pauses.evaluate(now, wall_now)
         self.fan_out.expire(now)
         self._hello_processing.confirmations.sweep(now)
         self.sweep_members(now, wall_now)

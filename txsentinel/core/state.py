@@ -57,6 +57,15 @@ UNKNOWN_STORAGE_ERROR: Final = StorageError("EIO", "Input/output error")
 """Used where no error was reported."""
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Permission to vote for ``candidate`` in ``epoch`` although automatic failovers are paused."""
+
+    candidate: str
+    epoch: int
+    until: Millis
+
+
 @dataclass(slots=True)
 class SentinelState:
     """
@@ -84,6 +93,9 @@ class SentinelState:
 
     records: DurableRecords = field(init=False)
     """What operators ordered until a certain time; hard state."""
+
+    admissions: dict[str, Admission] = field(default_factory=dict)
+    """What a paused Sentinel votes for all the same, by the name of the master."""
 
     current_epoch: int = 0
     durable_generation: int = 0

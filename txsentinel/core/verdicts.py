@@ -42,8 +42,12 @@ def verdict_on(present: CopiedState, found: list[Hindrance], would_promote: str 
     failover = master.failover
     if failover is not None and not failover.republish:
         return _on_failover(present, failover, found)
+    paused = _first(found, frozenset({VerdictCode.PAUSED}))
     if master.sdown_since is None:
-        return _on_running(master, found, would_promote)
+        return _on_running(master, found, would_promote, paused)
+    if paused is not None:
+        text = f"{who} has been down for {seconds(now - master.sdown_since)} and is not failed over: {paused.text}"
+        return Verdict(VerdictCode.PAUSED, text)
     down = f"{who} has been down for {seconds(now - master.sdown_since)}"
     newer = newer_configuration(master)
     if newer is not None:
@@ -89,7 +93,7 @@ def _on_failover(present: CopiedState, failover: Failover, found: list[Hindrance
     return Verdict(code, f"{led}: {votes}")
 
 
-def _on_running(master: Master, found: list[Hindrance], would_promote: str | None) -> Verdict:
+def _on_running(master: Master, found: list[Hindrance], would_promote: str | None, paused: Hindrance | None) -> Verdict:
     who = f"{master.name} {master.address.joined()}"
     refusal = master.link.refusals.get("AUTH") or master.link.refusals.get("PING")
     if not master.link.ping_refused:
@@ -100,6 +104,8 @@ def _on_running(master: Master, found: list[Hindrance], would_promote: str | Non
     if refusal is not None and refusal.failure_class is FailureClass.NOPERM:
         text = f"{who} cannot be judged: it answered {refusal.error}; the user lacks a permission"
         return Verdict(VerdictCode.NOT_PERMITTED, text)
+    if paused is not None:
+        return Verdict(VerdictCode.PAUSED, f"{who} is up; {paused.text}")
     first = next((each for each in found if is_lasting(each)), None)
     if first is not None:
         return Verdict(VerdictCode.HEALTHY, f"{who} is up, but could not be failed over: {first.text}")

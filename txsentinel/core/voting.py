@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from txsentinel.core.effects import AskMasterDown
 from txsentinel.core.failover_state import FailoverState
 from txsentinel.core.instances import Failover, Master, Peer
+from txsentinel.core.pause_rules import described_pause, withholds_vote
 from txsentinel.core.question import Question
 from txsentinel.core.registry import Registry
 from txsentinel.core.role import Role
@@ -92,7 +93,7 @@ class Voting:
         elif acceptable:
             fresh = epoch > master.leader_epoch and (epoch > master.config_epoch or epoch >= state.current_epoch)
             if fresh and state.may_vote_in(epoch, now):
-                reason = self.refusal(master, candidate, now)
+                reason = self.refusal(master, candidate, epoch, now)
                 if reason is None:
                     if epoch > state.current_epoch:
                         state.adopt_epoch(epoch, master, now)
@@ -129,16 +130,17 @@ class Voting:
         waits = master.vote_generation if master.vote_generation > state.durable_generation else 0
         return Vote(down, master.leader or NO_CANDIDATE, master.leader_epoch, waits, master.durable_leader_epoch)
 
-    def refusal(self, master: Master, candidate: str, now: Millis) -> VoteRefusal | None:
+    def refusal(self, master: Master, candidate: str, epoch: int, now: Millis) -> VoteRefusal | None:
         """
-        Return why ``candidate`` gets no vote for ``master`` now; ``None`` if it may get one.
+        Return why ``candidate`` gets no vote for ``master`` in ``epoch`` now; ``None`` if it may get one.
 
         C Sentinels vote for any candidate. Refusals make elections safer in these cases: an unknown candidate, which no
         majority counts; a peer in whose name a forged request arrived; a rival right after a vote, so that two leaders
         do not act at the same time; and, shortly after a switch with a short down-after, a C Sentinel that considers a
         master down which is up here. Neither txsentinels nor C Sentinels with a longer down-after consider a new master
         down because of the switch, and their request may be for a
-        coordinated failover that an operator ordered.
+        coordinated failover that an operator ordered. And any candidate while an operator has paused failovers, unless
+        its election was admitted.
         """
         if candidate == self._state.options.my_id:
             return VoteRefusal("own_id", "it is this Sentinel")
@@ -147,6 +149,9 @@ class Voting:
             return VoteRefusal("unknown_candidate", "it is not a Sentinel that we know")
         if peer.doubted_until > now:
             return VoteRefusal("forged_before", "it did not ask for the last one that was asked for in its name")
+        pause = withholds_vote(self._state, master.name, candidate, epoch, now)
+        if pause is not None:
+            return VoteRefusal("paused", described_pause(pause, now))
         if self._leased(master, candidate, now):
             return VoteRefusal(
                 "voted_recently", f"our vote for {master.leader} in epoch {master.leader_epoch} is fresh"

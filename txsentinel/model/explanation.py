@@ -40,6 +40,7 @@ class VerdictCode(Enum):
     PROMOTING = "promoting"
     SWITCHED = "switched"
     RESTING = "resting"
+    PAUSED = "paused"
     TILT = "tilt"
     STORAGE_FAILING = "storage_failing"
     MONITORS_REPLICA = "monitors_replica"

@@ -53,6 +53,8 @@ class JournalKind(Enum):
     RESYNCS = "resyncs"
     WRITES_HELD = "writes-held"
     RECEIPT = "receipt"
+    PAUSED = "paused"
+    RESUMED = "resumed"
     FORGOTTEN = "forgotten"
     RETURNED = "returned"
     PARKED = "parked"

@@ -18,6 +18,7 @@ from txsentinel.server.commands import (
     tracking,
     txsentinel,
     txsentinel_membership,
+    txsentinel_pauses,
     txsentinel_switchovers,
 )
 from txsentinel.server.table import build_table
@@ -37,6 +38,7 @@ MODULES: Final = (
     txsentinel.COMMANDS,
     txsentinel_membership.COMMANDS,
     txsentinel_switchovers.COMMANDS,
+    txsentinel_pauses.COMMANDS,
 )
 """The commands with their handlers, in the order in which COMMAND lists them."""
 

@@ -75,6 +75,9 @@ TXSENTINEL: Final = help_lines(
     """
 ACK <record-id> [<comment>]
     Record that the failover with this record was seen, with the user.
+ADMIT <master-name> <sentinel-id> <epoch> <milliseconds>
+    Permit to vote for a candidate although failovers are paused. Sentinels
+    send it to each other.
 AGREE <master-name>
     Return what this Sentinel holds of the master, to compare Sentinels:
     address, epochs, a hash of the options, wall clock.
@@ -102,6 +105,14 @@ OPERATIONS
 PARK <host> <port>|* FOR <ms> AT <unix-ms> <request-id> [BY <who>]
     Exclude the servers of a host from promotion here; sent by the Sentinel
     that drains the host.
+PAUSE <master-name>|* FOR <milliseconds> [SCOPE failover|hands-off]
+    [REASON <text>] [REQUIRE guaranteed|best-effort]
+    Start no failovers by themselves, here and on the other Sentinels, for a
+    day at most. C Sentinels are kept from it by their votes.
+PAUSED [<master-name>]
+    Return the pauses in force, and whether a failover is possible all the same.
+RESUME <master-name>|*
+    End pauses, here and on the other Sentinels.
 SWITCHOVER <master-name> [TO <host> <port>] [METHOD (AUTO|HANDOVER|FENCE)]
     [TIMEOUT <ms>] [MAXLAG <bytes>] [MAXPAUSE <ms>] [DRYRUN] [COMMENT <text>]
     [EXPECT <host> <port> <config-epoch>] [KEY <idempotency-key>]
