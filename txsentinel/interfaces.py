@@ -304,6 +304,14 @@ class IOperator(Interface):
         :returns: ``None`` if the user does not exist, is off, or the password is wrong.
         """
 
+    def by_certificate(certificate: object, origin: str) -> Principal | None:
+        """
+        Return the user that a verified certificate of a client names, as ``tls-auth-clients-user`` demands.
+
+        :param certificate: an ``OpenSSL.crypto.X509``.
+        :returns: ``None`` if that is off, or there is no such user, which has an entry in ``ACL LOG``.
+        """
+
     def anonymous(origin: str) -> Principal | None:
         """
         Return the user that a client is before it logs in: ``default``, if it is on and needs no password.

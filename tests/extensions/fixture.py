@@ -537,6 +537,11 @@ class FakeOperator:
             return None
         return Principal(user, "password", origin)
 
+    def by_certificate(self, certificate: object, origin: str) -> Principal | None:
+        """See ``IOperator``: here a certificate is the name of its user."""
+        known = isinstance(certificate, str) and certificate in self.passwords
+        return Principal(str(certificate), "certificate", origin) if known else None
+
     def anonymous(self, origin: str) -> Principal | None:
         """See ``IOperator``."""
         return None if "default" in self.passwords else Principal("default", "none", origin)

@@ -30,7 +30,7 @@ from tests.servers import (
     pairs,
     wait_for,
 )
-from tests.tls.authority import Authority
+from tests.tls.authority import Authority, Issued
 
 HAPROXY = shutil.which("haproxy") or ("/usr/sbin/haproxy" if os.path.exists("/usr/sbin/haproxy") else None)
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "haproxy.cfg"
@@ -416,6 +416,53 @@ class AccessTests(SynchronousTestCase):
                 response.read()
                 self.assertEqual(response.status, status, host)
             connection.close()
+
+    def test_certificates(self) -> None:
+        """A certificate names its user as on the Sentinel port, also behind a proxy; one of nobody else is accepted."""
+        with HttpHarness() as harness:
+            authority, stranger = Authority(harness.directory / "tls"), Authority(harness.directory / "other", "other")
+            server = authority.issue("server")
+            users = ("tls-auth-clients-user CN", "user alice on >secret +@all", "user bob off >secret +@all")
+            sentinel = self.sentinel(harness, *users, password="secret")
+            files = f"privateKey={server.key}:certKey={server.certificate}"
+            options = f"client-ca={authority.certificate};trusted-proxy=127.0.0.2"
+            sentinel.endpoint = f"ssl:{sentinel.http_port}:{files};{options}"
+            sentinel.start()
+
+            def request(
+                issued: Issued | None, target: str, method: str = "GET", proxied: bool = False
+            ) -> tuple[int, Any]:
+                context = ssl.create_default_context(cafile=str(authority.certificate))
+                context.check_hostname = False
+                if issued is not None:
+                    context.load_cert_chain(issued.certificate, issued.key)
+                source = ("127.0.0.2" if proxied else "127.0.0.1", 0)
+                plain = socket.create_connection(("127.0.0.1", sentinel.http_port), 10, source)
+                if proxied:
+                    plain.sendall(b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 8026\r\n")
+                with context.wrap_socket(plain) as connection:
+                    head = (
+                        f"{method} {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+                    )
+                    connection.sendall(head.encode())
+                    response = HTTPResponse(connection)
+                    response.begin()
+                    return response.status, json.loads(response.read())
+
+            alice = authority.issue("alice")
+            self.assertEqual(request(alice, "/v1/session")[1]["user"], "alice")
+            self.assertEqual(request(alice, "/v1/session")[1]["method"], "certificate")
+            self.assertEqual(request(alice, "/v1/session", "POST")[0], 201)
+            self.assertEqual(request(alice, "/v1/masters/m/reset", "POST", proxied=True)[0], 200)
+            line = "Operator alice (certificate, 203.0.113.7) executes: SENTINEL RESET m"
+            self.assertIn(line, sentinel.log_text())
+            for name in ("bob", "carol"):
+                self.assertEqual(request(authority.issue(name), "/v1/session")[0], 401)
+            self.assertEqual(request(None, "/v1/session")[0], 401)
+            self.assertEqual(request(None, "/live")[0], 200)
+            self.assertIn("tls-cert", str(sentinel.call("ACL", "LOG")))
+            with self.assertRaises(OSError):
+                request(stranger.issue("alice"), "/live")
 
     def test_unix_socket(self) -> None:
         """A client of a Unix socket is known by its user, and needs no password."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
@@ -25,6 +25,7 @@ from txsentinel.model.log_text import excerpt
 from txsentinel.model.snapshots import CommandRefusal, Principal
 from txsentinel.server.access_control import refusal_text
 from txsentinel.server.acl.users import DEFAULT_USER
+from txsentinel.server.certificates import names_in
 from txsentinel.server.clients import DISCONNECTED, Client
 from txsentinel.server.dispatch import unknown_command, wrong_arity
 from txsentinel.server.handlers import BoundHandler
@@ -35,6 +36,8 @@ from txsentinel.wire.resp import data, pack, text
 from txsentinel.wire.values import ErrorLine
 
 if TYPE_CHECKING:
+    from OpenSSL.crypto import X509
+
     from txsentinel.model.timings import Millis
     from txsentinel.server.acl.users import User
     from txsentinel.server.services import ConnectionServices
@@ -346,6 +349,20 @@ class Operator:
         if not services.access.log_in(client, user, data(password), b"AUTH"):
             return None
         return Principal(user, "password", origin)
+
+    def by_certificate(self, certificate: object, origin: str) -> Principal | None:
+        """
+        Return the user that a verified certificate of a client names, as ``tls-auth-clients-user`` demands.
+
+        :returns: ``None`` if that is off, or there is no such user, which has an entry in ``ACL LOG``.
+        """
+        services, now = self._services, self._services.host.now()
+        kind = services.options.tls_auth_clients_user
+        if kind.lower() == "off":
+            return None
+        client = Client(0, DISCONNECTED, _address(origin), "", now, now, services.access.default, authenticated=False)
+        services.access.log_in_by_certificate(client, names_in(cast("X509", certificate), kind))
+        return Principal(client.account.name, "certificate", origin) if client.authenticated else None
 
     def anonymous(self, origin: str) -> Principal | None:
         """

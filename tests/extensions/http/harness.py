@@ -26,6 +26,8 @@ class AbortableTransport(StringTransport):
     """A transport that records whether it was closed at once."""
 
     aborted = False
+    protocol: Any = None
+    """The protocol of the connection, if a test sets it."""
 
     def abortConnection(self) -> None:
         """Close at once."""

@@ -87,11 +87,14 @@ class SettingsTests(SynchronousTestCase):
                 True,
                 ("a.example", "b.example"),
                 os.path.abspath("t.txt"),
-                False,
-                False,
+                redis_exporter_names=False,
             ),
         )
         self.assertEqual(parse_argument(""), HttpSettings())
+        proxies = parse_argument("tcp:8026;trusted-proxy=10.0.0.5,10.1.0.0/16").trusted_proxies
+        self.assertEqual([str(each) for each in proxies], ["10.0.0.5/32", "10.1.0.0/16"])
+        self.assertRaisesRegex(ValueError, "no address", parse_argument, "tcp:8026;trusted-proxy=proxy.example")
+        self.assertEqual(parse_argument("tcp:8026;client-ca=ca.pem").client_ca, os.path.abspath("ca.pem"))
         self.assertTrue(parse_argument(";metrics-login=yes").metrics_login)
 
     def test_lines(self) -> None:

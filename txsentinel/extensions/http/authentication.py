@@ -34,7 +34,8 @@ class RequestCredentials:
     """
     What a request has to identify its sender.
 
-    ``authorization`` is the header of that name; ``peer_uid`` the user at the other end of a Unix socket. ``browser``
+    ``authorization`` is the header of that name; ``peer_uid`` the user at the other end of a Unix socket;
+    ``certificate`` the verified one of a TLS client. ``browser``
     is whether a browser sent it: it must not ask its user for a password, because it would send that with requests
     that other sites cause.
     """
@@ -43,6 +44,7 @@ class RequestCredentials:
     origin: str
     peer_uid: int | None = None
     browser: bool = False
+    certificate: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,10 @@ class Authenticator:
         if authorization is None:
             if credentials.peer_uid is not None and credentials.peer_uid in (0, self._own_uid):
                 return succeed(Principal(LOCAL_USER, "local-socket", f"unix uid={credentials.peer_uid}"))
-            return succeed(self._operator.anonymous(credentials.origin))
+            found = None
+            if credentials.certificate is not None:
+                found = self._operator.by_certificate(credentials.certificate, credentials.origin)
+            return succeed(found or self._operator.anonymous(credentials.origin))
         delay = self.failures.retry_after(credentials.origin)
         if delay > 0:
             return fail(

@@ -97,7 +97,9 @@ class Dispatcher:
         if route.access in (RouteAccess.READ, RouteAccess.LOGIN):
             browser = "sec-fetch-site" in headers
             uid = request.peer_uid()
-            credentials = RequestCredentials(headers.get("authorization"), request.origin, uid, browser)
+            credentials = RequestCredentials(
+                headers.get("authorization"), request.origin, uid, browser, request.certificate()
+            )
             found_principal = await self._authenticator.principal(credentials)
             principal = self._authorize(found_principal, route, route.words(parameters), browser)
         answer = route.handler(ApiRequest(method, path, parameters, query, headers, body, request.origin, principal))

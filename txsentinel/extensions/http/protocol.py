@@ -103,6 +103,11 @@ class HttpRequest(http.Request):
             return None
         return int(_CREDENTIALS.unpack(socket.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))[1])
 
+    def certificate(self) -> object:
+        """Return the certificate of the client, which TLS has verified; ``None`` if it has sent none."""
+        found = getattr(self.channel.transport, "getPeerCertificate", None)
+        return None if found is None or not self.isSecure() else found()
+
     def abort(self) -> None:
         """Close the connection at once, with the response incomplete."""
         if self.is_connected:

@@ -9,8 +9,16 @@ from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorThreads, IReactorTime
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorThreads,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,6 +27,7 @@ from txsentinel.extensions.http.acting import ActingRoutes
 from txsentinel.extensions.http.authentication import Authenticator
 from txsentinel.extensions.http.dispatcher import Dispatcher
 from txsentinel.extensions.http.doctor import DoctorRoutes
+from txsentinel.extensions.http.encryption import encrypted
 from txsentinel.extensions.http.graphviz import Graphviz
 from txsentinel.extensions.http.health import HealthRoutes
 from txsentinel.extensions.http.metrics import MetricsRoute
@@ -26,6 +35,7 @@ from txsentinel.extensions.http.openapi import OpenApiRoute
 from txsentinel.extensions.http.page import PageRoutes
 from txsentinel.extensions.http.problem import shown
 from txsentinel.extensions.http.protocol import HttpFactory
+from txsentinel.extensions.http.proxying import ProxyFactory
 from txsentinel.extensions.http.reading import ReadingRoutes
 from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.router import Route, RouteAccess, Router
@@ -153,9 +163,24 @@ class HttpService(Service):
     def _listen(self, description: str) -> None:
         if not self.running:
             return
-        listening = serverFromString(self._reactor, description).listen(self.application.factory)
+        endpoint, factory = self._endpoint(description)
+        listening = endpoint.listen(factory)
         listening.addCallback(self._listening, description)
         listening.addErrback(self._failed_to_listen, description)
+
+    def _endpoint(self, description: str) -> tuple[IStreamServerEndpoint, IProtocolFactory]:
+        """Return the endpoint, and what makes the connections of its clients."""
+        factory: IProtocolFactory = self.application.factory
+        settings, listener = self._settings, parse_listener(description)
+        if listener.encrypted and (settings.client_ca or settings.trusted_proxies):
+            # The header of a proxy precedes TLS, and the endpoint of Twisted asks for no certificate.
+            factory = encrypted(listener.options, settings.client_ca, factory)
+            words = {name: listener.options[name] for name in ("interface", "backlog") if name in listener.options}
+            parts = [f"{name}={quoteStringArgument(value)}" for name, value in words.items()]
+            description = ":".join(["tcp", listener.options["port"], *parts])
+        if settings.trusted_proxies:
+            factory = ProxyFactory(self._reactor, factory, settings.trusted_proxies)
+        return serverFromString(self._reactor, description), factory
 
     def _listening(self, port: IListeningPort, description: str) -> None:
         self._failed.discard(description)
@@ -261,7 +286,12 @@ def make_service(
         raise ValueError("an endpoint is needed, such as tcp:8026")
     has_passwords = operator.has_passwords()
     for description in chosen.listen:
-        check_safe(parse_listener(description), has_passwords, chosen.insecure)
+        listener = parse_listener(description)
+        check_safe(listener, has_passwords, chosen.insecure)
+        if listener.encrypted and (chosen.client_ca or chosen.trusted_proxies):
+            encrypted(listener.options, chosen.client_ca, Factory())
+    if chosen.client_ca and not any(parse_listener(each).encrypted for each in chosen.listen):
+        raise ValueError("client-ca needs an ssl: endpoint: only TLS has certificates of clients")
     application = HttpApplication(reactor, view, operator, chosen)
     if chosen.token_file:
         application.tokens.replace(read_tokens(chosen.token_file))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final
 
 from txsentinel.extensions.http.problem import shown
+from txsentinel.extensions.http.proxying import Network, trusted_network
 from txsentinel.model.extension_settings import ExtensionSetting, SettingError
 
 LOOPBACK: Final = {"tcp": "127.0.0.1", "ssl": "127.0.0.1", "tcp6": "::1"}
@@ -37,6 +38,12 @@ class HttpSettings:
 
     server_names: tuple[str, ...] = ()
     token_file: str = ""
+    client_ca: str = ""
+    """The path of the authorities for the certificates of clients, empty to ask for none."""
+
+    trusted_proxies: tuple[Network, ...] = ()
+    """Where connections come from that begin with a header of the PROXY protocol."""
+
     metrics_login: bool = False
     """Whether metrics need a login."""
 
@@ -59,6 +66,9 @@ class Listener:
     encrypted: bool
     local: bool
     """Whether only this machine can connect."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The parameters by their names, of an endpoint with TLS."""
 
 
 def parse_argument(argument: str) -> HttpSettings:
@@ -85,7 +95,7 @@ def add_settings(settings: HttpSettings, lines: Iterable[ExtensionSetting]) -> H
     """
     for line in lines:
         try:
-            if line.name != "server-names" and len(line.values) != 1:
+            if line.name not in ("server-names", "trusted-proxy") and len(line.values) != 1:
                 raise ValueError(f"{line.name} needs one value, not {len(line.values)}")
             settings = _with(settings, line.name, " ".join(line.values))
         except ValueError as error:
@@ -102,6 +112,16 @@ def _with(settings: HttpSettings, name: str, value: str) -> HttpSettings:
             if not _NAME.fullmatch(each):
                 raise ValueError(f"server-names has {shown(each)}, which is no host name")
         return replace(settings, server_names=settings.server_names + names)
+    if name == "trusted-proxy":
+        networks = []
+        for each in re.split("[ ,]+", value):
+            try:
+                networks.append(trusted_network(each))
+            except ValueError:
+                raise ValueError(f"trusted-proxy has {shown(each)}, which is no address and no network") from None
+        return replace(settings, trusted_proxies=settings.trusted_proxies + tuple(networks))
+    if name == "client-ca":
+        return replace(settings, client_ca=os.path.abspath(value))
     if name == "insecure":
         return replace(settings, insecure=_yes_or_no(name, value))
     if name == "metrics-login":
@@ -116,8 +136,8 @@ def _with(settings: HttpSettings, name: str, value: str) -> HttpSettings:
         # The working directory changes later.
         return replace(settings, token_file=os.path.abspath(value))
     raise ValueError(
-        f"unknown setting {shown(name)}; known: listen, server-names, tokens, insecure, metrics-login, "
-        "metrics-peer-info, metrics-replica-lag, redis-exporter-names"
+        f"unknown setting {shown(name)}; known: listen, server-names, tokens, client-ca, trusted-proxy, "
+        "insecure, metrics-login, metrics-peer-info, metrics-replica-lag, redis-exporter-names"
     )
 
 
@@ -145,7 +165,8 @@ def parse_listener(description: str) -> Listener:
         if interface is None:
             interface = LOOPBACK[kind]
             description += ":interface=" + interface.replace(":", "\\:")
-        return Listener(description, interface, kind == "ssl", is_loopback(interface))
+        parameters = {**options, "port": port, "interface": interface} if kind == "ssl" else {}
+        return Listener(description, interface, kind == "ssl", is_loopback(interface), parameters)
     if kind == "unix":
         if "mode" not in options:
             description += f":mode={SOCKET_MODE}"
