@@ -420,7 +420,7 @@ class AccessTests(SynchronousTestCase):
     def test_certificates(self) -> None:
         """A certificate names its user as on the Sentinel port, also behind a proxy; one of nobody else is accepted."""
         with HttpHarness() as harness:
-            authority, stranger = Authority(harness.directory / "tls"), Authority(harness.directory / "other", "other")
+            authority, foreign = Authority(harness.directory / "tls"), Authority(harness.directory / "other", "other")
             server = authority.issue("server")
             users = ("tls-auth-clients-user CN", "user alice on >secret +@all", "user bob off >secret +@all")
             sentinel = self.sentinel(harness, *users, password="secret")
@@ -462,7 +462,7 @@ class AccessTests(SynchronousTestCase):
             self.assertEqual(request(None, "/live")[0], 200)
             self.assertIn("tls-cert", str(sentinel.call("ACL", "LOG")))
             with self.assertRaises(OSError):
-                request(stranger.issue("alice"), "/live")
+                request(foreign.issue("alice"), "/live")
 
     def test_unix_socket(self) -> None:
         """A client of a Unix socket is known by its user, and needs no password."""
