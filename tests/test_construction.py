@@ -40,7 +40,7 @@ EXCEPTIONS = {
     # The interpreter's and the reactor's own hooks.
     "process.supervision": {"sys.excepthook"},
     "cli.detaching": {"twistd.'_SomeApplicationRunner'"},
-    "cli.tap": {"reactor.'seconds'", "generic.loglevel"},
+    "cli.building": {"reactor.'seconds'", "generic.loglevel"},
     "cli.operator.shadowing": {"reactor.'seconds'"},
     # Records of the module itself, which have no behaviour.
     "runtime.scripts": {f"job.{name}" for name in ("attempts", "due_at", "overdue", "pid", "process", "started_at")},

@@ -85,8 +85,8 @@ LAYERS = (
         " runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
         " runtime.view runtime.operator runtime.examining runtime.surface runtime.service runtime.health"
         " runtime.secrets runtime.reloading"
-        " cli.overrides cli.extensions process.termination process.systemd process.supervision cli.detaching"
-        " cli.tap",
+        " cli.overrides cli.imports cli.refusing cli.extensions process.termination process.systemd"
+        " process.supervision cli.detaching cli.building cli.tap cli.server_options",
     ),
     ("tools", "sim demo extensions"),
     ("programs", "cli.check cli.export shadow cli.operator cli.main"),

@@ -38,6 +38,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
 CONFIG = "port 0\nunixsocket sentinel.sock\nsentinel monitor m 127.0.0.1 1 2\n"
 SHAPE = re.compile(r"\d+:X \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3} [.*#-] \S.*")
 MY_ID = "0123456789abcdef" * 2 + "01234567"
+TWISTD = "from twisted.scripts.twistd import run; run()"
+CONSOLE_SCRIPT = "from txsentinel.cli.main import main; main()"
 
 
 @implementer(ISentinelExtension)
@@ -345,7 +347,7 @@ class ProcessTests(TapCase):
         self.manager.bind(os.path.join(self.directory, "notify"))
         self.manager.settimeout(30)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, program: str = TWISTD) -> subprocess.Popen[str]:
         """Start a process that is killed after the test."""
         environment = {
             **os.environ,
@@ -354,7 +356,7 @@ class ProcessTests(TapCase):
             "SENTINEL_CONF": self.path,
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *words],
+            [sys.executable, "-c", program, *words],
             cwd=self.directory,
             env=environment,
             text=True,
@@ -380,6 +382,24 @@ class ProcessTests(TapCase):
         self.assertIn(f" * Sentinel ID is {MY_ID}\n", stdout)
         self.assertIn(" # +monitor master m 127.0.0.1 1 quorum 2\n", stdout)
         self.assertEqual(set(os.listdir(self.directory)) - {"sentinel.sock"}, {"notify", "sentinel.conf"})
+
+    def test_openssl_is_not_loaded(self) -> None:
+        """
+        A process that uses no TLS does not load OpenSSL: by the console script none of it, by ``twistd`` nothing but
+        what the standard library loads.
+        """
+        for program, words, unwanted in (
+            (CONSOLE_SCRIPT, ["sentinel.conf"], ("cryptography", "libssl", "libcrypto", "_ssl", "_hashlib")),
+            (TWISTD, ["-n", "sentinel", "-c", "sentinel.conf", "--"], ("cryptography",)),
+        ):
+            process = self.start(*words, "--supervised", "systemd", program=program)
+            self.assertIn(b"READY=1", self.manager.recv(999))
+            maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="ascii")
+            self.assertIn("libc", maps)
+            self.assertEqual([name for name in unwanted if name in maps], [], program)
+            process.send_signal(signal.SIGTERM)
+            self.await_stopping()
+            process.communicate(timeout=30)
 
     def test_application_file(self) -> None:
         """The .tac file runs the same Sentinel, with the same log."""

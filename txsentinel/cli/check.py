@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from typing import Final, cast
 
 from txsentinel.cli.extensions import ExtensionUse, UnusableExtension, extension_services
-from txsentinel.cli.tap import Options, read_configuration, read_guards, refuse
+from txsentinel.cli.refusing import refuse
+from txsentinel.cli.tap import Options, read_configuration, read_guards
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.disk import LocalDisk
 from txsentinel.config.generic import GenericOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from txsentinel.cli.tap import refuse
+from txsentinel.cli.refusing import refuse
 from txsentinel.config.configuration import Configuration
 from txsentinel.config.disk import read_file
 from txsentinel.config.elsewhere import NOTE

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from txsentinel import __version__
+from txsentinel.cli.imports import absent
 
 USAGE: Final = """\
 Usage: txsentinel [options] FILE [--directive value ...]
@@ -158,10 +159,15 @@ def run_service(words: Sequence[str]) -> NoReturn:
     :raises SystemExit: with the exit status, or with the reason why it does not start.
     """
     # Not imported for the other commands. ``twistd.run`` would answer a mistake with the help text of twistd.
-    from twisted.python.usage import UsageError
-    from twisted.scripts import twistd
+    # asyncio, hashlib and hmac use OpenSSL if they can, and nothing here needs that: TLS is that of pyOpenSSL.
+    with absent("_hashlib", "ssl"):
+        from twisted.python.usage import UsageError
+        from twisted.scripts import twistd
 
-    options: Any = getattr(twistd, "ServerOptions")()  # noqa: B009 - imported there, and not marked as exported
+        from txsentinel.cli import tap  # noqa: F401
+        from txsentinel.cli.server_options import SentinelServerOptions
+
+    options = SentinelServerOptions()
     try:
         options.parseOptions(["--nodaemon", "--pidfile=", "sentinel", *words])
     except UsageError as error:

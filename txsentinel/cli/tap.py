@@ -12,13 +12,16 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 
 from twisted.python import usage
 
-from txsentinel.cli.extensions import ExtensionOptions, UnusableExtension, extension_services
+from txsentinel.cli.extensions import ExtensionOptions, UnusableExtension
+from txsentinel.cli.imports import absent
 from txsentinel.cli.overrides import NotAnOption, override_lines, reads_stdin
+from txsentinel.cli.refusing import refuse
 from txsentinel.config.configuration import Configuration, load
 from txsentinel.config.disk import Disk, read_file
 from txsentinel.config.document import Owner
@@ -26,14 +29,6 @@ from txsentinel.config.errors import CannotOpen, ConfigError
 from txsentinel.config.generic import GenericOptions
 from txsentinel.config.statements import CommentStatement
 from txsentinel.model.events import LOG_LEVELS, Level
-from txsentinel.process.collector import frozen_collector
-from txsentinel.process.descriptors import (
-    Capacity,
-    demand_of,
-    descriptor_limit,
-    descriptors_for_clients,
-    raise_descriptor_limit,
-)
 from txsentinel.process.files import NEW_FILE_MODE, FileInUse, FileLock, remove_leftovers
 from txsentinel.process.log_queue import PipeSink, QueuedDestination, is_regular
 from txsentinel.process.logs import (
@@ -44,26 +39,13 @@ from txsentinel.process.logs import (
     Sink,
     StreamSink,
     SystemLog,
-    note,
-    note_event,
 )
-from txsentinel.process.resolver import DaemonThreadResolver
-from txsentinel.process.state_directory import StateDirectory
-from txsentinel.process.supervision import PidFile, ProcessService
-from txsentinel.process.systemd import inherited_sockets
-from txsentinel.process.termination import TerminationSignals, exit_on_signals
-from txsentinel.reactor.priority import PriorityReactor
-from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
-from txsentinel.runtime.health import SentinelHealth
-from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost, check_writable
-from txsentinel.runtime.listeners import CannotStart
-from txsentinel.runtime.reloading import Reload
-from txsentinel.runtime.restoring import load_users
-from txsentinel.runtime.secrets import SecretRenewal
-from txsentinel.runtime.service import SentinelService
+from txsentinel.process.termination import exit_on_signals
+from txsentinel.runtime.host import ISystemReactor, check_writable
 from txsentinel.server.acl.users import check_declaration
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.process_info import version_and_build
+from txsentinel.tls.activation import wants_tls
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -77,11 +59,6 @@ TWISTD_LOG: Final = "twistd.log"
 """The log file of a daemon of ``twistd`` without ``--logfile``."""
 
 FOREGROUND: Final = "the process stays in the foreground; 'twistd sentinel' without -n runs it as a daemon"
-
-
-def refuse(text: str) -> NoReturn:
-    """End the start with ``text`` on standard error and exit status 1."""
-    raise SystemExit(text)
 
 
 class Options(ExtensionOptions):
@@ -111,6 +88,11 @@ class Options(ExtensionOptions):
         """The lock that prevents other Sentinels from saving to the same file."""
 
         self._overrides: Sequence[str] = ()
+
+    @property
+    def verify_hostnames(self) -> bool:
+        """Whether certificates must name the host that was connected to."""
+        return bool(self["tls-verify-hostnames"])
 
     @property
     def longdesc(self) -> str:
@@ -405,74 +387,11 @@ def makeService(options: Options) -> IService:
     """
     Build the service without starting anything, because ``twistd`` forks afterwards.
 
-    The reactor's clock is replaced by the monotonic clock before anything is scheduled on it. The original one is the
-    wall clock: when it is set back by an hour, no call that was scheduled before is made for an hour, and a Sentinel
-    would not monitor in that time and then report all instances as down.
+    The modules of the service are loaded here, when it is known whether it needs OpenSSL, which takes 12 MB.
     """
-    from twisted.internet import reactor as installed
+    needs_openssl = wants_tls(options.configuration.generic) or bool(options.extensions)
+    with nullcontext() if needs_openssl else absent("OpenSSL"):
+        from twisted.internet import reactor
 
-    reactor = cast(ISystemReactor, installed)
-    setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - an attribute that mypy takes for a method
-    reactor.installNameResolver(DaemonThreadResolver(reactor))
-    generic = options.configuration.generic
-
-    def change_loglevel(word: str) -> None:
-        generic.loglevel = word
-
-    priority_reactor = cast(ISystemReactor, PriorityReactor(reactor))
-    locks = {} if options.lock is None else {options.configuration.saved_path: options.lock}
-    host = RealHost(priority_reactor, locks, lambda: process.failing())
-    title = generic.process_title(PROGRAM, options.configuration.path) if generic.set_proc_title else ""
-    state = StateDirectory(options.state_directory(options.configuration.saved_path), note)
-    sentinel = SentinelService(
-        host,
-        options.configuration,
-        note=note,
-        note_event=note_event,
-        listeners=EventPlugins(installed_event_plugins()),
-        shutdown=reactor.stop,
-        change_loglevel=change_loglevel,
-        verify_hostnames=bool(options["tls-verify-hostnames"]),
-        # Each server needs two connections, also if it is down at present. The limit can be raised from outside while
-        # the process runs.
-        available_descriptors=lambda links: descriptors_for_clients(descriptor_limit(), 2 * links),
-        inherited_sockets=inherited_sockets(os.environ),
-        state_dir=state.path,
-    )
-    secrets = SecretRenewal(
-        options.configuration.secrets,
-        os.environ,
-        host,
-        sentinel.core,
-        sentinel.context.access,
-        generic,
-        note,
-    )
-    demand = demand_of(options.configuration)
-    raise_descriptor_limit(demand.with_reserve)
-    process = ProcessService(
-        reactor,
-        sentinel,
-        log=options.log(),
-        directory=generic.dir if generic.dir != os.getcwd() else None,
-        pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
-        supervised=generic.supervised,
-        hangup=Reload(secrets, sentinel.tls, sentinel.context.access, generic, note),
-        health=SentinelHealth(sentinel.core, sentinel.store, sentinel.sweeping),
-        serving=sentinel.serving,
-        termination=TerminationSignals(reactor),
-        set_process_title=partial(host.set_process_title, title) if title else lambda: None,
-        log_file=options.log_file,
-    )
-    capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
-    capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
-    frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
-    surface = sentinel.surface
-    if options.extensions:
-        try:
-            load_users(sentinel.context.access, options.configuration, note)
-            for service in extension_services(options.extensions, surface.view, surface.operator, state, reactor):
-                service.setServiceParent(process)  # type: ignore[no-untyped-call]
-        except (CannotStart, UnusableExtension) as error:
-            refuse(str(error))
-    return process
+        from txsentinel.cli.building import build_process
+    return build_process(options, cast(ISystemReactor, reactor))
