@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from twisted.trial.unittest import TestCase
 
+from examples.dns import NameServer
 from examples.failover import Failover, run
 from examples.nng import NngSubscriber
 from examples.otel import TraceCollector
 from examples.webhooks import WebhookReceiver, document_of, switch_of
 from tests.servers import missing
+from txsentinel.demo.other_programs import find_program
 
 LINES: list[str] = []
 
@@ -22,26 +24,32 @@ class IntegrationTests(TestCase):
 
     if missing("valkey"):
         skip = missing("valkey")
-    if shutil.which("nanocat") is None:
-        skip = "there is no nanocat"
+    if shutil.which("nanocat") is None or find_program("named") is None:
+        skip = "there is no nanocat or no named"
 
     webhooks: ClassVar[WebhookReceiver]
     nng: ClassVar[NngSubscriber]
     traces: ClassVar[TraceCollector]
+    dns: ClassVar[NameServer]
     failover: ClassVar[Failover]
     logs: ClassVar[list[str]]
+    dns_lines: ClassVar[list[str]]
+    dns_secret: ClassVar[str]
 
     @classmethod
     def setUpClass(cls) -> None:
         """Run the failover."""
         super().setUpClass()
         cls.webhooks, cls.nng, cls.traces = WebhookReceiver(), NngSubscriber(), TraceCollector()
-        run([cls.webhooks, cls.nng, cls.traces], LINES.append, cls.finish)
+        cls.dns = NameServer()
+        run([cls.webhooks, cls.nng, cls.dns, cls.traces], LINES.append, cls.finish)
 
     @classmethod
     def finish(cls, failover: Failover) -> None:
         """Keep what is checked after the end."""
         cls.failover = failover
+        cls.dns_lines = cls.dns.show()
+        cls.dns_secret = cls.dns.key_file.read_text().split('"')[3]
         cls.logs = [sentinel.log_text() for sentinel in failover.fleet.sentinels]
 
     def webhook_types(self, path: str) -> list[str]:
@@ -94,7 +102,15 @@ class IntegrationTests(TestCase):
             self.assertLessEqual({"sdown", "switched"}, phases)
             self.assertTrue(observer.events)
 
+    def test_dns(self) -> None:
+        """The zone of BIND has the new port and the config epoch; nobody got an older address after a newer one."""
+        port = self.failover.new.rpartition(":")[2]
+        self.assertIn(f" SRV 0 0 {port} ", self.dns_lines[1])
+        self.assertIn(f'"txsentinel epoch=1 address={self.failover.new}"', self.dns_lines[2])
+        self.assertEqual(len(self.dns.arrivals.values), 2)
+
     def test_no_secrets_in_logs(self) -> None:
-        """No log has a secret."""
-        secret = self.webhooks.secret
-        self.assertEqual([secret in log for log in self.logs], [False] * 3)
+        """No log has a secret, and no publisher has failed."""
+        secrets = (self.webhooks.secret, self.dns_secret)
+        self.assertEqual([secret in log for log in self.logs for secret in secrets], [False] * 6)
+        self.assertEqual([line for log in self.logs for line in log.splitlines() if "cannot be published" in line], [])

@@ -44,3 +44,10 @@ otel = DeferredExtension(
     "txsentinel.extensions.otel.service.make_service",
     extra="otel",
 )
+
+dns = DeferredExtension(
+    "dns",
+    "keeps the addresses of masters in a zone of DNS",
+    "txsentinel.extensions.dns.service.make_service",
+    extra="dns",
+)
