@@ -176,6 +176,21 @@ class PackageTests(SynchronousTestCase):
             (piece,) = _slices(ast.parse(text))
             self.assertIs(_is_ordered(piece), ordered, text)
 
+    def test_no_attribute_of_type_object(self) -> None:
+        """
+        No attribute of a class is declared as ``object``: mypyc looks for that in the module, and loading it fails.
+
+        The compiled Sentinel did not start.
+        """
+        found = []
+        for source in _compiled():
+            for each in ast.walk(source.tree):
+                if isinstance(each, ast.ClassDef):
+                    declared = (line for line in each.body if isinstance(line, ast.AnnAssign))
+                    names = [ast.unparse(line) for line in declared if ast.unparse(line.annotation) == "object"]
+                    found += [f"{source.name}:{each.name}: {name}" for name in names]
+        self.assertEqual(found, [])
+
     def test_loggers_are_named(self) -> None:
         """Without a name a logger uses that of the frame that makes it, and compiled modules have no frame."""
         found = []

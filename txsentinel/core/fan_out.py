@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from txsentinel.core.effects import ReportAnswers, SendCommand
 from txsentinel.core.instances import InstanceLink, Peer
@@ -40,7 +40,7 @@ class PeerAnswer:
     address: Address
     kind: str
     sent_at: Millis
-    reply: object = None
+    reply: Any = None
     error: str | None = None
 
 
