@@ -121,7 +121,8 @@ class MethodTests(SwitchoverCase):
         """The writes are held until the replica has everything; they stay held until the old master follows."""
         operation = self.check("fence")
         steps = [each["step"] for each in operation["steps"]]
-        expected = ["requested", "checked", "elected", "writes_held", "caught_up", "promotion_ordered", "promoted"]
+        expected = ["requested", "checked", "elected", "writes_held", "caught_up", "hold_extended"]
+        expected += ["promotion_ordered", "promoted"]
         self.assertEqual(steps, [*expected, "demoted", "clients_closed", "receipt"])
         receipt = operation["receipt"]
         self.assertEqual(receipt["old"]["offset_final"], receipt["old"]["offset_at_fence"])
@@ -141,7 +142,7 @@ class MethodTests(SwitchoverCase):
         plan = operation["plan"]
         self.assertEqual(plan["method"], "fence")
         self.assertIn("150 ms only", plan["why"])
-        self.assertEqual((plan["hold_limit_ms"], plan["hold_timeout_ms"]), (150, 800))
+        self.assertEqual((plan["hold_limit_ms"], plan["hold_timeout_ms"]), (150, 10_000))
         self.fleet.run(5.0)
         self.assertIs(self.master(), before)
         self.assertEqual(self.fleet.sentinels[0].alive.core.current_epoch, 0)

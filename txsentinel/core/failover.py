@@ -15,6 +15,7 @@ from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState, SyncStep
+from txsentinel.core.fan_out import FanOut
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.journal import SwitchedServers
@@ -60,6 +61,7 @@ class Failovers:
         switching: Switching,
         reconfiguration: Reconfiguration,
         verdicts: VerdictLog,
+        fan_out: FanOut,
     ) -> None:
         self._state = state
         self._elections = elections
@@ -69,7 +71,7 @@ class Failovers:
         self._reconfiguration = reconfiguration
         self._verdicts = verdicts
         self.handovers = Handovers(state)
-        self.holds = WriteHolds(state, probing)
+        self.holds = WriteHolds(state, probing, fan_out)
 
     def evaluate(self, master: Master, now: Millis) -> None:
         """Start a failover of ``master`` or advance the current one, as far as possible now."""

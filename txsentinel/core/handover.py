@@ -137,9 +137,12 @@ def publishing_would_hang(server: Server) -> bool:
     Whether a PUBLISH to ``server`` would be blocked by a pause of writes, and with it every later PING.
 
     This is the case for a server that executes its own FAILOVER command, for the old master of a planned failover from
-    the selection of a replica on, and for a server whose writes this Sentinel holds.
+    the selection of a replica on, and for a server whose writes this Sentinel or another one holds.
     """
-    if server.server_failover or server.link.lease is not None or server.link.demote_to is not None:
+    link = server.link
+    if server.server_failover or link.lease is not None or link.demote_to is not None:
+        return True
+    if link.held_elsewhere_until is not None:
         return True
     failover = server.failover if isinstance(server, Master) else None
     return (

@@ -138,6 +138,9 @@ class ConnectionState:
     repeated on a new connection, as clients may write to the old master when its hold ends.
     """
 
+    held_elsewhere_until: Millis | None = None
+    """Until when another Sentinel may hold the writes of the server for a switchover; written by ``switchover``."""
+
     rights: ServerRights | None = None
     """What the server permits, according to the last test; written by ``switchover``."""
 

@@ -233,8 +233,8 @@ class Observation:
 
     def _convert(self, replica: Replica, now: Millis) -> None:
         """Order a replica that reports to be a master, such as an old master that is up again, to follow the master."""
-        # While this Sentinel holds its writes, its clients wait for the order, and its address is known to be outdated.
-        held = replica.link.lease is not None
+        # While its writes are held, its clients wait for the order, and its address is known to be outdated.
+        held = replica.link.lease is not None or replica.link.held_elsewhere_until is not None
         wait = LEASE_PERIOD // 2 if held else 4 * self._state.timings.publish_period
         if replica.master.failover is not None or is_hands_off(self._state, replica.master.name, now):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from txsentinel.core.instances import InstanceLink
 from txsentinel.core.switchover_state import Operation
 from txsentinel.model.operations import OperationState, Precondition
 from txsentinel.model.timings import Millis
@@ -23,6 +24,9 @@ class Operations:
         self.known: dict[str, Operation] = {}
         self.pending: dict[str, Operation] = {}
         """Name of a master → its operation that has not ended."""
+
+        self.held_elsewhere: dict[InstanceLink, None] = {}
+        """The servers whose writes another Sentinel may hold."""
 
         self._checked: dict[str, list[Callable[[], None]]] = {}
         """ID → what is called when the conditions were tested."""

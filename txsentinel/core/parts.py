@@ -48,6 +48,7 @@ class CoreParts:
         self.state = SentinelState(options, timings, limits, rng)
         self.tilt = TiltGuard(timings)
         self.registry = Registry(self.state)
+        self.fan_out = FanOut(self.state, self.registry)
         self.forgetting = Forgetting(self.state, self.registry, self.tilt)
         self.parking = Parking(self.state, self.registry)
         self._probing = Probing(self.state)
@@ -69,6 +70,7 @@ class CoreParts:
             self._switching,
             reconfiguration,
             verdicts,
+            self.fan_out,
         )
         self._restarts = EmptyRestarts(self.state, self._probing)
         self._observation = Observation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from txsentinel.core.handover import MAX_PAUSE
 from txsentinel.core.instances import InstanceLink, Master, Replica
 from txsentinel.core.pause_rules import is_hands_off
 from txsentinel.core.quorum import reachable_sentinels, votes_needed
@@ -14,7 +15,7 @@ from txsentinel.core.server_rights import NEEDED
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switchover_state import Operation, SwitchoverOrder
 from txsentinel.core.tilt import TiltGuard
-from txsentinel.core.write_holding import MIN_FENCE, fence_period, hold_limit
+from txsentinel.core.write_holding import FINAL_HOLD, MIN_FENCE, fence_period, hold_limit
 from txsentinel.model.operations import Precondition, SwitchoverMethod, SwitchoverPlan
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.model.timings import Millis
@@ -77,7 +78,7 @@ class SwitchoverConditions:
             Endpoint(candidate.address.announced(by_hostname), candidate.address.port),
             lag(master, candidate),
             hold_limit(order.max_pause, down_after) if fence else order.max_pause,
-            fence_period(down_after) if fence else order.max_pause,
+            FINAL_HOLD if fence else order.max_pause + MAX_PAUSE,
             votes_needed(master),
             reachable_sentinels(master),
         )

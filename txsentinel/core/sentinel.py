@@ -62,6 +62,8 @@ class SentinelCore(LinkInputs):
         self.fan_out.expire(now)
         self._hello_processing.confirmations.sweep(now)
         self.sweep_members(now, wall_now)
+        if self.state.operations.held_elsewhere:
+            self.switchovers.expire_holds(now)
         if self.state.operations.pending:
             self.switchovers.advance(now)
         for instance in self.state.due.take_due(now, None if late else self.state.limits.evaluations):

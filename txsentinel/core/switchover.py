@@ -8,6 +8,7 @@ it collects the evidence for the receipt until all servers follow, or for ``EVID
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from txsentinel.core.data_comparison import sync_counters
@@ -26,7 +27,7 @@ from txsentinel.core.state import SentinelState
 from txsentinel.core.switchover_state import Operation, SwitchEvidence, SwitchoverOrder, judged
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.model.history import JournalKind
-from txsentinel.model.operations import OperationState, Precondition
+from txsentinel.model.operations import OperationState, Precondition, SwitchoverMethod
 from txsentinel.model.receipt import AddressKnown
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.model.timings import Millis
@@ -36,6 +37,9 @@ CHECK_TIMEOUT: Final[Millis] = 1_000
 
 EVIDENCE_TIMEOUT: Final[Millis] = 15_000
 """How long after the promotion the servers may take to follow, and the Sentinels to confirm the address."""
+
+MAX_HELD_ELSEWHERE: Final[Millis] = 60_000
+"""Longest time for which a server is taken to be held by another Sentinel."""
 
 EVIDENCE_INTERVAL: Final[Millis] = 100
 """INFO interval of the servers meanwhile."""
@@ -120,6 +124,32 @@ class Switchovers:
         self._state.operations.end(operation, OperationState.CANCELLED, now, problem)
         return operation
 
+    def held_elsewhere(self, name: str, host: str, port: int, period: Millis, now: Millis) -> None:
+        """
+        Handle that another Sentinel holds the writes of a server for at most ``period``; 0 if it does not any more.
+
+        :raises CommandError: if no master of that name is monitored, or it has no such server.
+        """
+        master = self._registry.master(name)
+        servers: list[Server] = [master, *master.replicas.values()]
+        server = next((each for each in servers if self._is_at(each.link, Endpoint(host, port))), None)
+        if server is None:
+            raise CommandError("ERR No such server of this master")
+        link = server.link
+        if period > 0:
+            link.held_elsewhere_until = now + min(period, MAX_HELD_ELSEWHERE)
+            self._state.operations.held_elsewhere[link] = None
+        else:
+            link.held_elsewhere_until = None
+            self._state.operations.held_elsewhere.pop(link, None)
+
+    def expire_holds(self, now: Millis) -> None:
+        """End what :meth:`held_elsewhere` began, when its time is over."""
+        for link in list(self._state.operations.held_elsewhere):
+            if link.held_elsewhere_until is None or now >= link.held_elsewhere_until:
+                link.held_elsewhere_until = None
+                del self._state.operations.held_elsewhere[link]
+
     def rights_checked(self, link: InstanceLink, denied: dict[str, str], now: Millis) -> None:
         """Handle the replies to the test of the rights."""
         if link.commands_since is not None:
@@ -192,11 +222,24 @@ class Switchovers:
                 return False
         return True
 
+    @staticmethod
+    def _silent(master: Master, candidate: Replica | None, operation: Operation, now: Millis) -> Iterator[Precondition]:
+        """Yield which of the two servers have not answered INFO since the request."""
+        servers: list[tuple[str, Server | None]] = [("master_not_healthy", master), ("candidate_unfit", candidate)]
+        for code, server in servers:
+            if server is not None and (server.info_refreshed_at or 0) < operation.requested_at:
+                waited, place = now - operation.requested_at, server.address.joined()
+                text = f"it has not answered INFO for {waited} ms"
+                yield Precondition(code, text, place, waited, CHECK_TIMEOUT)
+
     def _decide(self, master: Master, operation: Operation, now: Millis) -> None:
         """Evaluate the conditions and begin, unless one is not met or it is a dry run."""
         operations = self._state.operations
         candidate = self._conditions.candidate(master, operation.order, now)
-        operation.reasons = tuple(self._conditions.unmet(master, operation, now))
+        operation.reasons = (
+            *(() if operation.order.dry_run else self._silent(master, candidate, operation, now)),
+            *self._conditions.unmet(master, operation, now),
+        )
         operation.plan = self._conditions.plan(master, operation, now)
         if operation.order.dry_run:
             operations.end(operation, OperationState.DONE, now, None)
@@ -300,6 +343,8 @@ class Switchovers:
 
     def _finish(self, master: Master, operation: Operation, evidence: SwitchEvidence, now: Millis) -> None:
         evidence.judgement = found = judged(evidence)
+        if evidence.method is SwitchoverMethod.FENCE:
+            self._failovers.holds.report_hold(master, operation, 0, now)
         held = None if evidence.released_at is None else evidence.released_at - evidence.armed_at
         operation.step(now, "receipt", f"{found.verdict.value}: {found.why}")
         data = (("why", found.why), ("held_ms", held), ("operation", operation.order.operation_id))

@@ -103,6 +103,12 @@ class WriteHold:
     confirmed: bool = False
     """Whether the server has answered. Its replication ID and its offset at that time are known then."""
 
+    extended_at: Millis | None = None
+    """When the longer hold was ordered that covers the time after the promotion."""
+
+    extended: bool = False
+    """Whether the server has answered that; ``expires_at`` is the end of the longer hold then."""
+
     replid: str = ""
     offset: int = 0
 

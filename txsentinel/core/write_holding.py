@@ -5,14 +5,20 @@ Two methods: the servers hand over their roles by themselves (``handover``), or 
 for the replica and promotes it (the fence). Nothing is held for longer than the operator permits, and a fence is
 shorter than ``down-after-milliseconds``: a Sentinel whose PUBLISH is held gets no answers on that connection and would
 consider the master down. So if this Sentinel dies, writes go on at the old master before another one fails it over.
+
+Just before the promotion the hold is extended to ``FINAL_HOLD``. If this Sentinel dies after it, or loses the old
+master, another Sentinel either makes the old master a replica of the new one or the replica a replica again, depending
+on whether the new address was published. Both happen four hello periods after a role was seen, and until then the old
+master must not accept writes that the other server would not have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from txsentinel.core.effects import DemoteHeld, HoldWrites
-from txsentinel.core.failover_state import PROMOTION_NOT_ORDERED
+from txsentinel.core.fan_out import FanOut, PeerAnswer
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.probing import Probing
 from txsentinel.core.selection import unfit_because
@@ -22,13 +28,17 @@ from txsentinel.model.history import JournalKind
 from txsentinel.model.operations import Precondition
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.model.timings import Millis
-from txsentinel.wire.info import parse_info
+from txsentinel.wire.info import DataSetReport, parse_info
+from txsentinel.wire.resp import data
 
 MAX_FENCE: Final[Millis] = 10_000
 """Longest timeout of the pause of a fence."""
 
 POLL_INTERVAL: Final[Millis] = 4
 """INFO interval of the replica while writes are held and it lacks some."""
+
+FINAL_HOLD: Final[Millis] = 10_000
+"""Timeout of the pause from the promotion on; longer than four hello periods."""
 
 MIN_FENCE: Final[Millis] = 400
 """Shortest timeout with which a fence is attempted: half of it must suffice to promote the replica."""
@@ -47,9 +57,10 @@ def hold_limit(max_pause: Millis, down_after: Millis) -> Millis:
 class WriteHolds:
     """Holds the writes of old masters for switchovers, and releases them."""
 
-    def __init__(self, state: SentinelState, probing: Probing) -> None:
+    def __init__(self, state: SentinelState, probing: Probing, fan_out: FanOut) -> None:
         self._state = state
         self._probing = probing
+        self._fan_out = fan_out
 
     def problem(self, master: Master, failover: Failover, now: Millis) -> Precondition | None:
         """Return why the switchover must be aborted before the promotion is ordered; ``None`` if it may go on."""
@@ -78,6 +89,18 @@ class WriteHolds:
             return Precondition("other_history", text, promoted.name)
         return None
 
+    def report_hold(self, master: Master, operation: Operation, period: Millis, now: Millis) -> None:
+        """
+        Report to the other Sentinels of our kind that the writes of the old master are held for at most ``period``.
+
+        Then none of them has its PUBLISH held there, and each makes the old master a replica soon after it has received
+        the new address, should this Sentinel not do so.
+        """
+        assert operation.plan is not None
+        old = operation.plan.old
+        words = [b"TXSENTINEL", b"HOLDING", data(master.name), data(old.host), b"%d" % old.port, b"%d" % period]
+        self._fan_out.send(self._fan_out.peers(master.name), words, now, _ignore)
+
     def next_due(self, failover: Failover) -> Millis:
         """Return when :meth:`problem` may change by the passing of time."""
         operation = failover.operation
@@ -103,6 +126,7 @@ class WriteHolds:
                 operation.hold = WriteHold(now, now + period, now + limit)
                 failover.handover_ordered = True
                 self._state.emit(HoldWrites(master.link, period), probe=True)
+                self.report_hold(master, operation, FINAL_HOLD, now)
             return False
         if not hold.confirmed:
             return False
@@ -110,8 +134,11 @@ class WriteHolds:
             if promoted.info_sent_at is None or now - promoted.info_sent_at >= POLL_INTERVAL:
                 self._probing.request_info(promoted, now)
             return False
-        operation.step(now, "caught_up", f"{promoted.name} has all of them")
-        return True
+        if hold.extended_at is None:
+            operation.step(now, "caught_up", f"{promoted.name} has all of them")
+            hold.extended_at = now
+            self._state.emit(HoldWrites(master.link, FINAL_HOLD), probe=True)
+        return hold.extended
 
     def held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
         """Handle that the server of ``link`` holds writes; ``info`` is its INFO of that moment."""
@@ -121,7 +148,10 @@ class WriteHolds:
             if failover is None or operation is None or operation.hold is None:
                 continue
             hold, report = operation.hold, parse_info(info)
-            if hold.confirmed or report.data_set is None or report.role != "master":
+            if report.data_set is None or report.role != "master":
+                continue
+            if hold.confirmed:
+                self._extended(operation, hold, report.data_set, now)
                 continue
             hold.confirmed, hold.replid, hold.offset = True, report.data_set.replid, report.data_set.offset
             text = f"writes held at offset {hold.offset}, replication ID {hold.replid}"
@@ -132,6 +162,20 @@ class WriteHolds:
             self._state.journal.write(kind, master.name, now, epoch=epoch, code=code, subject=place, data=data)
             if failover.promoted is not None:
                 self._probing.request_info(failover.promoted, now)
+
+    @staticmethod
+    def _extended(operation: Operation, hold: WriteHold, report: DataSetReport, now: Millis) -> None:
+        """
+        Handle that the hold was extended.
+
+        The offset is the same as before, except for PINGs to the replicas, unless the hold had ended before: then the
+        replica has to receive what was written meanwhile.
+        """
+        if hold.extended_at is None or hold.extended or report.replid != hold.replid:
+            return
+        hold.extended, hold.expires_at = True, hold.extended_at + FINAL_HOLD
+        hold.offset = report.offset
+        operation.step(now, "hold_extended", f"for {FINAL_HOLD} ms at most, at offset {hold.offset}")
 
     def expired(self, failover: Failover, now: Millis) -> bool:
         """Whether a fence may have ended, so that the old master may have accepted writes since."""
@@ -191,6 +235,5 @@ class WriteHolds:
             operation.step(now, "demoted", f"{evidence.old} follows; its last offset was {evidence.offset_final}")
 
 
-def is_cancellable(failover: Failover) -> bool:
-    """Whether nothing was ordered yet that cannot be taken back."""
-    return failover.state in PROMOTION_NOT_ORDERED
+def _ignore(answers: Sequence[PeerAnswer]) -> None:
+    """Take the answers of the peers, which change nothing."""

@@ -98,6 +98,9 @@ FORGET <master-name>|* (NODE <host> <port>|ID <sentinel-id>) [FOR <ms>] [FORCE]
 HISTORY [<master-name>|* [<failovers>]]
     Return the latest failovers, newest first, 10 unless a number is given:
     phases with their times, votes, the choice of the replica, lost data.
+HOLDING <master-name> <host> <port> <ms>
+    Note that another Sentinel holds the writes of a server for a switchover;
+    sent by that Sentinel.
 OPERATION <operation-id>
     Return a switchover that was ordered here: state, steps, receipt.
 OPERATIONS

@@ -67,6 +67,9 @@ CHECK_INTERVAL: Final = 1.0
 OPINION_LIFE: Final = 5.0
 """Seconds for which an opinion counts."""
 
+SWITCHOVER_LIFE: Final = 30.0
+"""Seconds after the order within which a switchover begins, or never."""
+
 SLACK: Final = 0.1
 """Seconds that a decision may lag behind its inputs: one sweep."""
 
@@ -284,7 +287,9 @@ class InvariantChecker(Observer):
             return
         kept.forced = failover.forced
         if failover.forced or failover.planned:
-            self._expect(now - kept.ordered_at <= ORDER_LIFE, "S10", f"{who}: a failover that was not ordered")
+            # The conditions of a switchover are tested before it begins.
+            life = ORDER_LIFE if failover.operation is None else SWITCHOVER_LIFE
+            self._expect(now - kept.ordered_at <= life, "S10", f"{who}: a failover that was not ordered")
             return
         distance = 2 * master.options.failover_timeout / 1000
         if self._taken_over(record, master, max(kept.began or NEVER, kept.voted_for_other or NEVER)):

@@ -29,8 +29,8 @@ from txsentinel.sim.redis.replication import NO_FAILOVER
 CHECK_INTERVAL: Final = 0.25
 """Seconds between two checks of the servers."""
 
-MAX_PAUSE: Final = 3.0
-"""Seconds that writes may be paused if no Sentinel ends the pause."""
+MAX_PAUSE: Final = 10.0
+"""Seconds that writes may be paused if no Sentinel ends the pause: three after a hand-over, ten by a fence."""
 
 LIMIT: Final = 1.0
 """Seconds within which an operation of several steps is cleaned up."""

@@ -33,7 +33,7 @@ from txsentinel.server.specification import (
     text_argument,
     word,
 )
-from txsentinel.wire.resp import Value, text
+from txsentinel.wire.resp import OK, Value, text
 
 if TYPE_CHECKING:
     from txsentinel.model.timings import Millis
@@ -200,6 +200,20 @@ def cancel(services: SavingServices, client: Client, request: Sequence[bytes]) -
     return _rendered(services, services.core.switchovers.cancel(text(request[2]), by, services.host.now()))
 
 
+def holding(services: SavingServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """
+    Note that another Sentinel holds the writes of a server for some milliseconds; it sends this itself.
+
+    :raises CommandError: if the master or the server is unknown, or a number is wrong.
+    """
+    port, period = integer(request[4]), integer(request[5])
+    if period < 0:
+        raise CommandError("ERR the period is negative")
+    now = services.host.now()
+    services.core.switchovers.held_elsewhere(text(request[2]), text(request[3]), port, period, now)
+    return OK
+
+
 COMMANDS: Final[CommandModule[SavingServices]] = {
     txsentinel(
         "txsentinel|switchover",
@@ -253,4 +267,18 @@ COMMANDS: Final[CommandModule[SavingServices]] = {
         arguments=(text_argument("operation-id"),),
         acts=True,
     ): cancel,
+    txsentinel(
+        "txsentinel|holding",
+        arity=6,
+        since="0.2.0",
+        alias_of="sentinel|failover",
+        summary="Notes that another Sentinel holds the writes of a server",
+        arguments=(
+            *MASTER_NAME,
+            text_argument("host"),
+            integer_argument("port"),
+            integer_argument("milliseconds"),
+        ),
+        acts=True,
+    ): holding,
 }
