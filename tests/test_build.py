@@ -83,6 +83,13 @@ def misread_assignments(code: str) -> list[str]:
     return found
 
 
+def object_fields(code: str) -> list[str]:
+    """Return the fields of classes that are annotated with ``object``, which mypyc looks up as a global name."""
+    classes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ClassDef)]
+    fields = [each for node in classes for each in node.body if isinstance(each, ast.AnnAssign)]
+    return [ast.unparse(each.target) for each in fields if ast.unparse(each.annotation) == "object"]
+
+
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -98,6 +105,13 @@ class CompiledModulesTests(SynchronousTestCase):
         """An attribute that is read behind its assignment is found, one that is read before it is not."""
         self.assertEqual(misread_assignments("a.b, a.c = 1, a.b"), ["a.b, a.c = (1, a.b)"])
         self.assertEqual(misread_assignments("a.b, a.c = a.c, 1"), [])
+
+    def test_object_fields(self) -> None:
+        """No compiled module has such a field: it could not be imported."""
+        paths = [os.path.join(SITE, path) for _, path in compiled_modules(SITE, "simulator")]
+        found = {path: object_fields(Path(path).read_text("utf-8")) for path in paths}
+        self.assertEqual({path: fields for path, fields in found.items() if fields}, {})
+        self.assertEqual(object_fields("class A:\n    a: object = 1\n    b: int\n    c: object"), ["a", "c"])
 
     def package(self, **files: str) -> str:
         """
