@@ -155,7 +155,9 @@ class ConnectionState:
 
     def exchange_passwords(self) -> None:
         """Begin with the second password on new connections: the first one was refused."""
-        self.password, self.next_password = self.next_password, self.password
+        password = self.password
+        self.password = self.next_password
+        self.next_password = password
 
     def __post_init__(self) -> None:
         """Start all clocks at the time of creation, as the first connection attempt begins then."""
