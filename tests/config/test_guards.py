@@ -29,6 +29,7 @@ CHANGED = GuardOptions(
     fence_after=5000,
     forget_sentinels_after=604_800_000,
     forget_replicas_after=86_400_000,
+    failover_block_period=3_600_000,
     pause_events=True,
 )
 """No setting has its default."""
@@ -44,6 +45,7 @@ LINES = """\
 #: txsentinel fence-after m 5000
 #: txsentinel forget-sentinels-after m 604800000
 #: txsentinel forget-replicas-after m 86400000
+#: txsentinel failover-block-period m 3600000
 #: txsentinel pause-events m on
 """
 
@@ -276,7 +278,7 @@ class SetTests(SynchronousTestCase):
         )
         self.assertEqual(
             list(guard_fields(CHANGED, 30_000).values()),
-            ["on", "100", "as-c", "on", "on", "strict", "on", 5000, "604800000", "86400000", "on"],
+            ["on", "100", "as-c", "on", "on", "strict", "on", 5000, "604800000", "86400000", "3600000", "on"],
         )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, Fixture, identity
-from txsentinel.core.options import Lineage
+from txsentinel.core.options import GuardOptions, Lineage
 from txsentinel.core.pauses import PauseRequest
 from txsentinel.core.state import StorageError
 from txsentinel.model.address import Address
@@ -349,6 +349,15 @@ def paused() -> Fixture:
     return down(fixture)
 
 
+def recently_failed_over() -> Fixture:
+    """An automatic failover took place a moment ago, and is not acknowledged."""
+    fixture = group()
+    fixture.master.options.guards = GuardOptions(failover_block_period=600_000)
+    fixture.core.failover_blocks.failed_over(fixture.master, 3, fixture.now)
+    agreed(fixture)
+    return down(fixture)
+
+
 CASES: Final[Mapping[VerdictCode, Callable[[], Fixture]]] = {
     VerdictCode.HEALTHY: healthy,
     VerdictCode.DOWN_HERE_ONLY: down_here_only,
@@ -371,6 +380,7 @@ CASES: Final[Mapping[VerdictCode, Callable[[], Fixture]]] = {
     VerdictCode.MAJORITY_COUNTS_GHOSTS: majority_counts_ghosts,
     VerdictCode.ATTEMPT_TOO_RECENT: lost_election,
     VerdictCode.VOTED_FOR_OTHER: voted_for_other,
+    VerdictCode.RECENTLY_FAILED_OVER: recently_failed_over,
     VerdictCode.RETURN_AWAITED: return_awaited,
     VerdictCode.NOT_OUR_TURN: not_our_turn,
     VerdictCode.OFFSETS_PENDING: offsets_pending,

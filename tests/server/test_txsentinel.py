@@ -103,9 +103,9 @@ class ReplyTests(ReportTestCase):
         """Who has seen a failover is recorded with the address and the comment; it needs the right to order one."""
         seen = []
 
-        def acknowledge(record_id: str, by: str, comment: str) -> bool:
+        def acknowledge(record_id: str, by: str, comment: str) -> str | None:
             seen.append((record_id, by.split(":")[0], comment))
-            return record_id == "01JE"
+            return "ab12" if record_id == "01JE" else None
 
         self.harness.context.acknowledge = acknowledge
         self.assertEqual(b"+OK\r\n", self.client.ask("TXSENTINEL", "ACK", "01JE", "disk was full"))
@@ -113,7 +113,7 @@ class ReplyTests(ReportTestCase):
         self.refused("ERR No such record", "TXSENTINEL", "ACK", "01JF")
         self.assertEqual(("01JE", "disk was full"), (seen[0][0], seen[0][2]))
         self.assertTrue(seen[0][1].startswith("default from "), seen[0])
-        self.refused("ERR syntax error", "TXSENTINEL", "ACK", "01JE", "a", "b")
+        self.refused("ERR syntax error", "TXSENTINEL", "ACK", "01JE", "a", "b", "c")
         self.refused("ERR the comment is longer than 1000 bytes", "TXSENTINEL", "ACK", "01JE", "x" * 1001)
         self.assertEqual(3, len(seen))
         command = TABLE.find([b"txsentinel", b"ack"])

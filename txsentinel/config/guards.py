@@ -97,6 +97,7 @@ GUARD_SETTINGS: Final = (
     GuardSetting(FENCE_AFTER, "fence_after", minimum=0, zero="half of down-after-milliseconds"),
     GuardSetting("forget-sentinels-after", "forget_sentinels_after", minimum=0, always_shown=False),
     GuardSetting("forget-replicas-after", "forget_replicas_after", minimum=0, always_shown=False),
+    GuardSetting("failover-block-period", "failover_block_period", minimum=0, zero="none", always_shown=False),
     GuardSetting("pause-events", "pause_events", SWITCH, always_shown=False),
 )
 """The settings in the order in which they are written and shown."""

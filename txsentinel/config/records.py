@@ -31,6 +31,7 @@ RECORD_SETTINGS: Final[Mapping[RecordKind, Mapping[str, tuple[str, ...]]]] = {
     RecordKind.PAUSE: {"scope": SCOPES, "require": REQUIREMENTS, "for": ()},
     RecordKind.FORGOTTEN: {"address": ()},
     RecordKind.PARKED: {"run-id": ()},
+    RecordKind.BLOCKED: {"epoch": ()},
 }
 """The settings of each kind, with the words that each may have; an empty tuple permits any."""
 

@@ -9,6 +9,7 @@ from txsentinel.core.durable_records import HeldRecord
 from txsentinel.core.errors import CommandError, InvalidAddress
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.failover import Failovers
+from txsentinel.core.failover_blocks import FailoverBlocks
 from txsentinel.core.fencing import Fencing
 from txsentinel.core.handover import check_handover_supported
 from txsentinel.core.hello_processing import HelloProcessing
@@ -53,6 +54,7 @@ class Administration:
         fencing: Fencing,
         forgetting: Forgetting,
         parking: Parking,
+        blocks: FailoverBlocks,
     ) -> None:
         self._state = state
         self._registry = registry
@@ -65,6 +67,7 @@ class Administration:
         self._fencing = fencing
         self._forgetting = forgetting
         self._parking = parking
+        self._blocks = blocks
 
     def monitor(self, name: str, host: str, port: int, quorum: int, now: Millis) -> Master:
         """
@@ -133,6 +136,7 @@ class Administration:
         self._state.current_epoch = max(self._state.current_epoch, config_epoch, leader_epoch)
         self._forgetting.restore(master, now)
         self._parking.restore(master, now)
+        self._blocks.restore(master, now)
         for place in replicas:
             if not place.same(address) and master.membership.tombstone_of(place, now) is None:
                 self._registry.add_replica(master, place, now)

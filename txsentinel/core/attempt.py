@@ -58,6 +58,11 @@ class Attempt:
         return self.coordinated or self.operation is not None
 
     @property
+    def ordered(self) -> bool:
+        """Whether an operator ordered it."""
+        return self.forced or self.planned
+
+    @property
     def fences(self) -> bool:
         """Whether this Sentinel holds the writes of the old master itself."""
         plan = None if self.operation is None else self.operation.plan

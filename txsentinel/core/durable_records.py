@@ -40,10 +40,13 @@ class RecordKind(Enum):
     PARKED = "parked"
     """A server that is not promoted; the subject is its address."""
 
+    BLOCKED = "failover-blocked"
+    """No further automatic failover of a master after the last one."""
+
     @property
     def has_subject(self) -> bool:
         """Whether there may be several for one master, each with a subject."""
-        return self is not RecordKind.PAUSE
+        return self in (RecordKind.FORGOTTEN, RecordKind.PARKED)
 
 
 class RecordKey(NamedTuple):

@@ -320,6 +320,7 @@ _TIMERS: Final = {
     VerdictCode.VOTED_FOR_OTHER: "next_attempt",
     VerdictCode.LOST_TO_RIVAL: "next_attempt",
     VerdictCode.VOTE_SPLIT: "next_attempt",
+    VerdictCode.RECENTLY_FAILED_OVER: "failover_block_ends",
     VerdictCode.RETURN_AWAITED: "return_awaited",
     VerdictCode.NOT_OUR_TURN: "campaign",
     VerdictCode.OFFSETS_PENDING: "offsets",

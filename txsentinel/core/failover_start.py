@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from txsentinel.core import deadlines
+from txsentinel.core.failover_blocks import blocked_until
 from txsentinel.core.instances import Master
 from txsentinel.core.justification import return_awaited_until
 from txsentinel.core.pause_rules import pause_of
@@ -76,6 +77,9 @@ class StartRules:
         pause = pause_of(self._state, master.name, now)
         if pause is not None:
             yield Hindrance(VerdictCode.PAUSED, pause.until)
+        block = blocked_until(master)
+        if block is not None and now < block:
+            yield Hindrance(VerdictCode.RECENTLY_FAILED_OVER, block)
         delayed_until = deadlines.next_attempt(master)
         if now <= delayed_until:
             voted = master.leader not in (None, self._state.options.my_id)
@@ -168,7 +172,7 @@ class StartRules:
         if pause is not None:
             return min(never, pause.until)
         due = never if master.campaign_at is None else master.campaign_at
-        due = max(due, deadlines.next_attempt(master) + 1)
+        due = max(due, deadlines.next_attempt(master) + 1, blocked_until(master) or 0)
         if due <= now:
             due = master.odown_since + FRESH_INFO_TIMEOUT
         # The campaign is due already, so something else is missing: a fit replica, or a writable file.

@@ -42,6 +42,7 @@ CAMPAIGN_CODES: Final = frozenset(
         VerdictCode.VOTED_FOR_OTHER,
         VerdictCode.LOST_TO_RIVAL,
         VerdictCode.VOTE_SPLIT,
+        VerdictCode.RECENTLY_FAILED_OVER,
         VerdictCode.RETURN_AWAITED,
         VerdictCode.NOT_OUR_TURN,
         VerdictCode.OFFSETS_PENDING,
@@ -239,6 +240,11 @@ def _text_of_delay(present: CopiedState, code: VerdictCode, until: Millis) -> st
         count = present.votes.count_answers(master, record.answers, record.epoch, 1)
         lost = f"epoch {record.epoch} was lost with {count.granted} of {count.needed} votes"
         return f"{lost}, a rival had {count.rival}; {text}"
+    if code is VerdictCode.RECENTLY_FAILED_OVER:
+        block = master.block
+        ago = seconds(now - (block.began_at or 0))
+        text = f"it was failed over {ago} ago in epoch {block.failover_epoch}, and failover-block-period permits"
+        return f"{text} the next failover in {left}, or when that one is acknowledged"
     if code is VerdictCode.RETURN_AWAITED:
         return f"it was lost together with its replicas, which are back; it is waited for another {left}"
     if code is VerdictCode.OFFSETS_PENDING:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from txsentinel.core.attempt import Attempt
+from txsentinel.core.block_state import FailoverBlock
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.diagnosis_state import Diagnosis
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
@@ -331,6 +332,7 @@ class Master(Server):
     peers: dict[str, Peer] = field(default_factory=dict)
     unconfirmed: UnconfirmedSentinels = field(default_factory=UnconfirmedSentinels)
     membership: Membership = field(default_factory=Membership)
+    block: FailoverBlock = field(default_factory=FailoverBlock)
 
     crash: CrashEvidence = field(default_factory=CrashEvidence)
     """The evidence that its process has crashed."""

@@ -49,6 +49,8 @@ _SENTENCES: Final[dict[JournalKind, str]] = {
     JournalKind.RETURNED: "{subject} was removed, but is alive, and is added again",
     JournalKind.PARKED: "{by} parked {subject} for {for_ms} ms",
     JournalKind.UNPARKED: "{subject} may be promoted again by {by}",
+    JournalKind.BLOCKED: "Further automatic failovers are blocked for {for_ms} ms, unless {group} is acknowledged",
+    JournalKind.ACKNOWLEDGED: "{by} acknowledged the failover in epoch {epoch}",
 }
 
 

@@ -74,6 +74,12 @@ class GuardOptions:
     forget_replicas_after: Millis | None = None
     """``forget-replicas-after``: how long a replica must be dead to be removed; ``None`` for never."""
 
+    failover_block_period: Millis | None = None
+    """
+    ``failover-block-period``: how long after an automatic failover the next one must be acknowledged; ``None`` if it
+    need not be.
+    """
+
     pause_events: bool = False
     """``pause-events``: whether ``+pause`` and ``-pause`` are published; the log has them regardless."""
 

@@ -14,6 +14,7 @@ from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.evaluation import Evaluation
 from txsentinel.core.explaining import Explaining
 from txsentinel.core.failover import Failovers
+from txsentinel.core.failover_blocks import FailoverBlocks
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fan_out import FanOut
@@ -51,6 +52,7 @@ class CoreParts:
         self.fan_out = FanOut(self.state, self.registry)
         self.forgetting = Forgetting(self.state, self.registry, self.tilt)
         self.parking = Parking(self.state, self.registry)
+        self.failover_blocks = FailoverBlocks(self.state)
         self._probing = Probing(self.state)
         self._voting = Voting(self.state, self.registry, self.tilt)
         self._questions = Questions(self.state, self._voting)
@@ -60,7 +62,9 @@ class CoreParts:
         self.fan_out = FanOut(self.state, self.registry)
         votes = VoteCounter(self.state)
         verdicts = VerdictLog(self.state, self.tilt)
-        self._switching = Switching(self.state, self.registry, self._questions, self._probing, self.forgetting)
+        self._switching = Switching(
+            self.state, self.registry, self._questions, self._probing, self.forgetting, self.failover_blocks
+        )
         reconfiguration = Reconfiguration(self.state, self.registry, self._switching)
         self._failovers = Failovers(
             self.state,
@@ -122,6 +126,7 @@ class CoreParts:
             self._fencing,
             self.forgetting,
             self.parking,
+            self.failover_blocks,
         )
         self._swept_at: Millis | None = None
         self._members_swept_at: Millis | None = None
@@ -200,5 +205,7 @@ class CoreParts:
             membership, guards = master.membership, master.options.guards
             if membership.parked:
                 self.parking.expire(master, now)
+            if guards.failover_block_period is not None:
+                self.failover_blocks.record(master, now, wall_now)
             if membership.tombstones or guards.forget_sentinels_after or guards.forget_replicas_after:
                 self.forgetting.expire(master, now, wall_now)

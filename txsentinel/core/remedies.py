@@ -24,6 +24,7 @@ from txsentinel.core.quorum import agreeing_sentinels, is_ghost, is_reachable, u
 from txsentinel.core.selection import LINK_DOWN_FACTOR, REFUSAL_LIFE, unfit_because
 from txsentinel.model.explanation import Remedy, UnfitCode, VerdictCode
 from txsentinel.model.failure import FailureClass
+from txsentinel.model.history import failover_group
 from txsentinel.model.timings import Millis
 
 MAX_REMEDIES: Final = 8
@@ -126,6 +127,11 @@ def _wait(present: CopiedState, found: list[Hindrance]) -> list[Remedy]:
             command = f"SENTINEL SET {master.name} failover-timeout {shorter}"
             do = "shorten the distance of two attempts, two failover-timeouts"
             made.insert(0, Remedy(do, THIS_SENTINEL, command, left + _margin(present)))
+    if VerdictCode.RECENTLY_FAILED_OVER in codes:
+        rest = [each.until or now for each in found if each.code is not VerdictCode.RECENTLY_FAILED_OVER]
+        group = failover_group(master.name, master.block.failover_epoch)
+        do = "acknowledge the last failover, whose cause may be that of this one"
+        made.insert(0, Remedy(do, THIS_SENTINEL, f"TXSENTINEL ACK {group}", max([now, *rest]) - now + _margin(present)))
     if not codes - CAMPAIGN_CODES and until - now > START_MARGIN:
         made.append(_forced(present))
     return made

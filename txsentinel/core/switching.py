@@ -6,6 +6,7 @@ from typing import Final
 
 from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.effects import Reconfigure, RunScript
+from txsentinel.core.failover_blocks import FailoverBlocks
 from txsentinel.core.instances import InstanceLink, Master, Peer, Server
 from txsentinel.core.journal import SwitchedServers
 from txsentinel.core.lineage import forget
@@ -31,10 +32,17 @@ class Switching:
     """Moves masters to other addresses, after own failovers and after hellos of others."""
 
     def __init__(
-        self, state: SentinelState, registry: Registry, questions: Questions, probing: Probing, forgetting: Forgetting
+        self,
+        state: SentinelState,
+        registry: Registry,
+        questions: Questions,
+        probing: Probing,
+        forgetting: Forgetting,
+        blocks: FailoverBlocks,
     ) -> None:
         self._state = state
         self._forgetting = forgetting
+        self._blocks = blocks
         self._registry = registry
         self._questions = questions
         self._probing = probing
@@ -53,6 +61,11 @@ class Switching:
         self, kind: JournalKind, master: Master, epoch: int, subject: str | None, servers: SwitchedServers, now: Millis
     ) -> None:
         """Write to the journal that a failover has ended with a switch; to be called before :meth:`switch`."""
+        failover = master.failover
+        # Whether the failover of another Sentinel was ordered is not known, but then its old master is up.
+        down = master.is_down or not master.link.commands_up
+        if down if failover is None else not failover.ordered:
+            self._blocks.failed_over(master, epoch, now)
         new = servers.new
         assert new is not None
         data = (("old", f"{servers.old.host}:{servers.old.port}"), ("new", f"{new.host}:{new.port}"))

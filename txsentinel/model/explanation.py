@@ -53,6 +53,7 @@ class VerdictCode(Enum):
     MAJORITY_COUNTS_GHOSTS = "majority_counts_ghosts"
     ATTEMPT_TOO_RECENT = "attempt_too_recent"
     VOTED_FOR_OTHER = "voted_for_other"
+    RECENTLY_FAILED_OVER = "recently_failed_over"
     RETURN_AWAITED = "return_awaited"
     NOT_OUR_TURN = "not_our_turn"
     OFFSETS_PENDING = "offsets_pending"

@@ -59,6 +59,8 @@ class JournalKind(Enum):
     RETURNED = "returned"
     PARKED = "parked"
     UNPARKED = "unparked"
+    BLOCKED = "blocked"
+    ACKNOWLEDGED = "acknowledged"
 
 
 class FailoverKind(Enum):

@@ -122,15 +122,22 @@ class FailoverHistory:
         found = [each for each in reversed(self._kept.values()) if name is None or each.master == name]
         return tuple(found[: max(0, limit)])
 
-    def acknowledge(self, record_id: str, by: str, comment: str) -> bool:
-        """Record that an operator has seen a failover; return whether the record is known."""
+    def acknowledge(self, record_id: str, by: str, comment: str) -> str | None:
+        """
+        Record that an operator has seen a failover.
+
+        :param record_id: the ID of its record, or the one of its group, which all Sentinels give to it.
+        :returns: the ID of the group; ``None`` if the record is not known.
+        """
         record = self._kept.get(record_id)
         if record is None:
-            return False
+            record = next((each for each in self._kept.values() if each.group == record_id), None)
+        if record is None:
+            return None
         record = replace(record, ack=Acknowledgement(by, Instant(round(self._host.wall_clock() * 1000)), comment))
         self.keep(record)
         self._write(record)
-        return True
+        return record.group
 
     def check(self) -> None:
         """Make the records that are due; called after each input of the core."""

@@ -54,9 +54,9 @@ def _no_history(name: str | None, limit: int) -> Sequence[FailoverRecord]:
     return ()
 
 
-def _acknowledge_nothing(record_id: str, by: str, comment: str) -> bool:
+def _acknowledge_nothing(record_id: str, by: str, comment: str) -> str | None:
     """Know no record."""
-    return False
+    return None
 
 
 @dataclass(slots=True)
@@ -85,8 +85,8 @@ class ServerContext:
     failovers: Callable[[str | None, int], Sequence[FailoverRecord]] = _no_history
     """Returns the latest failovers of one master or of all, newest first."""
 
-    acknowledge: Callable[[str, str, str], bool] = _acknowledge_nothing
-    """Records who has seen a failover, with a comment; returns whether its record is known."""
+    acknowledge: Callable[[str, str, str], str | None] = _acknowledge_nothing
+    """Records who has seen a failover, with a comment; returns the ID of its group, ``None`` without a record."""
 
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)

@@ -73,8 +73,9 @@ SIMULATE-FAILURE [CRASH-AFTER-ELECTION] [CRASH-AFTER-PROMOTION] [HELP]
 TXSENTINEL: Final = help_lines(
     "TXSENTINEL",
     """
-ACK <record-id> [<comment>]
-    Record that the failover with this record was seen, with the user.
+ACK <record-id>|<group-id> [<comment>]
+    Record that this failover was seen, with the user, and end the block of
+    further failovers, here and at the other Sentinels of this kind.
 ADMIT <master-name> <sentinel-id> <epoch> <milliseconds>
     Permit to vote for a candidate although failovers are paused. Sentinels
     send it to each other.

@@ -253,8 +253,8 @@ class OperatorServices(Protocol):
     def failovers(self, name: str | None, limit: int, /) -> Sequence[FailoverRecord]:
         """Return the latest failovers of one master or of all, newest first."""
 
-    def acknowledge(self, record_id: str, by: str, comment: str, /) -> bool:
-        """Record that ``by`` has seen a failover; return whether its record is known."""
+    def acknowledge(self, record_id: str, by: str, comment: str, /) -> str | None:
+        """Record that ``by`` has seen a failover; return the ID of its group, ``None`` if its record is unknown."""
 
 
 class SavingServices(Protocol):

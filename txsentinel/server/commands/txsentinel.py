@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from txsentinel.core.errors import CommandError
 from txsentinel.core.explaining import MAX_JOURNAL
+from txsentinel.core.fan_out import PeerAnswer
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.model.explanation import with_warnings
 from txsentinel.model.plain import plain, unix_instant
@@ -22,10 +23,10 @@ from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.commands.sentinel_container import MASTER_NAME
 from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
-from txsentinel.server.replies import Reply, Steps, Stepwise
+from txsentinel.server.replies import DurableReply, Reply, Steps, Stepwise
 from txsentinel.server.shared_options import options_hash, shared_options
 from txsentinel.server.specification import Command, container, integer_argument, optional, text_argument
-from txsentinel.wire.resp import OK, Value, text
+from txsentinel.wire.resp import OK, Value, data, text
 
 if TYPE_CHECKING:
     from txsentinel.model.failure import LinkFailure
@@ -120,18 +121,33 @@ def history(services: OperatorServices, client: Client, request: Sequence[bytes]
 
 def acknowledge(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
     """
-    Record that the operator has seen a failover, with a comment.
+    Record that the operator has seen a failover, with a comment, and end the block of further ones.
 
-    :raises CommandError: if this Sentinel has no such record, or the comment is too long.
+    Other Sentinels, which add who did it, pass it on.
+
+    :raises CommandError: if neither a record nor a block of this failover is known, or the comment is too long.
     """
-    if len(request) > 4:
+    if len(request) > 5:
         raise syntax_error()
     comment = request[3] if len(request) > 3 else b""
     if len(comment) > MAX_COMMENT:
         raise CommandError(f"ERR the comment is longer than {MAX_COMMENT} bytes")
-    if not services.acknowledge(text(request[2]), f"{client.user} from {client.address}", text(comment)):
+    passed_on = len(request) > 4
+    by = text(request[4])[:MAX_COMMENT] if passed_on else f"{client.user} from {client.address}"
+    core, record_id, now = services.core, text(request[2]), services.host.now()
+    group = services.acknowledge(record_id, by, text(comment))
+    masters = list(core.registry.masters.values())
+    ended = core.failover_blocks.acknowledge(masters, group or record_id, now, by)
+    if group is None and not ended:
         raise CommandError("ERR No such record")
-    return OK
+    if not passed_on:
+        words = (b"TXSENTINEL", b"ACK", data(group or record_id), comment, data(by))
+        core.fan_out.send(core.fan_out.peers(), words, now, _ignore_answers)
+    return DurableReply(core.outbox.generation, OK, OK) if ended else OK
+
+
+def _ignore_answers(answers: Sequence[PeerAnswer]) -> None:
+    """Ignore that some Sentinels have no record of the failover, or did not answer: they may be asked themselves."""
 
 
 def _rendered(records: Sequence[FailoverRecord]) -> Steps:
@@ -340,6 +356,7 @@ COMMANDS: Final[CommandModule[OperatorServices]] = {
         alias_of="sentinel|failover",
         summary="Records that a failover was seen by an operator",
         arguments=(text_argument("record-id"), optional(text_argument("comment"))),
+        acts=True,
     ): acknowledge,
     Command(
         "txsentinel|help",
