@@ -17,6 +17,13 @@ http = DeferredExtension(
     "txsentinel.extensions.http.service.make_service",
 )
 
+template = DeferredExtension(
+    "template",
+    "files rendered from templates, with commands to check and reload them",
+    "txsentinel.extensions.template.service.make_service",
+    extra="template",
+)
+
 webhooks = DeferredExtension(
     "webhooks",
     "events and finished failovers as signed HTTP requests",

@@ -120,6 +120,7 @@ class PublishingService(Service):
     :param verify_interval: seconds between two checks of what was published; 0 for none.
     :param name: the name of the extension, for the log and metrics.
     :param target: where it publishes, without passwords.
+    :param timeout: seconds after which an attempt, or a check, has failed.
     :param follower_delay: the range of seconds by which a change is delayed that another Sentinel announced, if all
         of them publish in one place; that one publishes it at once.
     """
@@ -138,10 +139,12 @@ class PublishingService(Service):
         *,
         name: str = "publisher",
         target: str = "",
+        timeout: float = PUBLISH_TIMEOUT,
         follower_delay: tuple[float, float] | None = None,
     ) -> None:
         self.publisher_name = name
         self._target = target
+        self._timeout = timeout
         self._follower_delay = follower_delay
         self._outcomes = dict.fromkeys((each.value for each in PublishOutcome), 0)
         self._lag = Histogram(LAG_BOUNDS)
@@ -296,7 +299,7 @@ class PublishingService(Service):
         """Record an attempt that has to be made again."""
         error = failure.getErrorMessage() or type(failure.value).__name__
         if isinstance(failure.value, TimeoutError):
-            error = f"no answer for {PUBLISH_TIMEOUT:g} s"
+            error = f"no answer for {self._timeout:g} s"
         if not master.attempts:
             publisher = self.publisher_name
             self.log.warn(
@@ -315,7 +318,7 @@ class PublishingService(Service):
         """Call a method of the publisher; it fails if it takes too long."""
         running: Deferred[Any] = maybeDeferred(function)
         master.running = running
-        running.addTimeout(PUBLISH_TIMEOUT, self._reactor)
+        running.addTimeout(self._timeout, self._reactor)
         running.addCallbacks(succeeded, failed)
 
     def _forget(self, name: str) -> None:

@@ -69,17 +69,13 @@ def etcd_services(
 
     :param files: what is read again while it runs.
     """
-
-    def wanted(name: str) -> bool:
-        return not settings.masters or name in settings.masters
-
     service = MultiService()  # type: ignore[no-untyped-call]
     parts: list[Any] = [
         PublishingService(
             reactor,
             view,
             EtcdPublisher(client, settings),
-            wanted,
+            settings.wants,
             verify_interval=settings.verify,
             name="etcd",
             target=", ".join(settings.endpoints),
@@ -87,7 +83,7 @@ def etcd_services(
         )
     ]
     if settings.lease:
-        parts.append(ReplicaKeys(reactor, view, client, settings, wanted))
+        parts.append(ReplicaKeys(reactor, view, client, settings, settings.wants))
     if files:
         parts.append(SecretReader(reactor, files))
     for part in parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,8 +31,8 @@ class EtcdSettings:
     """Whether the keys that templates of confd iterate over are written, too."""
 
     confd_prefix: str = "/services/redis/"
-    masters: frozenset[str] = frozenset()
-    """The masters that are published; empty for all."""
+    masters: tuple[str, ...] = ()
+    """Patterns of the names of masters; empty for all."""
 
     gateway: str = "/v3"
     """The path of the gateway: ``/v3`` since etcd 3.4, ``/v3beta`` in 3.3."""
@@ -47,6 +48,10 @@ class EtcdSettings:
 
     lease: float = 60.0
     """Seconds after which the keys of replicas end if no Sentinel renews them; 0 to publish no replicas."""
+
+    def wants(self, master: str) -> bool:
+        """Whether a master is published."""
+        return not self.masters or any(fnmatchcase(master, pattern) for pattern in self.masters)
 
 
 def parse(argument: str, lines: Iterable[ExtensionSetting]) -> EtcdSettings:
@@ -90,7 +95,7 @@ def _with(settings: EtcdSettings, name: str, values: Iterable[str]) -> EtcdSetti
     if name == "endpoint" and given:
         return replace(settings, endpoints=settings.endpoints + tuple(_endpoint(value) for value in given))
     if name == "masters" and given:
-        return replace(settings, masters=settings.masters | set(given))
+        return replace(settings, masters=settings.masters + tuple(given))
     if name not in NAMES:
         raise ValueError(f"no such setting: {shown(name)} (known: {', '.join(NAMES)})")
     if len(given) != 1:

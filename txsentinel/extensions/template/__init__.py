@@ -1,0 +1,1 @@
+"""The extension that writes files from templates, and has the programs that read them reload."""
