@@ -32,6 +32,8 @@ class Integration:
     """One program, or several, that is to know the address of the master, and the extension that makes it known."""
 
     title = ""
+    fleet: Fleet
+    """The servers and Sentinels; set before the start."""
 
     def start(self, directory: Path) -> None:
         """Start the other side, with files in a directory of its own."""
@@ -82,10 +84,12 @@ def run(
     integrations: Sequence[Integration],
     show: Callable[[str], None] = print,
     finish: Callable[[Failover], None] = lambda _: None,
+    freeze: bool = False,
 ) -> None:
     """
     Run a failover with all integrations at once.
 
+    :param freeze: stop the master by SIGSTOP, which leaves its connections open, instead of ending it.
     :param finish: called while everything still runs.
     :raises Missing: if there is no server to monitor.
     """
@@ -99,6 +103,7 @@ def run(
             directory = harness.directory / f"integration-{number}"
             directory.mkdir()
             stack.callback(integration.close)
+            integration.fleet = fleet
             integration.start(directory)
         for number, sentinel in enumerate(fleet.sentinels):
             path = harness.directory / f"extensions-{number}.conf"
@@ -113,8 +118,11 @@ def run(
             integration.watch()
         old = fleet.master()
         began = time.monotonic()
-        show(f"The master is 127.0.0.1:{old.port}; it is killed now.")
-        old.kill()
+        show(f"The master is 127.0.0.1:{old.port}; it is {'stopped by SIGSTOP' if freeze else 'killed'} now.")
+        if freeze:
+            old.freeze()
+        else:
+            old.kill()
         recorder.wait_for(
             lambda events: any(each.channel == "+switch-master" for each in events), SECONDS, "+switch-master"
         )
@@ -132,10 +140,10 @@ def run(
         finish(Failover(f"127.0.0.1:{old.port}", address, tuple(results), fleet))
 
 
-def main(integration: Integration) -> None:
-    """Run one integration from the command line."""
+def main(*integrations: Integration, freeze: bool = False) -> None:
+    """Run integrations from the command line; ``freeze`` as for :func:`run`."""
     try:
-        run([integration])
+        run(integrations, freeze=freeze)
     except Missing as problem:
         sys.exit(str(problem))
     except (DeadlineExpired, RuntimeError, OSError) as problem:

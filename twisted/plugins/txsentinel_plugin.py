@@ -17,11 +17,24 @@ http = DeferredExtension(
     "txsentinel.extensions.http.service.make_service",
 )
 
+txsentinel_template = ServiceMaker(
+    "txsentinel-template",
+    "txsentinel.cli.template_tap",
+    "Renders files from the addresses that Sentinels publish in etcd.",
+    "txsentinel-template",
+)
+
 template = DeferredExtension(
     "template",
     "files rendered from templates, with commands to check and reload them",
     "txsentinel.extensions.template.service.make_service",
     extra="template",
+)
+
+haproxy = DeferredExtension(
+    "haproxy",
+    "answers to agent checks of HAProxy, and addresses over its runtime socket",
+    "txsentinel.extensions.haproxy.service.make_service",
 )
 
 webhooks = DeferredExtension(

@@ -3,7 +3,7 @@
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -78,6 +78,27 @@ class RequestClient:
         answered.addCallback(_read)
         answered.addTimeout(self._timeout, self._reactor)
         return answered
+
+    def stream(
+        self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes, receive: Callable[[bytes], None]
+    ) -> Deferred[int]:
+        """
+        Send a request whose reply has no end.
+
+        :param receive: called with each part of the body; if it raises, the connection is closed.
+        :returns: fires with the status when the reply ends; cancel it to close the connection.
+        """
+        fields = Headers({name: [value] for name, value in (headers or {}).items()})
+        answered: Deferred[Any] = self._client.request(
+            method, url, headers=fields, data=body, allow_redirects=False, unbuffered=True, reactor=self._reactor
+        )
+
+        def read(response: Any) -> Deferred[int]:
+            reading: Deferred[Any] = collect(response, receive)
+            return reading.addCallback(lambda _: int(response.code))
+
+        answered.addTimeout(self._timeout, self._reactor)
+        return answered.addCallback(read)
 
 
 def trusting(authorities: bytes) -> BrowserLikePolicyForHTTPS:

@@ -11,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.extensions.outward.harness import RecordingClient
 from txsentinel.extensions.etcd.client import MAX_ENDPOINTS, EtcdClient, EtcdError, prefix_range
+from txsentinel.extensions.etcd.following import FollowedMaster, FollowedReplica, masters_of
 from txsentinel.extensions.etcd.keys import MasterKeys, key_part
 from txsentinel.extensions.etcd.settings import EtcdSettings
+from txsentinel.model.snapshots import Endpoint
 
 
 def refusal(text: str, code: int) -> bytes:
@@ -126,6 +128,53 @@ class LoginTests(ClientCase):
         self.assertEqual(str(self.error(asked)), text)
         self.client.call("kv/txn", {})
         self.assertEqual(self.urls(), ["http://a/v3/auth/authenticate"] * 2)
+
+
+class StreamTests(ClientCase):
+    """Streams."""
+
+    def wait(self) -> Deferred[None]:
+        """Wait for a line with the member ``wanted``."""
+        return self.plain.wait_for_line("watch", {}, lambda line: bool(line.get("wanted")))
+
+    def test_lines(self) -> None:
+        """A line that is found ends the stream, whatever parts it arrives in."""
+        waiting = self.wait()
+        self.assertEqual(self.urls(), ["http://a/v3/watch"])
+        for part in (b'{"x":1}\n{"wan', b'ted":', b"true}"):
+            self.sent.receivers[0](part)
+            self.assertNoResult(waiting)
+        self.sent.receivers[0](b"\n{}\n")
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertTrue(self.sent.streams[0].called)
+
+    def test_end(self) -> None:
+        """A stream that ends before is an error; one that is not wanted any more is closed."""
+        waiting = self.wait()
+        self.sent.streams[0].callback(200)
+        self.assertEqual(str(self.error(waiting)), "the stream has ended")
+        waiting = self.wait()
+        waiting.cancel()
+        self.error(waiting)
+
+
+class FollowingTests(SynchronousTestCase):
+    """What programs elsewhere get of the keys."""
+
+    def test_masters(self) -> None:
+        """Keys become masters with replicas; what cannot be parsed is left out."""
+        one = {"host": "::1", "port": 1, "config_epoch": 7}
+        values = {
+            "/x/a%2Fb/json": json.dumps(one),
+            "/x/a%2Fb/master": "[::1]:1",
+            "/x/a%2Fb/replicas/h:2": "h:2",
+            "/x/a%2Fb/replicas/h:x": "h:x",
+            "/x/c/json": "{}",
+            "/x/d/replicas/h:2": "h:2",
+        }
+        (found,) = masters_of(values, "/x/")
+        replicas = (FollowedReplica("h:2", Endpoint("h", 2)),)
+        self.assertEqual(found, FollowedMaster("a/b", Endpoint("::1", 1), 7, replicas))
 
 
 class KeyTests(SynchronousTestCase):

@@ -63,6 +63,8 @@ class RecordingClient:
 
     def __init__(self) -> None:
         self.requests: list[SentRequest] = []
+        self.receivers: list[Callable[[bytes], None]] = []
+        self.streams: list[Deferred[int]] = []
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
@@ -71,3 +73,13 @@ class RecordingClient:
         sent = SentRequest(method, url, dict(headers or {}), body or b"")
         self.requests.append(sent)
         return sent.answered
+
+    def stream(
+        self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes, receive: Callable[[bytes], None]
+    ) -> Deferred[int]:
+        """Keep a request; :attr:`receivers` has what gets the parts of its reply."""
+        self.requests.append(SentRequest(method, url, dict(headers or {}), body))
+        self.receivers.append(receive)
+        ended: Deferred[int] = Deferred()
+        self.streams.append(ended)
+        return ended

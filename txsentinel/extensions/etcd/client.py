@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
             self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
         ) -> Deferred[HttpReply]:
             """Send a request."""
+
+        def stream(
+            self,
+            method: str,
+            url: str,
+            headers: Mapping[str, str] | None,
+            body: bytes,
+            receive: Callable[[bytes], None],
+        ) -> Deferred[int]:
+            """Send a request whose reply has no end."""
 
 
 MAX_ENDPOINTS: Final = 4
@@ -96,6 +107,38 @@ class EtcdClient:
             answered = yield self._send(method, request)
         reply: dict[str, Any] = answered
         return reply
+
+    def wait_for_line(
+        self, method: str, request: dict[str, Any], found: Callable[[dict[str, Any]], bool]
+    ) -> Deferred[None]:
+        """
+        Call a method whose reply is a stream of JSON lines, at the endpoint that answered last.
+
+        :param found: called with each line until it returns True.
+        :returns: fires when it did; fails if the stream ends before.
+        """
+        waiter: Deferred[None] = Deferred(lambda _: streaming.cancel())
+        received = bytearray()
+
+        def receive(part: bytes) -> None:
+            received.extend(part)
+            while b"\n" in received and not waiter.called:
+                line, _, rest = bytes(received).partition(b"\n")
+                received[:] = rest
+                if found(json.loads(line)):
+                    waiter.callback(None)
+                    streaming.cancel()
+
+        def ended(result: object) -> None:
+            if not waiter.called:
+                reason = result.getErrorMessage() if isinstance(result, Failure) else "the stream has ended"
+                waiter.errback(EtcdError(reason))
+
+        headers = {**HEADERS, "authorization": self._token} if self._token else HEADERS
+        url = f"{self._endpoints[0]}{self._gateway}/{method}"
+        streaming = self._requests.stream("POST", url, headers, json.dumps(request).encode(), receive)
+        streaming.addBoth(ended)
+        return waiter
 
     @inlineCallbacks
     def _log_in(self) -> Generator[Deferred[Any], Any, None]:

@@ -39,22 +39,32 @@ def make_service(
     :raises ValueError: if a setting is wrong, or a file cannot be used.
     """
     chosen = parse(argument, settings)
+    client, files = etcd_client(reactor, chosen)
+    return etcd_services(reactor, view, client, chosen, files)
+
+
+def etcd_client(reactor: Any, settings: EtcdSettings) -> tuple[EtcdClient, list[SecretFile[Any]]]:
+    """
+    Return a client with the settings, and the files of its secrets, to be read again.
+
+    :raises ValueError: if a file cannot be used.
+    """
     policy = CertificatePolicy(
-        SecretFile(chosen.ca_file, authorities) if chosen.ca_file else None,
-        SecretFile(chosen.cert_file, identity) if chosen.cert_file else None,
+        SecretFile(settings.ca_file, authorities) if settings.ca_file else None,
+        SecretFile(settings.cert_file, identity) if settings.cert_file else None,
     )
     files: list[SecretFile[Any]] = policy.files
-    password = SecretFile(chosen.password_file, secret_line) if chosen.password_file else None
+    password = SecretFile(settings.password_file, secret_line) if settings.password_file else None
     if password is not None:
         files.append(password)
     client = EtcdClient(
         RequestClient(reactor, TIMEOUT, policy=policy),
-        chosen.endpoints,
-        chosen.gateway,
-        chosen.user,
+        settings.endpoints,
+        settings.gateway,
+        settings.user,
         lambda: password.value if password else "",
     )
-    return etcd_services(reactor, view, client, chosen, files)
+    return client, files
 
 
 def etcd_services(

@@ -24,8 +24,9 @@ class TemplatePublisher:
     """
     Keeps one file.
 
-    The first change after some time is rendered at once. Changes that follow soon are rendered together. All that were
-    asked for before a run begins are answered by its end.
+    A new address is rendered at once; if more follow, the time between runs grows from ``quiet`` to ``longest``. Other
+    changes are rendered when none has followed for ``quiet``. All that was asked for before a run begins is answered by
+    its end.
 
     :param variables: returns the variables of the template.
     """
@@ -38,7 +39,13 @@ class TemplatePublisher:
         self._waiting: list[Deferred[bool]] = []
         self._call: IDelayedCall | None = None
         self._first_asked_at = 0.0
-        self._ended_at: float | None = None
+        self._urgent = False
+        self._urgent_at: float | None = None
+        """When a run for a new address last began."""
+
+        self._spacing = settings.quiet
+        """The time from that to the next one."""
+
         self._command: CommandProtocol | None = None
         self._running: Deferred[None] | None = None
         self._reload_due = False
@@ -50,20 +57,22 @@ class TemplatePublisher:
         def ended(changed: bool) -> Publication | None:
             return None if changed else Publication(PublishOutcome.UNCHANGED)
 
-        return self.render().addCallback(ended)
+        return self.render(urgent=True).addCallback(ended)
 
     def verify(self, name: str) -> Deferred[bool]:
         """See ``IPublisher``. What differs is written at once, so that nothing is left to publish."""
         return self.render().addCallback(lambda _: True)
 
-    def render(self) -> Deferred[bool]:
+    def render(self, *, urgent: bool = False) -> Deferred[bool]:
         """
         Have the file rendered, soon.
 
+        :param urgent: whether to wait for no further changes.
         :returns: fires with whether it was changed; fails with why it could not be.
         """
         waiter: Deferred[bool] = Deferred(lambda cancelled: self._forget(cancelled))
         self._waiting.append(waiter)
+        self._urgent |= urgent
         self._schedule()
         return waiter
 
@@ -90,24 +99,30 @@ class TemplatePublisher:
         """Begin a run when it is time, unless one is in progress, whose end begins the next."""
         if self._stopped or self._running is not None:
             return
-        now = self._reactor.seconds()
+        now, quiet, longest = self._reactor.seconds(), self._settings.quiet, self._settings.longest
         if self._call is None:
             self._first_asked_at = now
-            rested = self._ended_at is None or now - self._ended_at >= self._settings.longest
-            self._call = self._reactor.callLater(0 if rested else self._settings.quiet, self._begin)
-        elif self._call.getTime() > now:
-            latest = self._first_asked_at + self._settings.longest
-            self._call.reset(max(min(self._settings.quiet, latest - now), 0))
+        if self._urgent:
+            at = now if self._urgent_at is None else max(self._urgent_at + self._spacing, now)
+        else:
+            at = min(now + quiet, self._first_asked_at + longest)
+        if self._call is not None:
+            self._call.cancel()
+        self._call = self._reactor.callLater(max(at - now, 0), self._begin)
 
     def _begin(self) -> None:
         self._call = None
+        now, longest = self._reactor.seconds(), self._settings.longest
+        if self._urgent:
+            follows = self._urgent_at is not None and now - self._urgent_at <= 2 * longest
+            self._spacing = min(2 * self._spacing, longest) if follows else self._settings.quiet
+            self._urgent, self._urgent_at = False, now
         waiting, self._waiting = self._waiting, []
         running = self._running = self._run(waiting)
         running.addBoth(self._ended)
 
     def _ended(self, result: object) -> None:
         self._running = None
-        self._ended_at = self._reactor.seconds()
         if self._waiting:
             self._schedule()
 
