@@ -205,6 +205,14 @@ CASES: Final = (
         {"kind": "replica", "cause": "auth"},
     ),
     Case(
+        "TxsentinelPauseEnds",
+        "info",
+        {f"txsentinel_pause_until_timestamp_seconds{{{M}}}": "2000x120"},
+        {f"txsentinel_pause_until_timestamp_seconds{{{M}}}": "2200x120", BUILD: "1x120"},
+        "The pause of failovers of m ends in 3m 20s",
+        MASTER,
+    ),
+    Case(
         "TxsentinelDescriptors",
         "warning",
         {f"process_open_fds{{{S}}}": "95x120", f"process_max_fds{{{S}}}": "100x120", BUILD: "1x120"},

@@ -14,12 +14,14 @@ from zope.interface.verify import verifyObject
 
 from txsentinel.core.instances import Master, Server
 from txsentinel.core.link import LinkKind
+from txsentinel.core.pauses import PauseRequest
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.explanation import UnfitCode
 from txsentinel.model.plain import plain
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot, ViewChange
 from txsentinel.runtime import snapshot_cache
+from txsentinel.runtime.health import SentinelHealth
 from txsentinel.runtime.service import SentinelService
 from txsentinel.runtime.snapshot_builder import UNFIT_TEXTS, Assessment, assess
 from txsentinel.runtime.view import SentinelView
@@ -200,6 +202,40 @@ class ContentTests(ViewCase):
             service.host.reactor.callLater(0, note)
 
         return touched
+
+
+class PauseTests(ViewCase):
+    """A pause of automatic failovers in a simulated fleet."""
+
+    def test_shown(self) -> None:
+        """It is shown as long as it is in force, with what it means for the others; the status names it, too."""
+        self.start()
+        core, host = self.sentinel.alive.core, self.sentinel.alive.host
+        self.assertIsNone(self.one().pause)
+        request = PauseRequest(20_000, by="alice", reason="kernel")
+        core.pauses.order("m1", request, host.now(), round(host.wall_clock() * 1000))
+        self.sentinel.alive.executor.drain()
+        pause = self.one().pause
+        assert pause is not None
+        self.assertEqual(
+            (pause.by, pause.reason, pause.scope, pause.all_masters), ("alice", "kernel", "failover", False)
+        )
+        self.assertEqual((pause.guaranteed, pause.obstacle), (False, "the pause is not durable yet"))
+        self.assertEqual({each.state for each in pause.sentinels}, {"free"})
+        revision = self.view.revision()
+        self.fleet.run(2.0)
+        self.assertGreater(self.view.revision(), revision)
+        after = self.one().pause
+        assert after is not None
+        self.assertEqual((after.guaranteed, {each.state for each in after.sentinels}), (True, {"paused"}))
+        self.assertEqual((after.until, self.one().verdict), (pause.until, "paused"))
+        for sentinel in self.fleet.sentinels:
+            self.assertEqual(sentinel.alive.surface.view.master("m1").verdict, "paused")
+        health = SentinelHealth(core, self.sentinel.alive.store, self.sentinel.alive.sweeping, host)
+        self.assertIn("paused m1 until ", health.status())
+        self.fleet.run(20.0)
+        self.assertIsNone(self.one().pause)
+        self.assertEqual((self.one().verdict, health.status()), ("healthy", "1 master ok, 2/2 peers"))
 
 
 class CacheTests(ViewCase):

@@ -119,7 +119,7 @@ def build_process(options: ProcessOptions, reactor: ISystemReactor) -> IService:
         pidfile=PidFile(generic.located(generic.pidfile)) if generic.pidfile else None,
         supervised=generic.supervised,
         hangup=Reload(secrets, sentinel.tls, sentinel.context.access, generic, note),
-        health=SentinelHealth(sentinel.core, sentinel.store, sentinel.sweeping),
+        health=SentinelHealth(sentinel.core, sentinel.store, sentinel.sweeping, sentinel.host),
         serving=sentinel.serving,
         termination=TerminationSignals(reactor),
         set_process_title=partial(host.set_process_title, title) if title else lambda: None,

@@ -55,6 +55,12 @@ class Guarantee:
 
     obstacle: str | None = None
 
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """Everything except the times of the leases, which change with each renewal."""
+        leased = tuple(peer_id for peer_id, _ in self.leased)
+        return self.guaranteed, self.needed, self.paused, leased, self.free, self.obstacle
+
 
 @dataclass(slots=True)
 class Confirmation:

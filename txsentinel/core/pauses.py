@@ -102,7 +102,7 @@ class Pauses:
         self._guarantees = Guarantees(state, self.leases)
         self._exchanges = self._guarantees.exchanges
         self._wall_offset: Millis = 0
-        self._found: dict[str, bool] = {}
+        self._found: dict[str, Guarantee] = {}
         """What :meth:`guarantee` last found for each paused master."""
 
         self._waiters: list[_Waiter] = []
@@ -264,9 +264,10 @@ class Pauses:
             paused.update((master.name, master) for master in self._known_masters(held.record.key.master))
         for master in paused.values():
             self._renew_leases(master, now)
-            guaranteed = self._guarantees.guarantee(master, now).guaranteed
-            if self._found.get(master.name) is not guaranteed:
-                self._found[master.name] = guaranteed
+            found = self._guarantees.guarantee(master, now)
+            before = self._found.get(master.name)
+            self._found[master.name] = found
+            if before is None or before.shown != found.shown:
                 state.touch(master)
         self.leases.forget_ended(frozenset(paused), now)
         self._check_waiters(now)
@@ -284,11 +285,15 @@ class Pauses:
         self._waiters.append(_Waiter(RecordKey(RecordKind.PAUSE, name), until, done))
         self._due = 0
 
+    def _is_guaranteed(self, master: Master) -> bool:
+        found = self._found.get(master.name)
+        return found is not None and found.guaranteed
+
     def _check_waiters(self, now: Millis) -> None:
         waiting = []
         for waiter in self._waiters:
             masters = self._known_masters(waiter.key.master)
-            if now >= waiter.until or all(self._found.get(master.name, False) for master in masters):
+            if now >= waiter.until or all(self._is_guaranteed(master) for master in masters):
                 self._state.emit(ReportAnswers(waiter.done), probe=True)
             else:
                 waiting.append(waiter)

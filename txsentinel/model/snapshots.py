@@ -188,6 +188,45 @@ class FailoverSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedSentinel:
+    """
+    What a pause means for another Sentinel.
+
+    ``state`` is ``paused``; ``leased`` for a C Sentinel that starts no failover because of its vote; or ``free``.
+    """
+
+    sentinel_id: str
+    address: Endpoint
+    state: str
+    why: str | None
+    """Why it is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSnapshot:
+    """A pause of the automatic failovers of a master."""
+
+    until: Instant
+    scope: str
+    """``failover``, or ``hands-off`` if no server is reconfigured either."""
+
+    by: str
+    reason: str
+    requested_at: Instant
+    request_id: str
+    all_masters: bool
+    """Whether it was ordered for all masters."""
+
+    guaranteed: bool
+    """Whether no failover is possible, except one that an operator orders."""
+
+    obstacle: str | None
+    """Why one is possible although too few Sentinels are free; ``None`` if that is not so."""
+
+    sentinels: tuple[PausedSentinel, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MasterSnapshot:
     """
     One monitored master.
@@ -234,6 +273,8 @@ class MasterSnapshot:
     peers: tuple[PeerSnapshot, ...]
     verdict: str
     """The code of the explanation of now; a word of ``VerdictCode``."""
+
+    pause: PauseSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

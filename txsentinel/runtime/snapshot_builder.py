@@ -14,8 +14,11 @@ from typing import Final
 
 from txsentinel.config.guards import guard_fields
 from txsentinel.core import deadlines
+from txsentinel.core.durable_records import ALL_MASTERS, HeldRecord
 from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.pause_guarantee import Guarantee
+from txsentinel.core.pause_rules import pause_of, scope_of
 from txsentinel.core.quorum import reachable_sentinels, usable_sentinels, votes_needed
 from txsentinel.core.selection import (
     MAX_INFO_PERIODS,
@@ -35,6 +38,8 @@ from txsentinel.model.snapshots import (
     Instant,
     MasterSettings,
     MasterSnapshot,
+    PausedSentinel,
+    PauseSnapshot,
     PeerSnapshot,
     ProbeTimes,
     ReplicaSnapshot,
@@ -86,6 +91,7 @@ class Assessment:
     voters: int
     voters_needed: int
     verdict: VerdictCode
+    pause: tuple[HeldRecord, Guarantee] | None
     valid_until: Millis
     """The values cannot change before then without a reported change of the master."""
 
@@ -97,7 +103,11 @@ class Assessment:
             and self.voters == other.voters
             and self.voters_needed == other.voters_needed
             and self.verdict is other.verdict
+            and self._pause_shown() == other._pause_shown()
         )
+
+    def _pause_shown(self) -> object:
+        return None if self.pause is None else (self.pause[0], self.pause[1].shown)
 
 
 def verdict_of(core: SentinelCore, master: Master, now: Millis) -> tuple[VerdictCode, Millis]:
@@ -112,7 +122,7 @@ def verdict_of(core: SentinelCore, master: Master, now: Millis) -> tuple[Verdict
     if master.sdown_since is not None or master.failover is not None:
         # It depends on what changes with each probe.
         return core.verdict(master, now), now
-    if not master.link.refusals and now > deadlines.next_attempt(master):
+    if not master.link.refusals and not len(core.records) and now > deadlines.next_attempt(master):
         return VerdictCode.HEALTHY, NEVER
     code, until = core.verdict_until(master, now)
     return code, NEVER if until is None else until
@@ -137,12 +147,16 @@ def assess(core: SentinelCore, master: Master, now: Millis) -> Assessment:
             unfit.append(reason.code)
             if reason.code not in _ENDED_BY_INPUT:
                 valid_until = now
+    held = pause_of(core.state, master.name, now)
+    if held is not None:
+        valid_until = now
     return Assessment(
         tuple(unfit),
         None if best is None else best.name,
         master.voters,
         votes_needed(master),
         verdict,
+        None if held is None else (held, core.pauses.guarantee(master, now)),
         valid_until,
     )
 
@@ -242,6 +256,31 @@ class SnapshotBuilder:
             ),
             peers=peers,
             verdict=assessment.verdict.value,
+            pause=None if assessment.pause is None else self._pause(master, *assessment.pause),
+        )
+
+    def _pause(self, master: Master, held: HeldRecord, guarantee: Guarantee) -> PauseSnapshot:
+        record, free = held.record, {each.sentinel_id: each.why for each in guarantee.free}
+        leased = {peer_id for peer_id, _ in guarantee.leased}
+        return PauseSnapshot(
+            until=self.instant(held.until),
+            scope=scope_of(held),
+            by=record.by,
+            reason=record.reason,
+            requested_at=Instant(record.requested_unix),
+            request_id=record.request_id,
+            all_masters=record.key.master == ALL_MASTERS,
+            guaranteed=guarantee.guaranteed,
+            obstacle=guarantee.obstacle,
+            sentinels=tuple(
+                PausedSentinel(
+                    sentinel_id=peer.name,
+                    address=self.endpoint(peer.address),
+                    state="leased" if peer.name in leased else "free" if peer.name in free else "paused",
+                    why=free.get(peer.name),
+                )
+                for peer in master.peers.values()
+            ),
         )
 
     def endpoint(self, address: Address) -> Endpoint:

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.extensions.fixture import healthy_master, instant
 from tests.extensions.http.harness import HttpHarness, Reply
 from txsentinel.extensions.http.idempotency import KEPT_SECONDS, MAX_KEYS
-from txsentinel.model.snapshots import CommandRefusal
+from txsentinel.model.snapshots import CommandRefusal, Instant
 
 FAILOVER = "/v1/masters/mymaster/failover"
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"alice:secret").decode()}
@@ -23,6 +23,10 @@ ROUTES = (
     ("POST", "/v1/masters"),
     ("DELETE", "/v1/masters/mymaster"),
     ("PATCH", "/v1/config/mymaster"),
+    ("PUT", "/v1/masters/mymaster/pause"),
+    ("DELETE", "/v1/masters/mymaster/pause"),
+    ("PUT", "/v1/pause"),
+    ("DELETE", "/v1/pause"),
 )
 
 
@@ -59,6 +63,55 @@ class OperationTests(ActingCase):
         )
         principal = self.server.operator.executed[0][0]
         self.assertEqual((principal.user, principal.method, principal.origin), ("alice", "password", "127.0.0.1"))
+
+    def test_pause(self) -> None:
+        """One master or all are paused, with an end by duration or time; the answer is the reply, as a document."""
+        reply = {b"master": b"mymaster", b"until": 1_800_000_000_000, b"guaranteed": True, b"masters": [{b"why": None}]}
+        self.server.operator.replies["txsentinel|pause"] = reply
+        answer = self.act("PUT", "/v1/masters/mymaster/pause", {"for_ms": 1000, "reason": "new kernel"})
+        expected: dict[str, Any] = {"master": "mymaster", "until": "2027-01-15T08:00:00.000Z", "guaranteed": True}
+        expected["masters"] = [{"why": None}]
+        self.assertEqual((answer.status, answer.document), (200, expected))
+        self.act("PUT", "/v1/pause", {"for_ms": 1, "scope": "hands-off", "require": "best-effort"})
+        words = ("TXSENTINEL", "PAUSE", "mymaster", "FOR", "1000", "REASON", "new kernel")
+        all_words = ("TXSENTINEL", "PAUSE", "*", "FOR", "1", "SCOPE", "hands-off", "REQUIRE", "best-effort")
+        self.assertEqual(self.executed, [words, all_words])
+
+    def test_pause_until(self) -> None:
+        """A time with a zone may be given; one in the past, or without a zone, is none."""
+        identity = self.server.view.identity()
+        now = identity.started_at.unix_ms + identity.uptime_ms
+        for later, zone in ((60_000, "+00:00"), (60_000, "Z")):
+            until = str(Instant(now + later)).replace("Z", zone)
+            self.act("PUT", "/v1/pause", {"until": until})
+            self.assertEqual(self.executed[-1], ("TXSENTINEL", "PAUSE", "*", "FOR", "60000"))
+        bad: list[tuple[object, str]] = [
+            (str(Instant(now)), "schedule_in_past"),
+            (str(Instant(now + 1)).replace("Z", ""), "schedule_without_zone"),
+            ("tomorrow", "schedule_without_zone"),
+            (5, "schedule_without_zone"),
+        ]
+        for wrong, code in bad:
+            answer = self.act("PUT", "/v1/pause", {"until": wrong})
+            self.assertEqual((answer.status, answer.code), (422, code))
+
+    def test_resume(self) -> None:
+        """The answer has what was ended, and what is left of the leases."""
+        reply = {b"resumed": 1, b"residual_until": 1_800_000_000_000, b"sentinels": []}
+        self.server.operator.replies["txsentinel|resume"] = reply
+        answer = self.act("DELETE", "/v1/masters/mymaster/pause")
+        expected = {"resumed": 1, "residual_until": "2027-01-15T08:00:00.000Z", "sentinels": []}
+        self.assertEqual((answer.status, answer.document), (200, expected))
+        self.act("DELETE", "/v1/pause")
+        self.assertEqual(self.executed, [("TXSENTINEL", "RESUME", name) for name in ("mymaster", "*")])
+
+    def test_no_guarantee(self) -> None:
+        """What cannot be guaranteed is a conflict, with the reason."""
+        text = "CANNOTGUARANTEE a failover of mymaster would still be possible"
+        self.server.operator.replies["txsentinel|pause"] = CommandRefusal("CANNOTGUARANTEE", text)
+        answer = self.act("PUT", "/v1/masters/mymaster/pause", {"for_ms": 1000})
+        self.assertEqual((answer.status, answer.code), (409, "cannot_guarantee"))
+        self.assertEqual(answer.document["reasons"][0]["text"], text)
 
     def test_monitor_and_remove(self) -> None:
         """Masters are added and removed."""
@@ -109,6 +162,15 @@ class OperationTests(ActingCase):
             ("POST", "/v1/masters", {**good, "quorum": 1.5}, "quorum"),
             ("POST", "/v1/masters", {**good, "host": ""}, "host"),
             ("PATCH", "/v1/config/mymaster", {}, "no setting"),
+            ("PUT", "/v1/pause", {}, "a pause has an end"),
+            ("PUT", "/v1/pause", {"for_ms": 1, "until": "x"}, "for_ms and until"),
+            ("PUT", "/v1/pause", {"for_ms": "1h"}, "for_ms"),
+            ("PUT", "/v1/pause", {"for_ms": True}, "for_ms"),
+            ("PUT", "/v1/pause", {"for_ms": 0}, "for_ms"),
+            ("PUT", "/v1/pause", {"for_ms": 1, "scope": "all"}, "scope"),
+            ("PUT", "/v1/pause", {"for_ms": 1, "require": 1}, "require"),
+            ("PUT", "/v1/pause", {"for_ms": 1, "reason": "x" * 501}, "reason"),
+            ("PUT", "/v1/pause", {"for_ms": 1, "expect": {}}, "expect"),
             ("PATCH", "/v1/config/mymaster", {"quorum": []}, "quorum"),
             ("PATCH", "/v1/config/mymaster", {"guards": []}, "guards"),
             ("PATCH", "/v1/config/mymaster", {"guards": {"x": {}}}, "'x'"),
@@ -184,8 +246,10 @@ class PermissionTests(ActingCase):
 
     def test_rights(self) -> None:
         """Each operation needs the right of its command."""
-        for (method, target), command in zip(ROUTES, ("failover", "reset", "monitor", "remove", "set"), strict=True):
-            self.server.operator.denied = {("alice", f"sentinel|{command}")}
+        names = [f"sentinel|{word}" for word in ("failover", "reset", "monitor", "remove", "set")]
+        names += ["txsentinel|pause", "txsentinel|resume"] * 2
+        for (method, target), command in zip(ROUTES, names, strict=True):
+            self.server.operator.denied = {("alice", command)}
             self.assertEqual(self.act(method, target, {}).code, "not_permitted")
         self.assertEqual(self.executed, [])
 

@@ -26,7 +26,9 @@ from txsentinel.extensions.metrics.format import Format, escaped, negotiated
 from txsentinel.extensions.metrics.masters import MASTERS_PER_STEP, MetricsOptions
 from txsentinel.extensions.metrics.page import MAX_AGE, MetricsPages
 from txsentinel.model.history import DataLoss, FailoverKind, LossVerdict, ObserverRole, Outcome, PhaseTime
-from txsentinel.model.snapshots import Endpoint, StorageState, TiltState
+from txsentinel.model.snapshots import Endpoint, Instant, PauseSnapshot, StorageState, TiltState
+
+PAUSE = PauseSnapshot(Instant(1_800_000_000_000), "failover", "a", "", Instant(1), "x", False, True, None, ())
 
 ALL = MetricsOptions(replica_lag=True, peer_info=True)
 
@@ -142,6 +144,7 @@ class FormatTests(PageTestCase):
         self.view.measured.link_failures["peer", "refused"] += 1
         self.view.measured.votes["refused", "leased"] += 1
         self.view.publishers.add(lambda: [publisher_state()])
+        self.view.put(replace(healthy_master("paused"), pause=PAUSE))
         families: dict[str, Any] = {each.name: each for each in open_metrics_families(self.text(Format.OPEN_METRICS))}
         self.assertEqual(set(families), {each.name for each in CATALOGUE})
         for each in CATALOGUE:
@@ -151,6 +154,17 @@ class FormatTests(PageTestCase):
                 )
                 labels = {name for sample in families[each.name].samples for name in sample.labels} - {"le"}
                 self.assertEqual(labels, set(each.labels))
+
+    def test_pauses(self) -> None:
+        """A paused master has the end of its pause, and whether a failover is possible; others have neither."""
+        for guaranteed in (True, False):
+            paused = replace(healthy_master("p"), pause=replace(PAUSE, guaranteed=guaranteed))
+            self.make(FakeView(healthy_master("m"), paused))
+            self.assertEqual(self.value("txsentinel_master_paused", master="p"), 1)
+            self.assertEqual(self.value("txsentinel_pause_until_timestamp_seconds", master="p"), 1_800_000_000)
+            self.assertEqual(self.value("txsentinel_pause_guaranteed", master="p"), int(guaranteed))
+            self.assertEqual(self.value("txsentinel_master_paused", master="m"), 0)
+            self.assertNotIn('txsentinel_pause_until_timestamp_seconds{master="m"', self.text())
 
     def test_negotiation(self) -> None:
         """The header of Prometheus selects OpenMetrics; a browser and curl get text."""

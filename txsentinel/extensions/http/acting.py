@@ -15,6 +15,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 
 from txsentinel.extensions.http.idempotency import Idempotency
+from txsentinel.extensions.http.pausing import document_of, pause_words
 from txsentinel.extensions.http.problem import Problem, ProblemReason, bad_request, shown, unknown_master
 from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.responses import ApiResponse, json_response
@@ -37,6 +38,8 @@ SETTINGS: Final = {
 
 REFUSALS: Final = (
     ("INPROG", 409, "failover_in_progress"),
+    ("CANNOTGUARANTEE", 409, "cannot_guarantee"),
+    ("PAUSED", 409, "paused"),
     ("NOGOODSLAVE", 412, "candidate_unfit"),
     ("NOPERM", 403, "not_permitted"),
     ("NOAUTH", 403, "not_permitted"),
@@ -76,6 +79,11 @@ class ActingRoutes:
         monitor = b"SENTINEL MONITOR * 127.0.0.1 6379 1"
         yield act("POST", "/v1/masters", self.monitor, monitor, "Monitor a master.")
         yield act("DELETE", one, self.remove, b"SENTINEL REMOVE {master}", "Monitor a master no longer.")
+        for base, name in ((one, b"{master}"), ("/v1", b"*")):
+            summary = "Pause automatic failovers, with an end, on all Sentinels of the group."
+            yield act("PUT", f"{base}/pause", self.pause, b"TXSENTINEL PAUSE " + name + b" FOR 1000", summary)
+            summary = "End the pause of automatic failovers."
+            yield act("DELETE", f"{base}/pause", self.resume, b"TXSENTINEL RESUME " + name, summary)
         summary = "Change settings of a master; all of them or none."
         yield act("PATCH", "/v1/config/{master}", self.set, b"SENTINEL SET {master} quorum 1", summary)
 
@@ -160,6 +168,30 @@ class ActingRoutes:
 
         return self._run(request, words).addCallback(done)
 
+    def pause(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 200 with the pause and what is guaranteed, once it is durable."""
+        body = request.document("for_ms", "until", "scope", "require", "reason", *self._expectation(request))
+        words = pause_words(self._paused_name(request, body), body, self._wall_clock())
+        return self._reply(request, words).addCallback(lambda reply: json_response(document_of(reply)))
+
+    def resume(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 200 with the number of pauses that were ended, and until when C Sentinels start no failover."""
+        body = request.document(*self._expectation(request))
+        words = ["TXSENTINEL", "RESUME", self._paused_name(request, body)]
+        return self._reply(request, words).addCallback(lambda reply: json_response(document_of(reply)))
+
+    @staticmethod
+    def _expectation(request: ApiRequest) -> tuple[str, ...]:
+        """Return the member that states the expected state of a master, if the request is about one."""
+        return ("expect",) if "master" in request.parameters else ()
+
+    def _paused_name(self, request: ApiRequest, body: Mapping[str, object]) -> str:
+        return self._expected(request, body).name if "master" in request.parameters else "*"
+
+    def _wall_clock(self) -> float:
+        sentinel = self._view.identity()
+        return (sentinel.started_at.unix_ms + sentinel.uptime_ms) / 1000
+
     def _expected(self, request: ApiRequest, body: Mapping[str, object]) -> MasterSnapshot:
         """
         Return the master of a request.
@@ -187,16 +219,19 @@ class ActingRoutes:
         return master
 
     def _run(self, request: ApiRequest, words: list[str]) -> Deferred[Answer]:
-        """Execute a command; the result fails with ``Problem`` if it is refused."""
+        """Execute a command whose reply does not matter; the result fails with ``Problem`` if it is refused."""
+        return self._reply(request, words).addCallback(lambda _: ApiResponse())
+
+    def _reply(self, request: ApiRequest, words: list[str]) -> Deferred[object]:
+        """Execute a command, and return its reply; the result fails with ``Problem`` if it is refused."""
         assert request.principal is not None, "the route requires a login"
         result = self._operator.run(request.principal, [word.encode("utf-8", "surrogateescape") for word in words])
 
-        async def run() -> Answer:
+        async def run() -> object:
             try:
-                await result
+                return await result
             except CommandRefused as error:
                 raise problem_of(error.refusal) from None
-            return ApiResponse()
 
         return Deferred.fromCoroutine(run())
 

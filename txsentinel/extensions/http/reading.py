@@ -257,6 +257,7 @@ def master_summary(master: MasterSnapshot) -> dict[str, object]:
         "switched_at": master.switched_at,
         "config_epoch": master.config_epoch,
         "failover": master.failover,
+        "pause": master.pause,
         "quorum": master.settings.quorum,
         "voters": master.voters,
         "voters_reachable": master.voters_reachable,

@@ -82,6 +82,9 @@ MASTER: Final = Family(
 )
 UP: Final = _gauge("master_up", "1 if this Sentinel considers the master up.", "master")
 ODOWN: Final = _gauge("master_odown", "1 if the quorum of Sentinels agrees that the master is down.", "master")
+PAUSED: Final = _gauge("master_paused", "1 if an operator has paused automatic failovers.", "master")
+PAUSE_UNTIL: Final = _gauge("pause_until_timestamp_seconds", "When the pause ends.", "master")
+PAUSE_GUARANTEED: Final = _gauge("pause_guaranteed", "1 if no failover is possible in the pause.", "master")
 IN_PROGRESS: Final = _gauge("master_failover_in_progress", "1 if this Sentinel leads or begins a failover.", "master")
 SWITCHED: Final = _gauge(
     "master_switched_timestamp_seconds",
@@ -167,7 +170,19 @@ SENTINEL_FAMILIES: Final = (
 )
 FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, LOST_BYTES, RECORDS)
 MASTER_FAMILIES: Final = (
-    *(MASTER, UP, ODOWN, IN_PROGRESS, SWITCHED, MASTER_EPOCH, REPLICAS, REPLICAS_FIT),
+    *(
+        MASTER,
+        UP,
+        ODOWN,
+        PAUSED,
+        PAUSE_UNTIL,
+        PAUSE_GUARANTEED,
+        IN_PROGRESS,
+        SWITCHED,
+        MASTER_EPOCH,
+        REPLICAS,
+        REPLICAS_FIT,
+    ),
     *(REPLICA_UNFIT, REPLICA_LAG, VOTERS, REACHABLE, NEEDED, SURVIVABLE),
 )
 PEER_FAMILIES: Final = (DISAGREEING,)

@@ -51,6 +51,8 @@ class Shown(NamedTuple):
     address: Endpoint
     run_id: str | None
     status: str
+    paused_until_ms: int | None
+    pause_guaranteed: bool
     in_progress: bool
     switched_at_ms: int | None
     config_epoch: int
@@ -82,6 +84,8 @@ def shown(master: MasterSnapshot, options: MetricsOptions, lag: bool, able: bool
         master.address,
         master.run_id,
         master.status,
+        None if master.pause is None else master.pause.until.unix_ms,
+        master.pause is not None and master.pause.guaranteed,
         master.failover is not None,
         None if master.switched_at is None else master.switched_at.unix_ms,
         master.config_epoch,
@@ -120,6 +124,9 @@ def _own_lines(of: Shown) -> list[str]:
     values: tuple[tuple[Family, int | str | None], ...] = (
         (catalogue.UP, int(of.status == "ok")),
         (catalogue.ODOWN, int(of.status == "odown")),
+        (catalogue.PAUSED, int(of.paused_until_ms is not None)),
+        (catalogue.PAUSE_UNTIL, None if of.paused_until_ms is None else seconds(of.paused_until_ms)),
+        (catalogue.PAUSE_GUARANTEED, None if of.paused_until_ms is None else int(of.pause_guaranteed)),
         (catalogue.IN_PROGRESS, int(of.in_progress)),
         (catalogue.SWITCHED, None if of.switched_at_ms is None else seconds(of.switched_at_ms)),
         (catalogue.MASTER_EPOCH, of.config_epoch),

@@ -108,7 +108,7 @@ const sentence = (text) => (text ? text[0].toUpperCase() + stop(text.slice(1)) :
 const VERDICTS = {
 	healthy: "up", down_here_only: "down for this Sentinel only", agreed_waiting: "waits to campaign",
 	electing: "electing a leader", promoting: "promoting a replica",
-	resting: "waits", tilt: "TILT: no decisions", storage_failing: "decisions cannot be saved",
+	resting: "waits", paused: "failovers are paused", tilt: "TILT: no decisions", storage_failing: "decisions cannot be saved",
 	no_replicas: "there is no replica", no_fit_replica: "no replica is fit", majority_unreachable: "no majority of Sentinels can be reached",
 	majority_counts_ghosts: "the majority counts lost Sentinels", all_priority_zero: "all replicas have priority 0",
 };
@@ -639,7 +639,8 @@ function renderMaster() {
 			e && remedies(e.unblock),
 			f && el("p", `Failover of epoch ${count(f.epoch)}: ${plainly(f.state)}${f.promoted ? `, to ${f.promoted}` : ""}, for `, ago(at(f.started_at)), "."),
 			el("dl.facts", [["Address", m.address.address, "mono"], ["Config epoch", count(m.config_epoch)], ["Replicas up", `${m.ok_replicas} of ${m.replicas.length}`],
-				["Sentinels reached", `${m.voters_reachable} of ${m.voters}, needs ${m.voters_needed}`], ["Phase", e && plainly(e.phase)], ["Last moved", m.switched_at && when(at(m.switched_at))]].map((each) => each[1] && el("div", pair(...each))))),
+				["Sentinels reached", `${m.voters_reachable} of ${m.voters}, needs ${m.voters_needed}`], ["Phase", e && plainly(e.phase)], ["Last moved", m.switched_at && when(at(m.switched_at))],
+				["Paused until", m.pause && `${when(at(m.pause.until))}${m.pause.guaranteed ? "" : ", not guaranteed"}${m.pause.reason ? `: ${m.pause.reason}` : ""}`]].map((each) => each[1] && el("div", pair(...each))))),
 		el("section.drawing", el("h2", "Replication"), el("div.drawing-box",
 			el("div", { id: "plot", class: "plot-box", role: "group", "aria-label": `Drawing of ${m.name}` }, drawing(m)), el("aside", { id: "details", "aria-live": "polite", "aria-label": "Details of the selected node" }, details(m)))),
 		el("section.explain", el("h2", m.status === "ok" ? "What would happen" : "Why"), el("div.parts", explainPart(m, e))),
