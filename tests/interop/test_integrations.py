@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from examples.dns import NameServer
 from examples.failover import Failover, run
+from examples.kubernetes import KubernetesObjects, address_of
 from examples.nng import NngSubscriber
 from examples.otel import TraceCollector
 from examples.webhooks import WebhookReceiver, document_of, switch_of
@@ -31,6 +32,7 @@ class IntegrationTests(TestCase):
     nng: ClassVar[NngSubscriber]
     traces: ClassVar[TraceCollector]
     dns: ClassVar[NameServer]
+    kubernetes: ClassVar[KubernetesObjects]
     failover: ClassVar[Failover]
     logs: ClassVar[list[str]]
     dns_lines: ClassVar[list[str]]
@@ -41,8 +43,8 @@ class IntegrationTests(TestCase):
         """Run the failover."""
         super().setUpClass()
         cls.webhooks, cls.nng, cls.traces = WebhookReceiver(), NngSubscriber(), TraceCollector()
-        cls.dns = NameServer()
-        run([cls.webhooks, cls.nng, cls.dns, cls.traces], LINES.append, cls.finish)
+        cls.dns, cls.kubernetes = NameServer(), KubernetesObjects()
+        run([cls.webhooks, cls.nng, cls.dns, cls.kubernetes, cls.traces], LINES.append, cls.finish)
 
     @classmethod
     def finish(cls, failover: Failover) -> None:
@@ -109,8 +111,13 @@ class IntegrationTests(TestCase):
         self.assertIn(f'"txsentinel epoch=1 address={self.failover.new}"', self.dns_lines[2])
         self.assertEqual(len(self.dns.arrivals.values), 2)
 
+    def test_kubernetes(self) -> None:
+        """The slice in the double of the API led to the old master, and leads to the new one."""
+        addresses = [address_of(each) for each in self.kubernetes.arrivals.values]
+        self.assertEqual(addresses, [self.failover.old, self.failover.new])
+
     def test_no_secrets_in_logs(self) -> None:
         """No log has a secret, and no publisher has failed."""
-        secrets = (self.webhooks.secret, self.dns_secret)
-        self.assertEqual([secret in log for log in self.logs for secret in secrets], [False] * 6)
+        secrets = (self.webhooks.secret, self.dns_secret, self.kubernetes.token)
+        self.assertEqual([secret in log for log in self.logs for secret in secrets], [False] * 9)
         self.assertEqual([line for log in self.logs for line in log.splitlines() if "cannot be published" in line], [])

@@ -71,3 +71,10 @@ dns = DeferredExtension(
     "txsentinel.extensions.dns.service.make_service",
     extra="dns",
 )
+
+kubernetes = DeferredExtension(
+    "kubernetes",
+    "keeps the addresses of masters in objects of Kubernetes",
+    "txsentinel.extensions.kubernetes.service.make_service",
+    extra="kubernetes",
+)

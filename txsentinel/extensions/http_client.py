@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 from treq.client import HTTPClient
 from treq.content import collect
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
@@ -50,18 +49,16 @@ class RequestClient:
     """
     Sends requests, each over a connection of its own. It follows no redirects and uses no proxy.
 
-    :param authorities: certificates in PEM that servers may be signed by, in place of those of the system.
-    :param policy: how servers are checked, in place of ``authorities``.
+    :param policy: how servers are checked, in place of the authorities of the system.
     """
 
-    def __init__(
-        self, reactor: Any, timeout: float = TIMEOUT, authorities: bytes | None = None, policy: Any = None
-    ) -> None:
+    def __init__(self, reactor: Any, timeout: float = TIMEOUT, policy: Any = None) -> None:
         self._reactor = reactor
         self._timeout = timeout
-        policy = policy or (BrowserLikePolicyForHTTPS() if authorities is None else trusting(authorities))
         pool = HTTPConnectionPool(reactor, persistent=False)
-        self._client = HTTPClient(Agent(reactor, policy, connectTimeout=timeout, pool=pool))
+        self._client = HTTPClient(
+            Agent(reactor, policy or BrowserLikePolicyForHTTPS(), connectTimeout=timeout, pool=pool)
+        )
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
@@ -99,23 +96,6 @@ class RequestClient:
 
         answered.addTimeout(self._timeout, self._reactor)
         return answered.addCallback(read)
-
-
-def trusting(authorities: bytes) -> BrowserLikePolicyForHTTPS:
-    """
-    Return the policy that accepts servers signed by one of the certificates in PEM.
-
-    :raises ValueError: if there is no certificate, or one cannot be parsed.
-    """
-    end = b"-----END CERTIFICATE-----"
-    parts = [part + end for part in authorities.split(end)[:-1]]
-    try:
-        roots = [Certificate.loadPEM(part) for part in parts]
-    except Exception as error:  # The exception depends on the release of the cryptographic library.
-        raise ValueError(f"a certificate cannot be parsed: {error}") from None
-    if not roots:
-        raise ValueError("it contains no certificate in PEM")
-    return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))
 
 
 def _read(response: Any) -> Deferred[HttpReply]:

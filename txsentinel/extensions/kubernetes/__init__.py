@@ -1,0 +1,1 @@
+"""Keeps the addresses of masters in objects of Kubernetes."""
