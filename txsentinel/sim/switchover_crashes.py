@@ -4,7 +4,8 @@ Break switchovers at every step, under writes of clients, and count what is lost
 Each case is a fleet of a seed, a method, a step of the operation and a fault: a moment after the step was taken, the
 leader, the old master or the candidate dies, stops for a while or loses its connections. Afterwards everything is
 healed, and the writes that clients got acknowledged are compared with those that the new master has. A write is not
-counted if it was on one server only when that died: the asynchronous replication loses those in any case.
+counted if it was on one server only when that died, nor if another master than the old one acknowledged it, which died
+or was cut off later: the asynchronous replication loses those in any case.
 
 receipts: an acknowledged write of the old master that a receipt calls proven is present afterwards.
 """
@@ -245,7 +246,13 @@ class CaseOutcome:
     verdict: str = "none"
     acknowledged: int = 0
     lost: int = 0
-    """Acknowledged writes that are missing although they were on several servers, or the only one did not die."""
+    """
+    Writes that the old master acknowledged and that are missing, although they were on several servers or the only one
+    did not die.
+    """
+
+    lost_later: int = 0
+    """Writes that are missing and that another master acknowledged, which lost its role again."""
 
     wrong: list[str] = field(default_factory=list)
 
@@ -389,12 +396,11 @@ class CaseRun:
         acknowledged = {key: at for writer in self.writers for key, at in writer.acknowledged.items()}
         outcome.acknowledged = len(acknowledged)
         missing = acknowledged.keys() - present - self._single
-        outcome.lost = len(missing)
+        gone = [key for key in missing if acknowledged[key][1] == old.host.ip]
+        outcome.lost, outcome.lost_later = len(gone), len(missing) - len(gone)
         for receipt in self._receipts:
-            if receipt.verdict is ReceiptVerdict.PROVEN:
-                gone = [key for key in missing if acknowledged[key][1] == old.host.ip]
-                if gone:
-                    outcome.wrong.append(f"receipts: {len(gone)} writes are missing that a receipt calls proven")
+            if receipt.verdict is ReceiptVerdict.PROVEN and gone:
+                outcome.wrong.append(f"receipts: {len(gone)} writes are missing that a receipt calls proven")
 
 
 def cases(first_seed: int = 1) -> Iterator[Case]:
