@@ -37,9 +37,13 @@ SETTINGS: Final = {
 """Members of the body → options of ``SENTINEL SET``."""
 
 REFUSALS: Final = (
+    ("INPROG operation", 409, "operation_pending"),
     ("INPROG", 409, "failover_in_progress"),
     ("CANNOTGUARANTEE", 409, "cannot_guarantee"),
     ("PAUSED", 409, "paused"),
+    ("TOOLATE", 409, "too_late"),
+    ("KEYREUSED", 409, "key_reused"),
+    ("NOSUCHOPERATION", 404, "unknown_operation"),
     ("NOGOODSLAVE", 412, "candidate_unfit"),
     ("NOPERM", 403, "not_permitted"),
     ("NOAUTH", 403, "not_permitted"),

@@ -32,6 +32,7 @@ from txsentinel.extensions.http.graphviz import Graphviz
 from txsentinel.extensions.http.health import HealthRoutes
 from txsentinel.extensions.http.metrics import MetricsRoute
 from txsentinel.extensions.http.openapi import OpenApiRoute
+from txsentinel.extensions.http.operations import OperationRoutes
 from txsentinel.extensions.http.page import PageRoutes
 from txsentinel.extensions.http.problem import shown
 from txsentinel.extensions.http.protocol import HttpFactory
@@ -89,6 +90,8 @@ class HttpApplication:
         for route in DoctorRoutes(view, operator).routes():
             self.router.add(route)
         for route in SessionRoutes(operator, self.authenticator.sessions, wall_clock).routes():
+            self.router.add(route)
+        for route in OperationRoutes(view, operator, reactor).routes():
             self.router.add(route)
         for route in ActingRoutes(view, operator, reactor.seconds).routes():
             self.router.add(route)
