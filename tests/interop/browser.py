@@ -67,6 +67,14 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
+    def reset(self) -> None:
+        """Leave the page, and undo what a test has changed, but for scripts that run before those of pages."""
+        self.driver.get("about:blank")
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        self.resize(1280)
+        self.set_dark(False)
+        self.errors()
+
     def set_dark(self, dark: bool) -> None:
         """Prefer a dark or a light page."""
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

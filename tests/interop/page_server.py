@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.task import react
+from twisted.internet.task import LoopingCall, react
 
 from tests.extensions.fixture import FakeOperator, FakeView, healthy_master, isolated_master, switching_master
 from txsentinel.extensions.http.service import HttpApplication
@@ -21,7 +21,11 @@ PASSWORD: Final = "a password: with a colon é"
 
 
 def masters(name: str) -> list[MasterSnapshot]:
-    """Return the masters of a scenario: ``three``, ``many``, ``login`` or ``risk``."""
+    """Return the masters of a scenario: ``three``, ``many``, ``login``, ``lag`` or ``risk``."""
+    if name == "lag":
+        master = healthy_master()
+        first, second = master.replicas
+        return [replace(master, replicas=(first, replace(second, lag_bytes=10_000)))]
     if name == "risk":
         return [replace(healthy_master(), voters_reachable=1), healthy_master("other")]
     found = [healthy_master(), switching_master(), isolated_master(), healthy_master(HOSTILE_NAME)]
@@ -30,12 +34,22 @@ def masters(name: str) -> list[MasterSnapshot]:
     return found
 
 
+def grow_lag(view: FakeView) -> None:
+    """Let the replicas of a master get further behind."""
+    master = view.master("mymaster")
+    first, second = master.replicas
+    view.put(replace(master, replicas=(first, replace(second, lag_bytes=(second.lag_bytes or 0) + 50_000))))
+
+
 def main(reactor: Any, name: str, port: str) -> Deferred[None]:
     """Serve until the process is killed."""
     operator = FakeOperator()
     if name == "login":
         operator.passwords["default"] = PASSWORD
-    application = HttpApplication(reactor, FakeView(*masters(name)), operator, HttpSettings())
+    view = FakeView(*masters(name))
+    if name == "lag":
+        LoopingCall(grow_lag, view).start(1.0)
+    application = HttpApplication(reactor, view, operator, HttpSettings())
     application.events.start()
     listening = serverFromString(reactor, f"tcp:{port}:interface=127.0.0.1").listen(application.factory)
 

@@ -188,6 +188,7 @@ class FailoverTests(SynchronousTestCase):
             if "get" in methods and path != "/v1/events":
                 address = sentinel.document(f"/v1/masters/{name}")["address"]["address"]
                 target = path.replace("{master}", name).replace("{address}", address).replace("{record}", "unknown")
+                target = target.replace("{file}", "state.js")
                 found[path] = sentinel.ask(target)[0]
         return found
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 from selenium.webdriver.common.keys import Keys
@@ -62,10 +62,23 @@ class BrowserCase(SynchronousTestCase):
     if NO_BROWSER:
         skip = NO_BROWSER
 
-    def browser(self, width: int = 1280, dark: bool = False) -> Browser:
-        """Start a browser."""
-        browser = Browser(width, dark=dark)
-        self.addCleanup(browser.__exit__)
+    shared: ClassVar[Browser | None] = None
+    """The browser of all tests of the class, which share it because it takes a second to start."""
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """End the browser."""
+        if cls.shared is not None:
+            cls.shared.__exit__()
+            cls.shared = None
+
+    def browser(self) -> Browser:
+        """Return the browser of the class, as it is at the start."""
+        if self.shared is None:
+            type(self).shared = Browser()
+        browser = self.shared
+        assert browser is not None
+        browser.reset()
         return browser
 
     def server(self, name: str) -> str:
@@ -159,6 +172,28 @@ class PageTests(BrowserCase):
         browser.open(f"{page}#/master/unknown")
         browser.wait_for_text("#master", "No master has this name")
         self.assertIsNone(browser.run("return window.injected || null"))
+        self.assertEqual(browser.errors(), [])
+
+    def test_group(self) -> None:
+        """The view of a master has what other Sentinels answer, and runs the checks of its group."""
+        browser = self.browser()
+        browser.open(f"{self.server('three')}#/master/mymaster")
+        browser.wait_for_text("#master .explain", "it has epoch 6")
+        self.assertIn("has not answered", browser.text("#master .explain"))
+        browser.run("document.querySelector('[data-check]').focus()")
+        browser.press(Keys.ENTER)
+        browser.wait_for_text("#master .checks", "3 of 3 Sentinels are needed for a failover")
+        for words in ("20 checks, 2 of 3 Sentinels and 3 of 3 servers read", "D13", "CONFIG SET", "Check again"):
+            self.assertIn(words, browser.text("#master .checks"))
+        self.assertEqual(browser.errors(), [])
+
+    def test_lag(self) -> None:
+        """A lag that changes has a curve beside its number."""
+        browser = self.browser()
+        browser.open(self.server("lag"))
+        browser.wait_for_text("#rows", "mymaster")
+        browser.wait(lambda: browser.run("return document.querySelector('#rows .spark path')"), "a curve")
+        self.assertIn("kB", browser.text("#rows .num:has(.spark)"))
         self.assertEqual(browser.errors(), [])
 
     def test_risk(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -14,10 +15,13 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.extensions.fixture import FakeView, healthy_master
 from tests.extensions.http.harness import HttpHarness
+from tests.test_tidy import cycles
 from txsentinel.extensions.http import page
-from txsentinel.extensions.http.page import TYPES
+from txsentinel.extensions.http.page import MAX_TRANSFER, TYPES
 
 STATIC: Final = Path(page.__file__).parent / "static"
+
+EXPORT: Final = re.compile(r"^export (?:async )?(?:function|class|const|let) ([\w$]+)", re.MULTILINE)
 
 HOSTILE: Final = ('<img src=x onerror="alert(1)">', "a&b", "\"'", "\x1b[31m", "\udcff", "</table><script>")
 
@@ -42,6 +46,16 @@ class Tags(HTMLParser):
         self.text += data
 
 
+def modules() -> dict[str, str]:
+    """Return the modules of the script by their paths."""
+    return {name: (STATIC / name).read_text(encoding="utf-8") for name in TYPES if name.endswith(".js")}
+
+
+def scripts() -> str:
+    """Return all of the script."""
+    return "\n".join(modules().values())
+
+
 class StaticTests(SynchronousTestCase):
     """The files."""
 
@@ -64,9 +78,24 @@ class StaticTests(SynchronousTestCase):
             self.assertEqual((again.status, again.headers["content-security-policy"]), (304, policy))
 
     def test_size(self) -> None:
-        """The page is small: all files together have at most 60 KiB."""
-        self.assertEqual({each.name for each in STATIC.iterdir()}, set(TYPES))
-        self.assertLess(sum(each.stat().st_size for each in STATIC.iterdir()), 60 * 1024)
+        """The page is small: all that it loads has at most 60 KiB as it is transferred, compressed."""
+        self.assertEqual({str(each.relative_to(STATIC)) for each in STATIC.rglob("*.*")}, set(TYPES))
+        transferred = 0
+        for name in TYPES:
+            reply = self.server.get("/" if name == "index.html" else f"/{name}", Accept_Encoding="gzip, deflate, br")
+            self.assertEqual((reply.headers["content-encoding"], reply.headers["vary"]), ("gzip", "Accept-Encoding"))
+            self.assertEqual(gzip.decompress(reply.body), (STATIC / name).read_bytes())
+            transferred += len(reply.body)
+        self.assertLess(transferred, MAX_TRANSFER)
+
+    def test_encodings_differ(self) -> None:
+        """What is stored compressed is not taken for the plain file, and the reverse."""
+        plain, packed = self.server.get("/page.js"), self.server.get("/page.js", Accept_Encoding="gzip")
+        self.assertNotEqual(plain.headers["etag"], packed.headers["etag"])
+        self.assertEqual(self.server.get("/page.js", If_None_Match=packed.headers["etag"]).status, 200)
+        headers = {"If_None_Match": packed.headers["etag"], "Accept_Encoding": "gzip"}
+        self.assertEqual(self.server.get("/page.js", **headers).status, 304)
+        self.assertEqual(self.server.get("/page.js", Accept_Encoding="gzip;q=0").body, plain.body)
 
     def test_nothing_inline(self) -> None:
         """There are no inline scripts and styles, which the policy forbids, and no addresses elsewhere."""
@@ -77,14 +106,14 @@ class StaticTests(SynchronousTestCase):
         for name, value in tags.attributes:
             if name in ("src", "href"):
                 self.assertNotRegex(value or "", r"^(\w+:|//)")
-        script = (STATIC / "page.js").read_text(encoding="utf-8")
+        script = scripts()
         for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "localStorage"):
             self.assertNotIn(forbidden, script)
         self.assertNotRegex(script, 'setAttribute\\("(style|on)')
 
     def test_script(self) -> None:
         """The script is valid; its identifiers of elements are those of the page."""
-        script = (STATIC / "page.js").read_text(encoding="utf-8")
+        script = scripts()
         html = (STATIC / "index.html").read_text(encoding="utf-8")
         known = set(re.findall(r'id="([\w-]+)"', html)) | set(re.findall(r'id: "([\w-]+)"', script))
         used = set(re.findall(r'\$\("([\w-]+)"\)', script)) | set(re.findall(r'show\("([\w-]+)"', script))
@@ -92,7 +121,30 @@ class StaticTests(SynchronousTestCase):
         self.assertGreater(len(used), 15)
         if shutil.which("node") is None:
             raise SkipTest("Node.js is not installed")
-        subprocess.run(["node", "--check", str(STATIC / "page.js")], check=True)
+        for name, source in modules().items():
+            checked = subprocess.run(["node", "--check", "--input-type=module"], input=source.encode(), check=False)
+            self.assertEqual(checked.returncode, 0, name)
+
+    def test_modules(self) -> None:
+        """Each module imports what others export, uses all of it, and no two import each other; all are preloaded."""
+        sources = modules()
+        exports = {name: set(re.findall(EXPORT, source)) for name, source in sources.items()}
+        for name, source in sources.items():
+            for line in re.findall(r"^export (?:const|let) (.*);$", source, re.MULTILINE):
+                exports[name] |= set(re.findall(r"(?:^|, )([\w$]+) = ", line))
+        imported: dict[str, set[str]] = {}
+        for name, source in sources.items():
+            body = re.sub(r"^import .*$", "", source, flags=re.MULTILINE)
+            imported[name] = set()
+            for words, target in re.findall(r'^import \{ (.*) \} from "\./(.*)";$', source, re.MULTILINE):
+                path = target if name == "page.js" else f"page/{target}"
+                imported[name].add(path)
+                for word in words.split(", "):
+                    self.assertIn(word, exports[path], f"{name} imports it of {path}")
+                    self.assertRegex(body, rf"(?<![\w$]){re.escape(word)}(?![\w$])", f"{name} imports it")
+        self.assertEqual(cycles(imported), [])
+        html = (STATIC / "index.html").read_text(encoding="utf-8")
+        self.assertEqual(set(re.findall('modulepreload" href="(.*)"', html)), set(sources) - {"page.js"})
 
 
 class TableTests(SynchronousTestCase):

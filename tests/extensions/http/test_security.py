@@ -58,6 +58,18 @@ class LoginTests(SecurityCase):
         self.assertEqual(self.server.get("/live").status, 200)
         self.assertEqual(self.server.get("/v1/openapi.json").status, 200)
 
+    def test_link(self) -> None:
+        """A browser whose user has followed a link gets a page that states what a login needs; scripts get JSON."""
+        browser = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        reply = self.server.ask("GET", "/table", browser)
+        self.assertEqual((reply.status, reply.headers["content-type"]), (401, "text/html; charset=utf-8"))
+        self.assertEqual(reply.headers["www-authenticate"], 'Bearer realm="txsentinel"')
+        self.assertIn(b"needs JavaScript", reply.body)
+        reply = self.server.ask("GET", "/v1/%3Cscript%3E", browser)
+        self.assertEqual(reply.status, 404)
+        self.assertNotIn(b"<script>", reply.body)
+        self.assert_problem(self.server.get("/table", Sec_Fetch_Site="same-origin"), 401, "login_required")
+
     def test_password(self) -> None:
         """The right password of a user is accepted, with any spelling of the scheme."""
         for header in (basic("alice", "secret"), basic("alice", "secret").replace("Basic", "bASIC")):

@@ -51,7 +51,8 @@ class Dispatcher:
         try:
             answer = await self._answer(request)
         except Problem as problem:
-            answer = problem.response()
+            is_page = request.getHeader("sec-fetch-dest") == "document"
+            answer = problem.page() if is_page else problem.response()
         except CancelledError:
             return
         except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from functools import partial
@@ -10,9 +11,11 @@ from importlib.resources import files
 from typing import Final
 from urllib.parse import quote
 
+from txsentinel.extensions.http.problem import Problem, shown
 from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.extensions.http.responses import ApiResponse, matches
 from txsentinel.extensions.http.router import Route, RouteAccess
+from txsentinel.extensions.metrics.compression import accepts_gzip
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.drawing import MAX_NODES, byte_count, node_count
 from txsentinel.model.log_text import excerpt
@@ -20,15 +23,49 @@ from txsentinel.model.snapshots import Instant, MasterSnapshot
 
 POLICY: Final = ("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'")
 
+SCRIPT_TYPE: Final = "text/javascript; charset=utf-8"
+
+MODULES: Final = (
+    "checks",
+    "elements",
+    "events",
+    "explanation",
+    "failovers",
+    "master",
+    "overview",
+    "rendering",
+    "session",
+    "sparkline",
+    "state",
+    "table",
+    "topology",
+    "updates",
+    "words",
+)
+"""The modules of the script, besides the one that starts it."""
+
 TYPES: Final = {
     "index.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
+    "page.js": SCRIPT_TYPE,
+    **{f"page/{name}.js": SCRIPT_TYPE for name in MODULES},
     "favicon.svg": "image/svg+xml",
 }
 """The files of the page with their types."""
 
+MAX_TRANSFER: Final = 60 * 1024
+"""How many bytes all files together have when they are compressed, at most."""
+
 STATES: Final = {"ok": "up", "sdown": "does not answer (S_DOWN)", "odown": "down (O_DOWN)"}
+
+
+class _StaticFile:
+    """A file as it is and compressed, with a hash of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.compressed = gzip.compress(data, 9, mtime=0)
+        self.digest = hashlib.sha256(data).hexdigest()[:16]
 
 
 class PageRoutes:
@@ -36,14 +73,15 @@ class PageRoutes:
 
     def __init__(self, view: ISentinelView) -> None:
         self._view = view
-        self._contents = {name: (files(__package__) / "static" / name).read_bytes() for name in TYPES}
-        self._tags = {name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in self._contents.items()}
+        self._files = {name: _StaticFile((files(__package__) / "static" / name).read_bytes()) for name in TYPES}
 
     def routes(self) -> Iterator[Route]:
         """Return the routes."""
         yield self._route("", "The page.", "index.html")
         yield self._route("page.css", "The style of the page.")
         yield self._route("page.js", "The script of the page.")
+        summary = "A module of the script of the page."
+        yield Route("GET", "/page/{file}", self._module, RouteAccess.OPEN, summary=summary)
         yield self._route("favicon.svg", "The icon of the page.")
         summary = "A table of all masters for browsers without JavaScript."
         yield Route("GET", "/table", self.table, RouteAccess.READ, (b"SENTINEL", b"MASTERS"), summary=summary)
@@ -51,13 +89,22 @@ class PageRoutes:
     def _route(self, path: str, summary: str, file: str = "") -> Route:
         return Route("GET", f"/{path}", partial(self._file, file or path), RouteAccess.OPEN, summary=summary)
 
+    def _module(self, request: ApiRequest) -> ApiResponse:
+        name = f"page/{request.parameters['file']}"
+        if name not in self._files:
+            raise Problem(404, "not_found", f"there is nothing at {shown(request.path)}")
+        return self._file(name, request)
+
     def _file(self, name: str, request: ApiRequest) -> ApiResponse:
-        tag = self._tags[name]
+        file, compressed = self._files[name], accepts_gzip(request.headers.get("accept-encoding"))
+        tag = f'"{file.digest}-gzip"' if compressed else f'"{file.digest}"'
         # The headers of a response without a body replace those that the browser has stored with the body.
-        headers = (("ETag", tag), ("Cache-Control", "no-cache"), POLICY)
+        headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"), POLICY]
         if matches(request.headers.get("if-none-match"), tag):
-            return ApiResponse(status=304, headers=headers)
-        return ApiResponse(self._contents[name], 200, TYPES[name], headers)
+            return ApiResponse(status=304, headers=tuple(headers))
+        if compressed:
+            headers.append(("Content-Encoding", "gzip"))
+        return ApiResponse(file.compressed if compressed else file.data, 200, TYPES[name], tuple(headers))
 
     def table(self, request: ApiRequest) -> ApiResponse:
         """Answer with the table."""

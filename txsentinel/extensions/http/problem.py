@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -12,6 +13,13 @@ from urllib.parse import quote
 from txsentinel.extensions.http.responses import ApiResponse
 
 PROBLEM_JSON: Final = "application/problem+json"
+LOGIN_HINT: Final = (
+    '<p><a href="/">The page of this Sentinel</a> has a login, which needs JavaScript. Without it use <code>curl -u'
+    " user</code>, or the command <code>txsentinel list</code>: browsers are not asked for passwords, because they"
+    " would send them with requests that other sites cause.</p>"
+)
+"""What the page of a missing login adds."""
+
 REASON_HEADER: Final = "X-Txsentinel-Reason"
 
 
@@ -57,6 +65,16 @@ class Problem(Exception):
             "reasons": [{"subject": each.subject, "code": each.code, "text": each.text} for each in self.reasons],
         }
         return ApiResponse(json.dumps(document).encode(), self.status, PROBLEM_JSON, self.headers)
+
+    def page(self) -> ApiResponse:
+        """Return the response to a browser whose user has followed a link: a short page in place of JSON."""
+        title = f"{self.status} {self.code.replace('_', ' ')}"
+        hint = LOGIN_HINT if self.status == HTTPStatus.UNAUTHORIZED else ""
+        text = (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+            f"<body><h1>{escape(title)}</h1><p>{escape(self.detail)}</p>{hint}</body></html>\n"
+        )
+        return ApiResponse(text.encode(), self.status, "text/html; charset=utf-8", self.headers)
 
 
 def unavailable(code: str, detail: str, reasons: Iterable[ProblemReason] = (), subject: str = "") -> Problem:
