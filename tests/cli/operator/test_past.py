@@ -26,7 +26,8 @@ from txsentinel.model.history import (
 )
 from txsentinel.model.plain import plain, unix_instant
 from txsentinel.model.snapshots import Endpoint, Instant
-from txsentinel.remote.connection import ConnectionFailed
+from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer
+from txsentinel.remote.reports import SentinelReport
 
 OLD, NEW = Endpoint("10.0.0.2", 6379), Endpoint("10.0.0.1", 6379)
 BEGIN = 1_800_000_000_000
@@ -93,6 +94,26 @@ class HistoryTests(VerbCase):
         )
         self.assertNotIn(at(SENTINELS[2]), {endpoint for endpoint, _ in self.called})
         self.assertEqual(found.status, 0)
+
+    def test_acknowledge(self) -> None:
+        """A failover is acknowledged by its group where it is known; the beginning of an ID suffices."""
+        orders: list[tuple[str, ...]] = []
+
+        def order(report: SentinelReport, settings: object, seconds: float, *words: str) -> object:
+            orders.append((report.endpoint.host, *words))
+            if words[1] != failover_group(NAME, 7) or report.endpoint.host == SENTINELS[0]:
+                raise ErrorAnswer("ERR No such record")
+            return b"OK"
+
+        self.patch(past, "order", order)
+        found = self.run_verb("history", "ack", "01M8RSNTH0FBZDA309G4HG8T7", "--comment", "disk was full")
+        self.assertEqual((found.status, found.stderr), (0, ""))
+        self.assertIn("acknowledged at 10.0.0.12:26379", found.stdout)
+        words = ("ACK", failover_group(NAME, 7), "disk was full")
+        self.assertEqual(orders, [(SENTINELS[0], *words), (SENTINELS[1], *words)])
+        self.assertEqual(self.run_verb("history", "ack", "f" * 16).status, 1)
+        self.assertEqual(self.run_verb("history", "ack", "01M8").status, 1)
+        self.assertEqual(self.run_verb("history", NAME, "--comment", "x").status, 64)
 
     def test_limit(self) -> None:
         """Only the latest ones are shown."""

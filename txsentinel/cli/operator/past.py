@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import click
@@ -10,7 +11,7 @@ from txsentinel.cli.operator.agreed import known_master
 from txsentinel.cli.operator.options import FleetAccess, common
 from txsentinel.cli.operator.output import repeat
 from txsentinel.cli.operator.screen import Block, Grid, Result, Styled, Words, line, records_of
-from txsentinel.cli.operator.statuses import OK, UNAVAILABLE, UNKNOWN, VerbFailed
+from txsentinel.cli.operator.statuses import OK, UNAVAILABLE, UNKNOWN, USAGE, VerbFailed
 from txsentinel.cli.operator.visible import duration
 from txsentinel.model.history import FailoverRecord, LossVerdict, Outcome
 from txsentinel.model.history_merge import MergedFailover, merge
@@ -18,6 +19,7 @@ from txsentinel.model.plain import plain
 from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
 from txsentinel.remote.decoding import UnknownForm, decoded, plain_reply
 from txsentinel.remote.fleet import FleetReport, in_parallel
+from txsentinel.remote.membership import order
 from txsentinel.remote.reports import SentinelReport
 
 SHORT_ID = 10
@@ -55,15 +57,24 @@ def read_records(
 
 @click.command("history")
 @click.argument("master", required=False)
+@click.argument("acknowledged", required=False, metavar="[ID]")
+@click.option("--comment", default="", help="With 'ack ID': kept with the record.")
 @click.option("-n", "limit", type=click.IntRange(1, 200), default=10, show_default=True, help="The latest ones.")
 @click.option("--show", "record_id", metavar="ID", help="All about one failover; the beginning of its ID suffices.")
 @common
-def history_verb(access: FleetAccess, master: str | None, limit: int, record_id: str | None) -> int:
+def history_verb(
+    access: FleetAccess, master: str | None, acknowledged: str | None, comment: str, limit: int, record_id: str | None
+) -> int:
     """
     List the latest failovers of MASTER, or of all masters, as the Sentinels of txsentinel have recorded them.
 
-    The records of several Sentinels on one failover are merged. C Sentinels keep none.
+    The records of several Sentinels on one failover are merged. C Sentinels keep none. 'history ack ID' records that a
+    failover was seen, which ends the block of further ones (failover-block-period).
     """
+    if master == "ack" and acknowledged is not None:
+        return acknowledge(access, acknowledged, comment)
+    if acknowledged is not None or comment:
+        raise VerbFailed("the second word and --comment are for: history ack ID --comment TEXT", USAGE)
 
     def make() -> Result:
         fleet = access.read(None if master is None else [master], details=False)
@@ -72,6 +83,32 @@ def history_verb(access: FleetAccess, master: str | None, limit: int, record_id:
         return history_result(access, fleet, master, limit, record_id)
 
     return repeat(access, make)
+
+
+def acknowledge(access: FleetAccess, record_id: str, comment: str) -> int:
+    """
+    Acknowledge a failover at a Sentinel that has a record of it, which passes it on.
+
+    :raises VerbFailed: if none has one.
+    """
+    fleet = access.read(details=False)
+    ours = [each for each in fleet.reachable if each.identity is not None and not each.identity.is_c]
+    if not ours:
+        raise VerbFailed(NO_RECORDS, UNAVAILABLE)
+    records, problems = read_records(access, ours, None, 200)
+    groups = {each.group for each in records if each.record_id.startswith(record_id.upper()) or each.group == record_id}
+    if len(groups) > 1:
+        raise VerbFailed(f"more than one failover has an ID {record_id}...", UNKNOWN)
+    group = groups.pop() if groups else record_id
+    for sentinel in ours:
+        try:
+            order(sentinel, access.settings, 0, "ACK", group, comment)
+        except (ConnectionFailed, ErrorAnswer) as problem:
+            problems.append(f"{sentinel.endpoint}: {problem}")
+            continue
+        sys.stdout.write(f"acknowledged at {sentinel.endpoint}, which passes it on to the Sentinels of its kind\n")
+        return OK
+    raise VerbFailed(f"no Sentinel has a record or a block of the failover {record_id}", UNKNOWN, problems)
 
 
 def history_result(

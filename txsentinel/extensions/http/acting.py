@@ -45,6 +45,13 @@ REFUSALS: Final = (
     ("KEYREUSED", 409, "key_reused"),
     ("NOSUCHOPERATION", 404, "unknown_operation"),
     ("NOGOODSLAVE", 412, "candidate_unfit"),
+    ("MASTERDOWN", 412, "master_not_healthy"),
+    ("STILLALIVE", 409, "still_alive"),
+    ("WOULDBREAKMAJORITY", 409, "would_break_majority"),
+    ("DRAINING", 409, "drain_in_progress"),
+    ("UNKNOWNNODE", 404, "unknown_node"),
+    ("TILT", 503, "tilt"),
+    ("ERR No such record", 404, "unknown_record"),
     ("NOPERM", 403, "not_permitted"),
     ("NOAUTH", 403, "not_permitted"),
     ("NOQUORUM", 409, "no_majority"),
@@ -68,13 +75,7 @@ class ActingRoutes:
 
     def routes(self) -> Iterator[Route]:
         """Return the routes."""
-
-        def act(
-            method: str, pattern: str, handler: Callable[[ApiRequest], Deferred[Answer]], command: bytes, summary: str
-        ) -> Route:
-            words = tuple(command.split())
-            return Route(method, pattern, self._guarded(handler), RouteAccess.LOGIN, words, (), summary)
-
+        act = self.acting
         one = "/v1/masters/{master}"
         summary = "Start a failover without the agreement of other Sentinels."
         yield act("POST", f"{one}/failover", self.failover, b"SENTINEL FAILOVER {master}", summary)
@@ -90,6 +91,12 @@ class ActingRoutes:
             yield act("DELETE", f"{base}/pause", self.resume, b"TXSENTINEL RESUME " + name, summary)
         summary = "Change settings of a master; all of them or none."
         yield act("PATCH", "/v1/config/{master}", self.set, b"SENTINEL SET {master} quorum 1", summary)
+
+    def acting(
+        self, method: str, pattern: str, handler: Callable[[ApiRequest], Deferred[Answer]], command: bytes, summary: str
+    ) -> Route:
+        """Return a route that changes something; ``command`` is what its user must have the right to execute."""
+        return Route(method, pattern, self._guarded(handler), RouteAccess.LOGIN, tuple(command.split()), (), summary)
 
     def _guarded(self, handler: Callable[[ApiRequest], Deferred[Answer]]) -> Callable[[ApiRequest], Deferred[Answer]]:
         def guarded(request: ApiRequest) -> Deferred[Answer]:
@@ -113,9 +120,9 @@ class ActingRoutes:
         body = request.document("coordinated", "expect", "comment")
         master = self._expected(request, body)
         words = ["SENTINEL", "FAILOVER", master.name]
-        if _truth(body, "coordinated"):
+        if truth_of(body, "coordinated"):
             words.append("COORDINATED")
-        _text(body, "comment")
+        text_of(body, "comment")
         location = f"/v1/masters/{quote(master.name, safe='', errors='surrogateescape')}/explain"
 
         def started(_: object) -> Answer:
@@ -133,8 +140,8 @@ class ActingRoutes:
     def monitor(self, request: ApiRequest) -> Deferred[Answer]:
         """Answer 201 once the master is monitored, which is durable then."""
         body = request.document("name", "host", "port", "quorum")
-        name, host = _text(body, "name", required=True), _text(body, "host", required=True)
-        port, quorum = _number(body, "port"), _number(body, "quorum")
+        name, host = text_of(body, "name", required=True), text_of(body, "host", required=True)
+        port, quorum = number_of(body, "port"), number_of(body, "quorum")
         location = f"/v1/masters/{quote(name, safe='', errors='surrogateescape')}"
 
         def added(_: object) -> Answer:
@@ -247,21 +254,36 @@ def problem_of(refusal: CommandRefusal) -> Problem:
     return Problem(status, code, "the Sentinel refuses the command", [ProblemReason("", refusal.code, refusal.text)])
 
 
-def _text(body: Mapping[str, object], name: str, required: bool = False) -> str:
+def text_of(body: Mapping[str, object], name: str, required: bool = False) -> str:
+    """
+    Return a text of a body, empty without one.
+
+    :raises Problem: if it is no text, too long, or missing although it is required.
+    """
     value = body.get(name, None if required else "")
     if not isinstance(value, str) or len(value) > MAX_TEXT or (required and not value):
         raise bad_request(f"the member {name} must be a text of at most {MAX_TEXT} characters")
     return value
 
 
-def _truth(body: Mapping[str, object], name: str) -> bool:
+def truth_of(body: Mapping[str, object], name: str) -> bool:
+    """
+    Return a truth value of a body, False without one.
+
+    :raises Problem: if it is none.
+    """
     value = body.get(name, False)
     if not isinstance(value, bool):
         raise bad_request(f"the member {name} must be true or false")
     return value
 
 
-def _number(body: Mapping[str, object], name: str) -> int:
+def number_of(body: Mapping[str, object], name: str) -> int:
+    """
+    Return a number of a body.
+
+    :raises Problem: if it is missing, or no whole number.
+    """
     value = body.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
         raise bad_request(f"the member {name} must be a whole number")

@@ -30,6 +30,7 @@ from txsentinel.extensions.http.doctor import DoctorRoutes
 from txsentinel.extensions.http.encryption import encrypted
 from txsentinel.extensions.http.graphviz import Graphviz
 from txsentinel.extensions.http.health import HealthRoutes
+from txsentinel.extensions.http.membership import MembershipRoutes
 from txsentinel.extensions.http.metrics import MetricsRoute
 from txsentinel.extensions.http.openapi import OpenApiRoute
 from txsentinel.extensions.http.operations import OperationRoutes
@@ -94,6 +95,8 @@ class HttpApplication:
         for route in OperationRoutes(view, operator, reactor).routes():
             self.router.add(route)
         for route in ActingRoutes(view, operator, reactor.seconds).routes():
+            self.router.add(route)
+        for route in MembershipRoutes(view, operator, reactor.seconds).routes():
             self.router.add(route)
         for route in TopologyRoutes(view, Graphviz(reactor)).routes():
             self.router.add(route)
