@@ -15,6 +15,7 @@ from txsentinel.core.fencing import TOO_OLD
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import GuardOptions, Lineage
 from txsentinel.model.address import Address
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 
 DOWN_AFTER = 8_000
@@ -480,6 +481,31 @@ class LeaseTests(FencingTestCase):
         self.fixture.reset_connections(MASTER, LinkKind.COMMANDS)
         self.assertEqual(self.resumed(), [MASTER.ip] * 2)
         self.assertIsNone(self.master.link.lease)
+
+    def lose(self, failure: FailureClass) -> Millis:
+        """Lose the connections in this way until the lease has ended; return after how long it is ordered again."""
+        for kind in LinkKind:
+            self.fixture.core.link_down(self.master.link, kind, "lost", self.fixture.now, failure)
+        self.server.up = False
+        self.fixture.finish()
+        self.fixture.wait(LEASE_LENGTH + 500, 50)
+        self.assertIsNone(self.master.link.lease)
+        before, back = len(self.pauses()), self.fixture.now
+        self.fixture.revive(MASTER)
+        self.fixture.wait(5_000, 50)
+        return self.pauses()[before] - back
+
+    def test_rejected_connection(self) -> None:
+        """
+        A lease that ended because the connection was rejected is ordered again on the next one.
+
+        After a timeout hellos are awaited first: this Sentinel may itself be what was cut off.
+        """
+        self.hold()
+        self.assertLess(self.lose(FailureClass.RESET), 500)
+        self.setUp()
+        self.hold()
+        self.assertGreater(self.lose(FailureClass.TIMEOUT), 2_500)
 
     def test_refused(self) -> None:
         """A server that refuses is not ordered again on the same connection."""

@@ -32,6 +32,7 @@ from txsentinel.core.probing import Probing
 from txsentinel.core.role import Role
 from txsentinel.core.state import SentinelState
 from txsentinel.model.events import Level
+from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 
 ISOLATED_PERIOD: Final[Millis] = 250
@@ -75,6 +76,7 @@ class Fencing:
         lease = instance.link.lease
         if lease is not None and now > lease.until:
             # The server has ended the pause by itself. To begin another one, everything is checked again.
+            instance.link.lapsed = instance.isolation if lease.ending is None and isinstance(instance, Master) else None
             lease = instance.link.lease = None
         if isinstance(instance, Master):
             if instance.options.guards.fence_isolated or lease is not None:
@@ -235,7 +237,7 @@ class Fencing:
             return False
         if lease is not None and lease.ending is None:
             return True
-        if not self._has_awaited_hellos(link, now):
+        if not self._has_awaited_hellos(link, now) and not self._has_lapsed(master):
             return False
         if not self._has_fresh_info(master):
             self._probing.request_info(master, now)
@@ -246,6 +248,18 @@ class Fencing:
             return False
         # A PUBLISH without an answer may be held by a pause; the order would wait behind it and be executed too late.
         return master.hello_sent_at is None
+
+    @staticmethod
+    def _has_lapsed(master: Master) -> bool:
+        """
+        Whether a lease ended only because the connection was rejected, and no majority has answered since it began.
+
+        A Sentinel that is rejected is not cut off itself, so the connections to others would not return at that time.
+        """
+        link = master.link
+        failure = link.connect_failure
+        rejected = failure is not None and failure.failure_class in (FailureClass.REFUSED, FailureClass.RESET)
+        return rejected and link.lapsed is not None and link.lapsed is master.isolation
 
     def _has_awaited_hellos(self, link: InstanceLink, now: Millis) -> bool:
         """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from txsentinel.core.fence_state import WriteLease
+from txsentinel.core.fence_state import Isolation, WriteLease
 from txsentinel.core.server_rights import ServerRights
 from txsentinel.model.address import Address
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass, LinkFailure
@@ -146,6 +146,9 @@ class ConnectionState:
 
     lease: WriteLease | None = None
     """The pause of the writes of an isolated master, while this Sentinel holds it; written by ``fencing``."""
+
+    lapsed: Isolation | None = None
+    """The isolation during which a lease of this server ended because its connection was lost; by ``fencing``."""
 
     seen_silent_at: Millis = 0
     """When ``fencing`` last saw that a master did not answer in time; 0 if never."""
