@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from twisted.trial.unittest import TestCase
 
+from examples.consul import ConsulStore
 from examples.etcd import EtcdStore
 from examples.failover import Failover, run
 from examples.haproxy import ALL_WAYS, ChainWay, HaproxyWay
@@ -24,6 +25,7 @@ class DiscoveryTests(TestCase):
 
     ways: ClassVar[list[HaproxyWay]]
     files: ClassVar[RenderedFiles]
+    consul: ClassVar[ConsulStore]
     failover: ClassVar[Failover]
     keys: ClassVar[dict[str, str]]
     logs: ClassVar[list[str]]
@@ -32,8 +34,8 @@ class DiscoveryTests(TestCase):
     def setUpClass(cls) -> None:
         """Run the failover; the connections to the former master stay open."""
         super().setUpClass()
-        cls.ways, cls.files = [way() for way in ALL_WAYS], RenderedFiles()
-        run([*cls.ways, cls.files], print, cls.finish, freeze=True)
+        cls.ways, cls.files, cls.consul = [way() for way in ALL_WAYS], RenderedFiles(), ConsulStore()
+        run([*cls.ways, cls.files, cls.consul], print, cls.finish, freeze=True)
 
     @classmethod
     def finish(cls, failover: Failover) -> None:
@@ -57,8 +59,9 @@ class DiscoveryTests(TestCase):
         self.assertEqual([way.title for way in self.ways if way.closed_at is None], [])
 
     def test_keys(self) -> None:
-        """etcd has the new address, and the watcher of a key got each address once."""
+        """etcd has the new address, and the client that waited for changes in the place of Consul got each once."""
         self.assertEqual(self.keys["/txsentinel/mymaster/master"], self.failover.new)
+        self.assertEqual(self.consul.arrivals.values, [self.failover.old, self.failover.new])
 
     def test_files(self) -> None:
         """The file of each Sentinel has had both addresses, in their order."""

@@ -37,6 +37,13 @@ haproxy = DeferredExtension(
     "txsentinel.extensions.haproxy.service.make_service",
 )
 
+consul = DeferredExtension(
+    "consul",
+    "keeps the addresses of masters in Consul",
+    "txsentinel.extensions.consul.service.make_service",
+    extra="consul",
+)
+
 webhooks = DeferredExtension(
     "webhooks",
     "events and finished failovers as signed HTTP requests",

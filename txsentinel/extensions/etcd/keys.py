@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from txsentinel.extensions.change_document import change_document
 from txsentinel.extensions.etcd.client import decoded, delete, encoded, prefix_range, put
 from txsentinel.extensions.etcd.settings import EtcdSettings
-from txsentinel.model.plain import plain
 from txsentinel.model.snapshots import Endpoint, MasterChange
 
 EPOCH_DIGITS: Final = 20
@@ -126,18 +126,3 @@ class MasterKeys:
             if self.servers_with_role(keys, "master") != [base]:
                 return False
         return all(key in keys and keys[key].value == value for key, value in wanted.items())
-
-
-def change_document(change: MasterChange) -> dict[str, Any]:
-    """Return a change as the JSON document of a key."""
-    return {
-        "master": change.master.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "address": str(change.address),
-        "host": change.address.host,
-        "port": change.address.port,
-        "previous": None if change.previous is None else str(change.previous),
-        "config_epoch": change.config_epoch,
-        "kind": change.kind,
-        "at": plain(change.at),
-        "trace_id": change.trace_id,
-    }

@@ -28,6 +28,7 @@ from txsentinel.extensions.etcd.client import (
 )
 from txsentinel.extensions.etcd.keys import MasterKeys, StoredValue, epoch_text, stored
 from txsentinel.extensions.etcd.settings import EtcdSettings
+from txsentinel.extensions.usable_replicas import usable_replicas
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ViewChange
 
 if TYPE_CHECKING:
@@ -48,15 +49,6 @@ PAUSE: Final = 0.01
 
 CHANGE_DELAY: Final = 1.0
 """Seconds from a change of replicas to the check of their master, which covers further changes."""
-
-
-def usable_replicas(master: MasterSnapshot) -> dict[str, Endpoint]:
-    """Return the replicas that are up and follow their master, by the text of their addresses."""
-    return {
-        str(each.address): each.address
-        for each in master.replicas
-        if each.sdown_since is None and each.connected and each.master_link_up and each.address != master.address
-    }
 
 
 class ReplicaKeys(Service):

@@ -1,0 +1,1 @@
+"""The extension that keeps the addresses of masters in Consul."""
