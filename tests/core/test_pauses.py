@@ -213,6 +213,7 @@ class EffectTests(PauseCase):
         code, text, unblock = self.explained()
         self.assertEqual(code, VerdictCode.PAUSED)
         self.assertIn("is up; automatic failovers are paused for another 60 s by alice: new kernel", text)
+        self.assertEqual(unblock, ["TXSENTINEL RESUME mymaster"])
         self.kill_master()
         self.fixture.idle(5_000)
         code, text, unblock = self.explained()

@@ -110,15 +110,16 @@ def _wait(present: CopiedState, found: list[Hindrance]) -> list[Remedy]:
     """Return what shortens a delay that ends by itself, and the delay."""
     master, now = present.master, present.now
     silent = present.tilt.active and master.link.silent_for(now) > master.options.down_after
-    if not found or not (present.down or silent):
-        return []
-    until = max(each.until or now for each in found)
-    made = [Remedy(f"wait {seconds(until - now)}", "nobody", None, until - now + _margin(present))]
+    made: list[Remedy] = []
     if any(each.code is VerdictCode.PAUSED for each in found):
         others = [each.until or now for each in found if each.code is not VerdictCode.PAUSED]
         command = f"TXSENTINEL RESUME {resumed_name(present)}"
         bound = max([now, *others]) - now + _margin(present)
-        made.insert(0, Remedy("end the pause of automatic failovers", "any Sentinel", command, bound))
+        made.append(Remedy("end the pause of automatic failovers", "any Sentinel", command, bound))
+    if not found or not (present.down or silent):
+        return made
+    until = max(each.until or now for each in found)
+    made.append(Remedy(f"wait {seconds(until - now)}", "nobody", None, until - now + _margin(present)))
     began, codes = master.attempt_started_at, {each.code for each in found}
     if began is not None and codes <= CAMPAIGN_CODES and until - now > MIN_FAILOVER_TIMEOUT:
         shorter = max(MIN_FAILOVER_TIMEOUT, (now - began) // 2)

@@ -19,7 +19,7 @@ from tests.remote.samples import (
     sentinel,
     unreachable,
 )
-from txsentinel.cli.operator import command, explanation, membership, options
+from txsentinel.cli.operator import command, explanation, membership, options, pauses
 from txsentinel.remote.connection import ConnectionFailed
 from txsentinel.remote.fleet import FleetReport
 
@@ -53,6 +53,25 @@ def answer(sentinel: object, settings: object, seconds: float, *words: str) -> o
         {"id": identifier(SENTINELS[1]), "address": f"{SENTINELS[1]}:26379", "kind": "c", "result": "keeps it"},
         {"id": identifier("10.0.0.14"), "address": "10.0.0.14:26379", "kind": "txsentinel", "result": "no answer"},
     ]
+    if words[0] == "PAUSED":
+        states = (
+            {"id": "b", "address": "10.0.0.12:26379", "kind": "c", "state": "leased", "until": 1_800_000_360_000},
+            {
+                "id": "c",
+                "address": "10.0.0.13:26379",
+                "kind": "unknown",
+                "state": "free",
+                "why": "not reached",
+            },
+        )
+        master = {"name": "mymaster", "guaranteed": 0, "votes_needed": 2, "holder": "a", "sentinels": list(states)}
+        pause = {
+            "master": "mymaster",
+            "until": 1_800_001_800_000,
+            "scope": "failover",
+            "by": "alice",
+        }
+        return [{**pause, "reason": "new kernel\x1b", "guaranteed": 0, "masters": [master]}]
     if words[0] == "FORGET":
         short = "only 2 of 4 Sentinels can be reached, 3 are needed for a failover"
         group = {"master": "mymaster", "sentinels": 4, "majority": 3, "reachable": 2, "warning": short}
@@ -73,6 +92,7 @@ def main() -> int:
     """Run the verb."""
     setattr(explanation, "RemoteConnection", refuse)  # noqa: B010
     setattr(membership, "order", answer)  # noqa: B010
+    setattr(pauses, "order", answer)  # noqa: B010
     setattr(options, "read_fleet", lambda *arguments: troubled_fleet())  # noqa: B010
     return command.run([*sys.argv[1:], "--profile-file", "/nonexistent"])
 

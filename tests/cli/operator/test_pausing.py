@@ -9,7 +9,7 @@ from typing import cast
 from twisted.internet.task import Clock
 
 from tests.cli.operator.runner import VerbCase
-from tests.remote.samples import NAME, SENTINELS, fleet, sentinel
+from tests.remote.samples import NAME, SENTINELS, fleet, sentinel, unreachable
 from tests.remote.test_vote_lease import FakeVoter
 from txsentinel.cli.operator import pausing
 from txsentinel.model.snapshots import Endpoint
@@ -62,10 +62,9 @@ class PauseTests(VerbCase):
         self.assertEqual(found.status, 0)
 
     def test_not_guaranteed(self) -> None:
-        """With a Sentinel of ours nothing is done, unless best effort suffices; the status is 7 in both cases."""
+        """With two that do not answer nothing is done, unless best effort suffices; the status is 7 in both cases."""
         self.fleet = fleet(
-            sentinel(SENTINELS[0], kind="txsentinel", version="0.2.0"),
-            *(sentinel(each, failover_timeout="20") for each in SENTINELS[1:]),
+            unreachable(SENTINELS[0]), *(sentinel(each, failover_timeout="20") for each in SENTINELS[1:])
         )
         words = ("pause", NAME, "--for", "10ms", "--reason", "x")
         found = self.run_verb(*words)

@@ -83,6 +83,11 @@ class ScreenTests(SynchronousTestCase):
         self.check(200, "topology", "mymaster")
         self.assertIn(r"evil\x1b[31m\x07:6379", (GOLDEN / "topology-200.txt").read_text(encoding="utf-8"))
 
+    def test_paused(self) -> None:
+        """``paused`` at both widths."""
+        self.check(80, "paused", "mymaster")
+        self.check(200, "paused", "mymaster")
+
     def test_forget(self) -> None:
         """``forget`` at both widths."""
         self.check(80, "forget", "mymaster", "10.0.0.13:26379")

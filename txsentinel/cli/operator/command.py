@@ -9,7 +9,18 @@ from typing import Final
 
 import click
 
-from txsentinel.cli.operator import doctor, membership, past, pausing, reading, settings, shadowing, switching, watching
+from txsentinel.cli.operator import (
+    doctor,
+    membership,
+    past,
+    pauses,
+    pausing,
+    reading,
+    settings,
+    shadowing,
+    switching,
+    watching,
+)
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import visible
 
@@ -28,6 +39,8 @@ for verb in (
     membership.forget_verb,
     past.history_verb,
     pausing.pause_verb,
+    pauses.resume_verb,
+    pauses.paused_verb,
     settings.set_verb,
     settings.diff_verb,
     shadowing.shadow_verb,

@@ -14,9 +14,11 @@ import click
 
 from txsentinel.cli.operator.agreed import known_master
 from txsentinel.cli.operator.options import FleetAccess, common
+from txsentinel.cli.operator.pauses import our_sentinels, pause_ours
 from txsentinel.cli.operator.statuses import NOT_GUARANTEED, OK, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.visible import plural, visible
+from txsentinel.remote.pauses import ALL_MASTERS
 from txsentinel.remote.vote_lease import Holding, VoteLease
 
 MAX_MS: Final = 24 * 3_600_000
@@ -47,19 +49,30 @@ def holding_words(holding: Holding) -> str:
 @click.command("pause")
 @click.argument("master")
 @click.option("--for", "period", type=milliseconds, required=True, help="How long, such as 30m; at most 24h.")
-@click.option("--reason", required=True, help="Shown to others who look at this terminal or its log.")
+@click.option("--reason", required=True, help="Shown with the pause.")
+@click.option("--scope", type=click.Choice(["failover", "hands-off"]), default="failover", show_default=True)
 @click.option("--best-effort", is_flag=True, help="Go on if some Sentinels cannot be held.")
 @common
-def pause_verb(access: FleetAccess, master: str, period: int, reason: str, best_effort: bool) -> int:
+def pause_verb(access: FleetAccess, master: str, period: int, reason: str, scope: str, best_effort: bool) -> int:
     """
-    Keep C Sentinels from failing MASTER over, as long as this program runs.
+    Pause automatic failovers of MASTER, or of all masters for '*'.
 
-    They give their votes to a candidate that does not exist, which delays their own failovers by twice the
-    failover-timeout; the votes are renewed. If the program ends or is killed, failovers are possible again after that
-    time at the latest. SENTINEL FAILOVER is not prevented. Status 7 if a failover is possible nevertheless.
+    If a txsentinel is among the Sentinels, it pauses the others of its kind, keeps C Sentinels from failing over, and
+    continues until the end of the pause, or until 'txsentinel resume'. With the scope hands-off no server is
+    reconfigured either.
+
+    C Sentinels alone are kept from it as long as this program runs: they give their votes to a candidate that does not
+    exist, which delays their own failovers by twice the failover-timeout; the votes are renewed. If the program ends or
+    is killed, failovers are possible again after that time at the latest. SENTINEL FAILOVER is not prevented. Status 7
+    if a failover is possible nevertheless.
     """
     if not 0 < period <= MAX_MS:
         raise VerbFailed("--for must be at most 24h", USAGE)
+    ours = our_sentinels(access, master)
+    if ours:
+        return pause_ours(access, ours, master, period, reason, scope, best_effort=best_effort)
+    if master == ALL_MASTERS or scope != "failover":
+        raise VerbFailed("C Sentinels alone can be paused for one master, and with the scope failover only", USAGE)
     agreement = known_master(access.read([master]), master)
     for each in agreement.naming:
         if "failover_in_progress" in each.masters[master].master.flags:
