@@ -29,7 +29,7 @@ class Leadership:
         """Take note of an event; call this with each event, before anything else is asked about it."""
         if event.master is None:
             return
-        if event.channel == "+elected-leader":
+        if event.channel in ("+elected-leader", "+promoted-slave"):
             self._led.add(event.master)
         elif event.channel in ("+config-update-from", "-monitor"):
             self._led.discard(event.master)
@@ -81,7 +81,7 @@ class Leadership:
             return record.observer_role is ObserverRole.CANDIDATE
         return self.stands_in(record.master, record.leader)
 
-    def leader_of(self, master: str, config_epoch: int) -> str | None:
-        """Return the ID of the leader of the failover with a config epoch, if the history has it."""
+    def record_of(self, master: str, config_epoch: int) -> FailoverRecord | None:
+        """Return the record of the failover with a config epoch, if the history has it."""
         records = self._view.history(master, 10)
-        return next((each.leader for each in records if each.config_epoch == config_epoch), None)
+        return next((each for each in records if each.config_epoch == config_epoch), None)

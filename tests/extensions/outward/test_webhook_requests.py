@@ -244,6 +244,7 @@ class SettingTests(RequestCase):
             ([url, "secret-file ops /nowhere"], 2, "No such file"),
             ([url, bad], 2, "it must have 24 to 64"),
             ([url, key, key, key], 4, "two secret-file"),
+            ([url, key, f"ca-file ops {self.path('key1')}"], 3, "no certificate in PEM"),
             ([url, key, "format ops xml"], 3, "must be cloudevents, slack or pagerduty"),
             ([url, key, "send ops some"], 3, "must be leader or all"),
             ([url, key, "insecure ops maybe"], 3, "yes or no"),

@@ -52,7 +52,12 @@ class WebhookCase(SynchronousTestCase):
         self.state = TemporaryDirectory(str(self.directory))
         settings = [ExtensionSetting(words[0], tuple(words[1:])) for words in map(str.split, self.lines)]
         self.service = WebhookService(
-            self.reactor, self.view, self.state, read_targets("", settings), self.client, lambda: 1_800_000_010.0
+            self.reactor,
+            self.view,
+            self.state,
+            read_targets("", settings),
+            lambda _: self.client,
+            lambda: 1_800_000_010.0,
         )
         self.service.startService()
         self.addCleanup(self.stop)
@@ -80,9 +85,9 @@ class WebhookCase(SynchronousTestCase):
             self.view.publish("+config-update-from", "sentinel x 10.0.0.8 26379", "mymaster")
         self.view.publish("+switch-master", PAYLOAD, "mymaster")
 
-    def record(self, leader: str | None) -> None:
+    def record(self, leader: str | None, role: ObserverRole | None = None) -> None:
         """Have the history contain the failover."""
-        role = ObserverRole.LEADER if leader == OWN_ID else ObserverRole.FOLLOWER
+        role = role or (ObserverRole.LEADER if leader == OWN_ID else ObserverRole.FOLLOWER)
         self.view.records = [replace(failover_record(), leader=leader, observer_role=role)]
 
 
@@ -115,7 +120,7 @@ class SenderTests(WebhookCase):
     def test_leader_not_known(self) -> None:
         """One that has voted for itself in vain sends only if a C Sentinel may have led."""
         self.peers((HIGH_ID, "txsentinel"))
-        self.record(OWN_ID)
+        self.record(OWN_ID, ObserverRole.CANDIDATE)
         self.switch(led=False)
         self.reactor.advance(STAND_IN_DELAY)
         self.assertEqual(self.kinds(), [])
@@ -132,6 +137,14 @@ class SenderTests(WebhookCase):
         self.switch(led=False)
         self.reactor.advance(STAND_IN_DELAY)
         self.assertEqual(self.kinds(), [])
+
+    def test_led_without_an_election(self) -> None:
+        """What shows only in the record that this Sentinel led, as after an order of an operator, is enough."""
+        self.peers((HIGH_ID, "txsentinel"))
+        self.record(OWN_ID)
+        self.view.publish("+switch-master", PAYLOAD, "mymaster")
+        self.reactor.advance(STAND_IN_DELAY)
+        self.assertEqual(self.kinds(), ["txsentinel.switch-master"])
 
     def test_former_leader(self) -> None:
         """Having led an earlier failover does not matter."""

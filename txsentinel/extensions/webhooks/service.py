@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.certificate_policy import CertificatePolicy
 from txsentinel.extensions.finished_failovers import FinishedFailovers
 from txsentinel.extensions.http_client import RequestClient
 from txsentinel.extensions.leadership import Leadership
@@ -42,7 +43,11 @@ FILES_INTERVAL: Final = 5.0
 
 
 class WebhookService(MultiService):
-    """Sends what the targets want, each through a queue of its own."""
+    """
+    Sends what the targets want, each through a queue of its own.
+
+    :param make_client: returns what sends the requests to a target.
+    """
 
     _log = Logger(namespace=__name__)
 
@@ -52,14 +57,13 @@ class WebhookService(MultiService):
         view: ISentinelView,
         state_dir: IStateDirectory,
         targets: Sequence[WebhookTarget],
-        client: IRequestClient,
+        make_client: Callable[[WebhookTarget], IRequestClient],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._view = view
         self._state_dir = state_dir
-        self._client = client
         self._wall_clock = wall_clock
         self._leadership = Leadership(view)
         self._maker = NotificationMaker(view, wall_clock)
@@ -68,7 +72,7 @@ class WebhookService(MultiService):
         self._targets = tuple(targets)
         self.queues = {
             target.name: DeliveryQueue(
-                reactor, target.name, self._sender(target), self._given_up, wall_clock=wall_clock
+                reactor, target.name, self._sender(target, make_client(target)), self._given_up, wall_clock=wall_clock
             )
             for target in targets
         }
@@ -82,7 +86,7 @@ class WebhookService(MultiService):
         self._failing = False
         self._unreadable = False
         files = [file for target in targets for file in target.files]
-        SecretReader(reactor, files).setServiceParent(self)  # type: ignore[arg-type, no-untyped-call]
+        SecretReader(reactor, files).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
         """Begin to send what happens from now on."""
@@ -143,11 +147,12 @@ class WebhookService(MultiService):
             self._after(STAND_IN_DELAY, lambda: self._stand_in(waiting, notification))
 
     def _stand_in(self, names: Sequence[str], notification: Notification) -> None:
-        """Send a switch that another Sentinel led, if that one does not."""
+        """Send a switch that another Sentinel seems to have led, if that one does not."""
         master, epoch = notification.master, notification.data.get("config_epoch")
         if master is None or not isinstance(epoch, int):
             return
-        if self._leadership.stands_in(master, self._leadership.leader_of(master, epoch)):
+        record = self._leadership.record_of(master, epoch)
+        if self._leadership.stands_in(master, None) if record is None else self._leadership.reports(record):
             for name in names:
                 self.queues[name].put(notification)
 
@@ -159,13 +164,15 @@ class WebhookService(MultiService):
             if target.send == "all" or self._leadership.reports(record):
                 self.queues[target.name].put(notification)
 
-    def _sender(self, target: WebhookTarget) -> Callable[[Notification], Deferred[HttpReply] | None]:
+    def _sender(
+        self, target: WebhookTarget, client: IRequestClient
+    ) -> Callable[[Notification], Deferred[HttpReply] | None]:
         def send(notification: Notification) -> Deferred[HttpReply] | None:
             request = make_request(target, notification, int(self._wall_clock()))
             if request is None:
                 return None
             headers = {**request.headers, "user-agent": self._user_agent}
-            return self._client.request("POST", target.url(), headers, request.body)
+            return client.request("POST", target.url(), headers, request.body)
 
         return send
 
@@ -266,4 +273,8 @@ def make_service(
     targets = read_targets(argument, settings)
     if not targets:
         raise ValueError("an address is needed, such as https://hooks.example.com/sentinel")
-    return WebhookService(reactor, view, state_dir, targets, RequestClient(reactor))
+
+    def client(target: WebhookTarget) -> RequestClient:
+        return RequestClient(reactor, policy=CertificatePolicy(target.authorities))
+
+    return WebhookService(reactor, view, state_dir, targets, client)

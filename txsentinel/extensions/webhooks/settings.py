@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from txsentinel.extensions.certificate_policy import authorities
 from txsentinel.extensions.notifications import KINDS
 from txsentinel.extensions.secret_file import SecretFile, secret_line
 from txsentinel.extensions.setting_lines import argument_settings, one_of, shown, yes_or_no
@@ -31,7 +32,7 @@ DEFAULT_SENDER: Final = {"cloudevents": "leader", "slack": "leader", "pagerduty"
 ARGUMENT_TARGET: Final = "default"
 """The name of the target in the argument of the extension."""
 
-SETTINGS: Final = ("url", "url-file", "secret-file", "format", "events", "masters", "send", "insecure")
+SETTINGS: Final = ("url", "url-file", "secret-file", "ca-file", "format", "events", "masters", "send", "insecure")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -46,7 +47,10 @@ class WebhookTarget:
     secrets: tuple[SecretFile[str], ...]
     """The keys of the signature, or the routing key of PagerDuty; the newest last."""
 
-    files: tuple[SecretFile[str], ...]
+    authorities: SecretFile[Any] | None
+    """Those that the server may be signed by, in place of those of the system."""
+
+    files: tuple[SecretFile[Any], ...]
     """All files, including that of the address."""
 
     events: tuple[str, ...]
@@ -124,7 +128,7 @@ def _target(name: str, draft: _Draft) -> WebhookTarget:
         line = draft.first
         form = draft.one("format", "cloudevents")
         insecure = draft.one("insecure", "no") == "yes"
-        files: list[SecretFile[str]] = []
+        files: list[SecretFile[Any]] = []
         if "url-file" in draft.values:
             line = draft.places["url-file"]
             if "url" in draft.values:
@@ -141,6 +145,8 @@ def _target(name: str, draft: _Draft) -> WebhookTarget:
             url = _constant(text)
         line = draft.places.get("secret-file", draft.first)
         secrets = _secrets(name, form, insecure, draft.values.get("secret-file", ()))
+        line = draft.places.get("ca-file", draft.first)
+        trusted = SecretFile(draft.one("ca-file", ""), authorities) if "ca-file" in draft.values else None
     except ValueError as error:
         raise SettingError(line, str(error)) from None
     return WebhookTarget(
@@ -148,7 +154,8 @@ def _target(name: str, draft: _Draft) -> WebhookTarget:
         url=url,
         format=form,
         secrets=secrets,
-        files=(*files, *secrets),
+        authorities=trusted,
+        files=(*files, *secrets, *([] if trusted is None else [trusted])),
         events=draft.values.get("events", DEFAULT_EVENTS[form]),
         masters=draft.values.get("masters", ("*",)),
         send=draft.one("send", DEFAULT_SENDER[form]),
