@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 # An environment whose Python is too old, or was removed from the machine, is created again.
 UNUSABLE := $(shell test ! -e $(VENV)/pyvenv.cfg || $(BIN)/python -c '$(NEW_ENOUGH)' >/dev/null 2>&1 || echo unusable)
-SOURCES := txsentinel tests benchmarks twisted build_support setup.py
+SOURCES := txsentinel tests benchmarks examples twisted build_support setup.py
 NODE := tests/clients/node
 BENCH ?=
 UPSTREAM ?=

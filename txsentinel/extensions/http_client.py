@@ -5,12 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from treq.client import HTTPClient
 from treq.content import collect
 from twisted.internet.defer import Deferred, succeed
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
 from twisted.web.http_headers import Headers
 
 MAX_REPLY_BYTES: Final = 1 << 20
@@ -73,7 +81,8 @@ class RequestClient:
             method, url, headers=fields, data=body, allow_redirects=False, unbuffered=True, reactor=self._reactor
         )
         answered.addCallback(_read)
-        answered.addTimeout(self._timeout, self._reactor)
+        answered.addErrback(_cause)
+        answered.addTimeout(self._timeout, self._reactor, _timed_out)
         return answered
 
     def stream(
@@ -96,6 +105,18 @@ class RequestClient:
 
         answered.addTimeout(self._timeout, self._reactor)
         return answered.addCallback(read)
+
+
+def _cause(failure: Failure) -> Failure:
+    """Return why there was no reply; the client of Twisted wraps it."""
+    value = failure.value
+    if isinstance(value, (ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed)) and value.reasons:
+        return _cause(value.reasons[-1])
+    return failure
+
+
+def _timed_out(result: object, seconds: float) -> NoReturn:
+    raise TimeoutError(f"no reply within {seconds:g} seconds")
 
 
 def _read(response: Any) -> Deferred[HttpReply]:

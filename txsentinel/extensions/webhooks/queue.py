@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -244,10 +243,6 @@ class DeliveryQueue:
 
 def reason_of(failure: Failure) -> str:
     """Return why there was no reply, without the address."""
-    if failure.check(ResponseNeverReceived, RequestTransmissionFailed, ResponseFailed):
-        reasons = getattr(failure.value, "reasons", None)
-        if reasons:
-            return reason_of(reasons[-1])
     text = failure.getErrorMessage().rstrip(".")
     kind = type(failure.value).__name__
     return f"{kind}: {text}" if text else kind
