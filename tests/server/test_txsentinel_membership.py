@@ -114,6 +114,25 @@ class ForgetTests(MembershipCase):
         self.assertEqual(self.only_reply(), error)
         self.assertEqual(self.master.membership.tombstones, {})
 
+    def test_removed_before(self) -> None:
+        """Another Sentinel that does not count those removed before is known to, also after a restart."""
+        self.client.send("TXSENTINEL", "FORGET", "mymaster", "ID", DEAD)
+        self.sent()
+        self.answer()
+        self.harness.save()
+        self.sent()
+        self.answer()
+        self.only_reply()
+        tombstone = self.master.membership.tombstones[DEAD]
+        tombstone.confirmed_by.clear()
+        self.client.send("TXSENTINEL", "FORGET", "mymaster", "NODE", "10.0.0.1", "6379")
+        self.replicas[0].enter_sdown(self.harness.host.now())
+        self.client.replies()
+        self.client.send("TXSENTINEL", "FORGET", "mymaster", "NODE", "10.0.0.1", "6379")
+        self.sent()
+        self.answer(ours=[[b"mymaster", b"x", OTHER.encode()]], other=[[b"mymaster", DEAD.encode()]])
+        self.assertEqual(list(tombstone.confirmed_by), [OURS])
+
     def test_not_saved(self) -> None:
         """If it cannot be saved, it is not passed on, and the member stays."""
         self.client.send("TXSENTINEL", "FORGET", "mymaster", "ID", DEAD)
@@ -150,8 +169,11 @@ class ForgetTests(MembershipCase):
         self.assertTrue(self.client.reply(*words).startswith(b"UNKNOWNNODE "))  # type: ignore[attr-defined]
 
     def test_check(self) -> None:
-        """A check changes nothing."""
-        self.assertEqual(self.client.reply("TXSENTINEL", "FORGET", "mymaster", "ID", DEAD, "CHECK"), b"OK")
+        """A check changes nothing, and returns the Sentinels that count here, also if the member is unknown."""
+        words = ("TXSENTINEL", "FORGET", "mymaster", "ID")
+        counted = [[b"mymaster", OURS.encode(), OTHER.encode(), C_PEER.encode(), DEAD.encode()]]
+        self.assertEqual(self.client.reply(*words, DEAD, "CHECK"), counted)
+        self.assertEqual(self.client.reply(*words, "f" * 40, "CHECK"), counted)
         error = self.client.reply("TXSENTINEL", "FORGET", "mymaster", "ID", OURS, "CHECK")
         self.assertEqual(error, b"STILLALIVE the Sentinel at 10.0.1.0:26379 answers")
         self.assertEqual(self.master.membership.tombstones, {})

@@ -21,7 +21,7 @@ from txsentinel.model.timings import Millis, wall_offset
 from txsentinel.server.fan_out import FanOutServices, ask_peers
 from txsentinel.server.replies import DeferredReply
 from txsentinel.server.services import SavingServices
-from txsentinel.wire.resp import ErrorReply, Value, data
+from txsentinel.wire.resp import ErrorReply, Value, data, text
 
 ALL: Final = "*"
 """Stands for all masters."""
@@ -178,7 +178,7 @@ async def forget_everywhere(
     :returns: a map with what each Sentinel answered.
     :raises CommandError: if it may be alive, if a second leader could become possible, or if it cannot be saved here.
     """
-    found = check(services, node, force=force, majority=not force)
+    found = check(services, node, force=force, majority=False)
     peers = _peers_of(services, found)
     forced = (b"FORCE",) if force else ()
     question = (b"TXSENTINEL", b"FORGET", *node.words, *forced, b"CHECK")
@@ -186,6 +186,7 @@ async def forget_everywhere(
         code, _, reason = (answer.error or "").partition(" ")
         if code in DECISIVE:
             raise CommandError(f"{code} the Sentinel at {answer.address.joined()}: {reason}")
+        _note_members(services, answer)
     found = check(services, node, force=force, majority=not force)
     request = make_request(services, lasting, by)
     made = remove(services, found, request)
@@ -208,6 +209,35 @@ async def forget_everywhere(
         "masters": [_group(master) for master, _ in found if not master.gone],
         "sentinels": [own, *(_row(answer, by_hostname) for answer in answers)],
     }
+
+
+def members(services: FanOutServices, node: MemberName, *, force: bool) -> Value:
+    """
+    Check that a member can be removed here, and return which Sentinels this one counts.
+
+    :returns: for each master its name, followed by the IDs of its other Sentinels.
+    :raises CommandError: if it may be alive, or nothing can be removed now.
+    """
+    try:
+        check(services, node, force=force, majority=False)
+    except CommandError as refusal:
+        if not str(refusal).startswith(UNKNOWN_NODE):
+            raise
+    masters = services.core.registry.masters
+    named = masters.values() if node.master == ALL else [services.core.master(node.master)]
+    return [[master.name, *master.peers] for master in named]
+
+
+def _note_members(services: FanOutServices, answer: PeerAnswer) -> None:
+    """Record which of the Sentinels that were removed here before another Sentinel does not count either."""
+    rows = answer.reply if isinstance(answer.reply, list) else []
+    for row in rows:
+        words = [text(each) for each in row if isinstance(each, bytes)] if isinstance(row, list) else []
+        master = services.core.registry.masters.get(words[0]) if words else None
+        if master is not None:
+            for name in master.membership.tombstones:
+                if name not in words:
+                    services.core.forgetting.confirmed(master, name, answer.peer_id)
 
 
 def _peers_of(services: FanOutServices, found: Sequence[tuple[Master, Peer | Replica]]) -> list[Peer]:

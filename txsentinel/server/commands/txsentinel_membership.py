@@ -19,6 +19,7 @@ from txsentinel.server.membership_orders import (
     check,
     deferred_reply,
     forget_everywhere,
+    members,
     remove,
     unpark_quietly,
     wall_now,
@@ -26,7 +27,7 @@ from txsentinel.server.membership_orders import (
 )
 from txsentinel.server.replies import Reply
 from txsentinel.server.specification import Command, block, integer_argument, oneof, optional, text_argument, word
-from txsentinel.wire.resp import OK, text
+from txsentinel.wire.resp import text
 
 if TYPE_CHECKING:
     from txsentinel.model.timings import Millis
@@ -121,7 +122,8 @@ def forget(services: MembershipServices, client: Client, request: Sequence[bytes
     """
     Remove a member that does not exist any more, here and at the other Sentinels of our kind.
 
-    With ``AT``, which other Sentinels send, it is removed here only; with ``CHECK`` it is only checked.
+    With ``AT``, which other Sentinels send, it is removed here only; with ``CHECK`` it is only checked, and the reply
+    has the Sentinels that this one counts.
 
     :raises CommandError: if the syntax is wrong, or if it cannot be removed.
     """
@@ -147,8 +149,7 @@ def forget(services: MembershipServices, client: Client, request: Sequence[bytes
         elif not passed.read(token, words):
             raise syntax_error()
     if only_check:
-        check(services, node, force=force, majority=False)
-        return OK
+        return members(services, node, force=force)
     since = first_change(services)
     made = passed.request(services, client, lasting)
     if made is None:
