@@ -53,6 +53,7 @@ from txsentinel.sim.durable import read_persisted
 from txsentinel.sim.fence_checks import FenceChecker
 from txsentinel.sim.fleet import CONFIG_PATH, SENTINEL_PORT, Fleet, Observer, SimSentinel
 from txsentinel.sim.history_checks import HistoryChecker
+from txsentinel.sim.pause_checks import PauseChecker
 from txsentinel.sim.records import NEVER, RecordedMaster, Records, SentinelRecord, Violation
 from txsentinel.sim.server_checks import ServerChecker
 from txsentinel.sim.simulation import SECOND
@@ -101,8 +102,9 @@ class InvariantChecker(Observer):
         self._servers = ServerChecker(self.records)
         self.crashes = CrashChecker(self.records)
         self.fences = FenceChecker(self.records)
+        self.pauses = PauseChecker(self.records)
         self.data = data = DataChecker(self.records, self._servers.is_stable)
-        wire = WireChecker(self.records, data)
+        wire = WireChecker(self.records, data, self.pauses)
         fleet.network.joined = WireTapInstaller(
             wire, names, {peer.name for peer in fleet.c_peers}, SENTINEL_PORT, fleet.simulation.seconds
         ).joined
@@ -261,6 +263,7 @@ class InvariantChecker(Observer):
         if channel == "+vote-for-leader":
             candidate, epoch = event.payload.split()[0], int(event.payload.split()[1])
             self.records.voted(sentinel.name, master.name, epoch, candidate, out=False)
+            self.pauses.voted(sentinel, master, candidate, epoch)
             rises = epoch > kept.newest_vote
             self._expect(rises, "S2", f"{sentinel.name} voted on {master.name} in {epoch} after {kept.newest_vote}")
             kept.newest_vote = max(epoch, kept.newest_vote)

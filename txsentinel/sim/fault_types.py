@@ -17,6 +17,7 @@ from txsentinel.sim.group_faults import Done, Undo, isolate_with_minority, lost_
 from txsentinel.sim.groups import SimMaster
 from txsentinel.sim.harmless_faults import refuse_sentinels, starve_sentinel
 from txsentinel.sim.host import SimHost
+from txsentinel.sim.pause_faults import pause_failovers
 from txsentinel.sim.redis.server import SimRedis
 
 
@@ -427,6 +428,7 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "crash-server": _crash_server,
     "pause-server": _pause_server,
     "pause-group": pause_group,
+    "pause-failovers": pause_failovers,
     "busy-server": _busy_server,
     "kill-sentinel": _kill_sentinel,
     "crash-sentinel": _crash_sentinel,

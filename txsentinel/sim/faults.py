@@ -13,7 +13,7 @@ from txsentinel.sim.fleet import Fleet
 __all__ = ["FAULT_TYPES", "Fault", "FaultInjector", "draw_plan", "heal", "observe_all", "parse_plan", "print_plan"]
 
 
-ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "set"})
+ORDERS: Final = frozenset({"manual-failover", "rival-failovers", "coordinated-failover", "pause-failovers", "set"})
 """Fault types that are orders of operators, not faults."""
 
 RESTARTS: Final = frozenset({"empty", "supervised-restart"})
@@ -23,7 +23,7 @@ SEPARATELY_DRAWN: Final = ("slow-sentinel", "lost-handover")
 """Fault types drawn separately, so that adding them changes no plan without them."""
 
 ONLY_BY_NAME: Final = frozenset(
-    {"reject-pair", "foreign-master", "isolate-with-minority", "refuse-sentinels", "starve-sentinel"}
+    {"reject-pair", "foreign-master", "isolate-with-minority", "pause-failovers", "refuse-sentinels", "starve-sentinel"}
 )
 """
 Fault types that a plan has only if they are named. A server that is a replica of two groups may be promoted by either,

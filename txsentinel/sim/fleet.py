@@ -168,6 +168,9 @@ class Fleet:
         """Simulated time in seconds until which faults may keep Sentinels from meeting their deadlines."""
         self.state_dir: str | None = None
         """The directory of the history of failovers on each disk; ``None`` to keep it in memory only."""
+        self.pause_ordered: Callable[[], None] = lambda: None
+        """Called before an operator pauses failovers, or ends pauses."""
+
         self.report_violation: Callable[[object, str, str], None] = lambda holds, invariant, what: None
         """Called by other checkers with ``(whether it holds, the invariant, what happened)``."""
         self.names = {f"{server.host.name}.example": server.host.ip for server in self.servers}

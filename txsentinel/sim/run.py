@@ -11,6 +11,7 @@ from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.faults import Fault, FaultInjector, draw_plan, heal, observe_all
 from txsentinel.sim.fleet import Fleet, TranscriptLine
 from txsentinel.sim.groups import Shape
+from txsentinel.sim.pause_faults import LENGTHS_MS
 from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
 
@@ -155,6 +156,9 @@ class Run:
         heal(self.fleet)
         self._healed_at = self.fleet.simulation.seconds()
         self._pass(max((fault.lasts for fault in self.plan), default=0.0))
+        if any(fault.kind == "pause-failovers" for fault in self.plan):
+            # All pauses have ended then, also where the order to end them did not arrive.
+            self._pass(max(LENGTHS_MS) / 1000 + 1)
         heal(self.fleet)
         for wait in WAITS_FOR_OPERATORS:
             self._pass(wait)

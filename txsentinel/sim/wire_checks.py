@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from txsentinel.core.instances import Master
 from txsentinel.sim.data_checks import DataChecker
+from txsentinel.sim.pause_checks import PauseChecker
 from txsentinel.sim.records import NEVER, Leader, MasterHistory, Records, SentinelRecord
 from txsentinel.sim.values import Failed, Word
 from txsentinel.sim.wiretap import Request
@@ -20,8 +21,9 @@ ORDER_LIFE = 0.5
 class WireChecker:
     """The :class:`~txsentinel.sim.wiretap.WireListener` of the checker."""
 
-    def __init__(self, records: Records, data: DataChecker) -> None:
+    def __init__(self, records: Records, data: DataChecker, pauses: PauseChecker) -> None:
         self._records = records
+        self._pauses = pauses
         self._data = data
         self._expect = records.expect
 
@@ -219,6 +221,8 @@ class WireChecker:
         self._expect(server.setting("replica-priority") != "0", "S14", f"{who} promoted {ip}, whose priority is 0")
         kept.promotions[ip] = self._records.now
         self._data.promoted(record, master, ip)
+        if failover.automatic:
+            self._pauses.promoted(who, name)
         if epoch not in kept.led:
             kept.led.add(epoch)
             self._records.failovers += 1
