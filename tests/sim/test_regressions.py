@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.faults import parse_plan
+from txsentinel.sim.groups import Shape
 from txsentinel.sim.run import Run
 
 
@@ -114,3 +115,16 @@ class RegressionTests(SynchronousTestCase):
             "split:112.657:22.273:2205006654,empty:114.888:29.609:3802894458"
         )
         self.replay(1795289448, 180, plan)
+
+    def test_denied_candidacy(self) -> None:
+        """A candidate that could not save its own vote denies it when it is asked, though it sends that vote later."""
+        plan = (
+            "isolate-with-minority:6.861:6.034:277118391,full-disk:11.776:15.017:1305136680,"
+            "split:12.415:21.302:760086122,coordinated-failover:16.542:24.287:2311860575,"
+            "isolate-with-minority:22.906:19.412:3884039389"
+        )
+        shape = Shape(sentinels=5, masters=2, replicas=1, quorum=3, down_after=6_000, fence_isolated=True)
+        current = Run(9178, 33, parse_plan(plan), shape)
+        current.start()
+        current.inject_faults()
+        self.assertEqual([str(each) for each in current.checker.violations], [])

@@ -41,6 +41,7 @@ C_MARGIN: Final[Millis] = 200
 C_SAFE_DOWN_AFTER: Final[Millis] = C_RETRY + C_MARGIN - 50
 """The down-after from which on a C Sentinel does not consider a new master down because of the switch."""
 
+FORGED_REQUEST = "A vote request was forged"
 UNCONFIRMED_CANDIDATE = "A candidate did not confirm that it is one"
 """The kind of log lines about that."""
 
@@ -199,7 +200,7 @@ class Voting:
         else:
             peer.doubted_until = now + DOUBT_PERIOD
             self._state.note_throttled(
-                "A vote request was forged",
+                FORGED_REQUEST,
                 f"A vote request for {master.name} in epoch {asked} in the name of {peer.name} was not sent by it",
             )
         if master.leader == peer.name and master.unconfirmed_since is not None:

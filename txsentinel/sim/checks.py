@@ -45,7 +45,7 @@ from typing import Final
 
 from txsentinel.core.effects import Announce, Effect, Note, PauseWrites, ResumeWrites
 from txsentinel.core.instances import Master
-from txsentinel.core.voting import UNCONFIRMED_CANDIDATE
+from txsentinel.core.voting import FORGED_REQUEST, UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.crash_checks import CrashChecker
 from txsentinel.sim.data_checks import DataChecker
@@ -242,6 +242,8 @@ class InvariantChecker(Observer):
                 self._decided(sentinel, effect.event)
             elif isinstance(effect, Note) and effect.kind == UNCONFIRMED_CANDIDATE:
                 self._check_release(sentinel, effect.text.split()[-1])
+            elif isinstance(effect, Note) and effect.kind == FORGED_REQUEST:
+                self._check_denial(sentinel, effect.text)
             elif isinstance(effect, PauseWrites | ResumeWrites):
                 self.fences.ordered(sentinel, effect)
 
@@ -330,6 +332,18 @@ class InvariantChecker(Observer):
         limit = min(core.timings.election_timeout, core.master(name).options.failover_timeout) / 1000
         if kept.voting_since is not None and self._now - kept.voting_since >= limit - SLACK:
             kept.voted_for_other = kept.voting_since = None
+
+    def _check_denial(self, sentinel: SimSentinel, text: str) -> None:
+        """
+        A candidate denies that it asked for a vote, as its own was not saved: such votes delay nobody any more (S16).
+
+        If its disk recovers, that vote is sent later.
+        """
+        for name, kept in self.records.sentinels[sentinel.name].masters.items():
+            candidate, epoch = kept.other
+            if f" for {name} in epoch {epoch} in the name of {candidate} " in text:
+                if not self._campaigned(name, candidate, epoch):
+                    kept.voted_for_other = kept.voting_since = None
 
     def _campaigned(self, master: str, candidate: str, epoch: int) -> bool:
         """
