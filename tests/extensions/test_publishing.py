@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -312,3 +314,78 @@ class FollowerTests(PublishingCase):
         self.succeed()
         self.clock.advance(5)
         self.assertEqual([each[2] for each in self.published()], [7, 9])
+
+
+class LimitTests(SynchronousTestCase):
+    """Many masters at once."""
+
+    def make(self, publisher: IPublisher, count: int) -> PublishingService:
+        """Start a service with many masters, whose publisher may be called four times at once."""
+        self.clock = Clock()
+        self.view = FakeView(*(healthy_master(f"m{number}") for number in range(count)))
+        service = PublishingService(self.clock, self.view, publisher, random=lambda low, high: high, max_running=4)
+        service.startService()
+        return service
+
+    def test_limit(self) -> None:
+        """No more attempts and checks than permitted are in progress; all masters have their turn."""
+        publisher = RecordingPublisher()
+        service = self.make(publisher, 10)
+        self.assertEqual(len(publisher.attempts), 4)
+        self.view.put(replace(self.view.master("m9"), address=NEW, config_epoch=8))
+        for number in range(10):
+            self.assertEqual(len(publisher.attempts), min(number + 4, 10))
+            publisher.attempts[number].callback(None)
+        self.assertEqual([each.master for each in publisher.changes], [f"m{number}" for number in range(10)])
+        self.assertEqual(publisher.changes[-1].address, NEW)
+        self.assertEqual(service.unpublished(), ())
+        self.clock.advance(VERIFY_INTERVAL)
+        self.assertEqual(len(publisher.checks), 4)
+        self.view.put(replace(self.view.master("m9"), address=NEW, config_epoch=9))
+        publisher.checks[0].callback(False)
+        self.assertEqual((len(publisher.attempts), publisher.changes[-1].kind), (11, "resync"))
+        for number in range(1, 9):
+            publisher.checks[number].callback(True)
+            self.assertEqual(len(publisher.checks), min(number + 4, 9))
+        self.assertEqual([each.master for each in publisher.changes[10:]], ["m0", "m9"])
+
+    def test_stop(self) -> None:
+        """The stop ends the attempts, and begins none of those that wait."""
+        publisher = RecordingPublisher()
+        service = self.make(publisher, 10)
+        service.stopService()
+        self.assertEqual((len(publisher.attempts), self.clock.getDelayedCalls()), (4, []))
+
+    def test_one_line(self) -> None:
+        """If the other side is down, the log has one line, not one for each master, and one when it is back."""
+        publisher = RecordingPublisher()
+        service = self.make(publisher, 10)
+        events: list[LogEvent] = []
+        self.patch(service, "log", Logger(observer=cast(ILogObserver, events.append)))
+        for attempt in publisher.attempts[:4]:
+            attempt.errback(OSError("no route"))
+        self.assertEqual(len(publisher.attempts), 8)
+        self.assertEqual([each["name"] for each in events], ["m0"])
+        self.clock.advance(0.5)
+        while service.unpublished():
+            next(each for each in publisher.attempts if not each.called).callback(None)
+        self.assertEqual([each["log_level"].name for each in events], ["warn", "info"])
+
+    def test_ended_at_once(self) -> None:
+        """Attempts of very many masters may end at once."""
+
+        @implementer(IPublisher)
+        class ImmediatePublisher:
+            """A publisher that has always published."""
+
+            def publish(self, change: MasterChange) -> Deferred[Publication | None]:
+                """Succeed."""
+                return succeed(None)
+
+            def verify(self, name: str) -> Deferred[bool]:
+                """Find that it is not there."""
+                return succeed(False)
+
+        service = self.make(ImmediatePublisher(), 2_000)
+        self.clock.advance(VERIFY_INTERVAL)
+        self.assertEqual(service.state().outcomes["published"], 4_000)

@@ -8,16 +8,18 @@ which they become durable, tries again with growing random delays, and publishes
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from random import uniform
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.failure_text import failure_text
 from txsentinel.model.history import trace_id
 from txsentinel.model.measurements import Histogram
 from txsentinel.model.publications import LAG_BOUNDS, MasterPublication, Publication, PublisherState, PublishOutcome
@@ -35,6 +37,9 @@ MAX_DELAY: Final = 30.0
 
 PUBLISH_TIMEOUT: Final = 10.0
 """Seconds after which an attempt has failed."""
+
+MAX_RUNNING: Final = 8
+"""Attempts and checks at a time: more would take sockets, and CPU time, from the Sentinel when many masters move."""
 
 VERIFY_INTERVAL: Final = 60.0
 """Seconds between two checks of what was published."""
@@ -72,6 +77,11 @@ class PublishedMaster:
         self.retry: IDelayedCall | None = None
         """The next attempt."""
 
+        self.is_queued = False
+        """Whether it waits until fewer masters are published or checked."""
+
+        self.verify_due = False
+
         self.adopted = False
         """Whether another Sentinel announced the address that is seen next."""
 
@@ -79,6 +89,23 @@ class PublishedMaster:
         """Have a change pending; ``at`` is the present time on the clock of the reactor."""
         self.latest = self.pending = change
         self.pending_since, self.changed_at = change.at, at
+
+    def enqueue(self) -> bool:
+        """Note that it waits; return whether it did not before."""
+        before, self.is_queued = self.is_queued, True
+        return not before
+
+    def dequeue(self) -> None:
+        """Note that it does not wait any more."""
+        self.is_queued = False
+
+    def check(self) -> None:
+        """Have a check due."""
+        self.verify_due = True
+
+    def checked(self) -> None:
+        """Have no check due: one begins, or an attempt makes up for it."""
+        self.verify_due = False
 
     def end(self) -> None:
         """Have nothing pending."""
@@ -121,6 +148,7 @@ class PublishingService(Service):
     :param name: the name of the extension, for the log and metrics.
     :param target: where it publishes, without passwords.
     :param timeout: seconds after which an attempt, or a check, has failed.
+    :param max_running: how many attempts and checks may be in progress.
     :param follower_delay: the range of seconds by which a change is delayed that another Sentinel announced, if all
         of them publish in one place; that one publishes it at once.
     """
@@ -140,11 +168,19 @@ class PublishingService(Service):
         name: str = "publisher",
         target: str = "",
         timeout: float = PUBLISH_TIMEOUT,
+        max_running: int = MAX_RUNNING,
         follower_delay: tuple[float, float] | None = None,
     ) -> None:
         self.publisher_name = name
         self._target = target
         self._timeout = timeout
+        self._max_running = max_running
+        self._running_count = 0
+        self._queue: deque[tuple[str, PublishedMaster]] = deque()
+        self._continuing = False
+        self._failing: set[str] = set()
+        """The masters whose latest attempt has failed."""
+
         self._follower_delay = follower_delay
         self._outcomes = dict.fromkeys((each.value for each in PublishOutcome), 0)
         self._lag = Histogram(LAG_BOUNDS)
@@ -179,6 +215,7 @@ class PublishingService(Service):
         if self._check is not None:
             self._check.cancel()
             self._check = None
+        self._queue.clear()
         for name in list(self._masters):
             self._forget(name)
 
@@ -242,53 +279,60 @@ class PublishingService(Service):
         if master.running is not None:
             return
         if self._follower_delay is not None and change.kind == "config-update":
-            delay = self._random(*self._follower_delay)
-            master.retry = self._reactor.callLater(delay, self._attempt, name, master)
+            self._retry_after(self._random(*self._follower_delay), name, master)
         else:
-            self._attempt(name, master)
+            self._continue(name, master)
 
-    def _attempt(self, name: str, master: PublishedMaster) -> None:
-        change = master.pending
-        master.retry = None
-        if change is None:
+    def _retry_after(self, delay: float, name: str, master: PublishedMaster) -> None:
+        def retry() -> None:
+            master.retry = None
+            self._continue(name, master)
+
+        master.retry = self._reactor.callLater(delay, retry)
+
+    def _continue(self, name: str, master: PublishedMaster) -> None:
+        """Begin what is due for a master, or queue it if too much is in progress."""
+        if self._masters.get(name) is not master or master.running is not None or master.retry is not None:
             return
+        if master.pending is None and not master.verify_due:
+            return
+        if self._running_count >= self._max_running:
+            if master.enqueue():
+                self._queue.append((name, master))
+        elif master.pending is not None:
+            self._attempt(name, master, master.pending)
+        else:
+            self._verify(name, master)
+
+    def _attempt(self, name: str, master: PublishedMaster, change: MasterChange) -> None:
+        master.checked()
 
         def published(result: object) -> None:
-            master.running = None
             publication = result if isinstance(result, Publication) else Publication(PublishOutcome.PUBLISHED)
             self._ended(name, master, publication)
             if master.pending is change:
                 self._lag.observe(int((self._reactor.seconds() - master.changed_at) * 1000))
                 master.end()
-            else:
-                self._attempt(name, master)
 
         def failed(failure: Failure) -> None:
-            master.running = None
             if self._masters.get(name) is not master:
                 return
             self._failed(name, master, failure)
-            longest = min(MAX_DELAY, MIN_DELAY * 2 ** min(master.attempts, 16))
-            if master.pending is not change:
-                self._attempt(name, master)
-                return
-            master.retry = self._reactor.callLater(self._random(MIN_DELAY, longest), self._attempt, name, master)
+            if master.pending is change:
+                longest = min(MAX_DELAY, MIN_DELAY * 2 ** min(master.attempts, 16))
+                self._retry_after(self._random(MIN_DELAY, longest), name, master)
 
-        self._run(master, lambda: self._publisher.publish(change), published, failed)
+        self._run(name, master, lambda: self._publisher.publish(change), published, failed)
 
     def _ended(self, name: str, master: PublishedMaster, publication: Publication) -> None:
         """Record an attempt that need not be made again."""
-        outcome, log = publication.outcome, self.log
+        outcome, log, publisher = publication.outcome, self.log, self.publisher_name
         self._outcomes[outcome.value] += 1
-        publisher = self.publisher_name
-        if master.attempts:
-            count = master.attempts
-            log.info(
-                "{publisher}: {name} is published again after {count} failures",
-                publisher=publisher,
-                name=name,
-                count=count,
-            )
+        if name in self._failing:
+            self._failing.discard(name)
+            if not self._failing:
+                count = master.attempts
+                log.info("{publisher}: publishes again after {count} failures", publisher=publisher, count=count)
         if outcome is PublishOutcome.CONFLICT and (master.outcome, master.error) != (outcome, publication.text):
             log.warn(
                 "{publisher}: {name} is in conflict: {text}", publisher=publisher, name=name, text=publication.text
@@ -297,33 +341,61 @@ class PublishingService(Service):
 
     def _failed(self, name: str, master: PublishedMaster, failure: Failure) -> None:
         """Record an attempt that has to be made again."""
-        error = failure.getErrorMessage() or type(failure.value).__name__
-        if isinstance(failure.value, TimeoutError):
-            error = f"no answer for {self._timeout:g} s"
-        if not master.attempts:
-            publisher = self.publisher_name
+        error, publisher = failure_text(failure.value or Exception()), self.publisher_name
+        if not self._failing:
+            # What has failed usually concerns all masters; one line suffices.
             self.log.warn(
                 "{publisher}: {name} cannot be published: {error}", publisher=publisher, name=name, error=error
             )
+        self._failing.add(name)
         self._outcomes[PublishOutcome.FAILED.value] += 1
         master.failed(error)
 
     def _run(
         self,
+        name: str,
         master: PublishedMaster,
         function: Callable[[], Deferred[Any]],
         succeeded: Callable[[object], None],
         failed: Callable[[Failure], None],
     ) -> None:
-        """Call a method of the publisher; it fails if it takes too long."""
+        """Call a method of the publisher; it fails if it takes too long. Continue with what is due then."""
+
+        def release(result: object) -> object:
+            self._running_count -= 1
+            master.running = None
+            return result
+
+        def go_on(_: object) -> None:
+            self._continue(name, master)
+            self._continue_queued()
+
+        self._running_count += 1
         running: Deferred[Any] = maybeDeferred(function)
         master.running = running
         running.addTimeout(self._timeout, self._reactor)
+        running.addBoth(release)
         running.addCallbacks(succeeded, failed)
+        running.addErrback(lambda failure: self.log.failure("An attempt has ended with a bug", failure))
+        running.addCallback(go_on)
+
+    def _continue_queued(self) -> None:
+        """Begin what is due for queued masters. Attempts that end at once call this again, which does nothing then."""
+        if self._continuing:
+            return
+        self._continuing = True
+        try:
+            while self._queue and self._running_count < self._max_running:
+                name, master = self._queue.popleft()
+                master.dequeue()
+                self._continue(name, master)
+        finally:
+            self._continuing = False
 
     def _forget(self, name: str) -> None:
         """Discard what is known of a master, and the attempt that is in progress."""
         master = self._masters.pop(name, None)
+        self._failing.discard(name)
         if master is None:
             return
         if master.retry is not None:
@@ -341,19 +413,15 @@ class PublishingService(Service):
         self._schedule_check()
         for name, master in list(self._masters.items()):
             if master.pending is None and master.running is None:
-                self._verify(name, master)
+                master.check()
+                self._continue(name, master)
 
     def _verify(self, name: str, master: PublishedMaster) -> None:
+        master.checked()
+
         def answered(result: object) -> None:
-            master.running = None
             if result is False and master.pending is None and master.latest is not None:
                 master.begin(replace(master.latest, kind="resync", at=self._now()), self._reactor.seconds())
-            self._attempt(name, master)
 
-        def unanswered(failure: Failure) -> None:
-            # It will be checked again. A newer change is published with repetitions.
-            master.running = None
-            if self._masters.get(name) is master:
-                self._attempt(name, master)
-
-        self._run(master, lambda: self._publisher.verify(name), answered, unanswered)
+        # A check that fails is made again at its next time.
+        self._run(name, master, lambda: self._publisher.verify(name), answered, lambda failure: None)

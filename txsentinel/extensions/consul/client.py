@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
+from txsentinel.extensions.failure_text import failure_text
+
 if TYPE_CHECKING:
     from txsentinel.extensions.http_client import HttpReply
 
@@ -114,7 +116,7 @@ class ConsulClient:
                 if reply.status >= 500:
                     raise _Unavailable(_shown(reply))
             except Exception as error:  # Whatever a connection fails with.
-                problems.append(f"{endpoint}: {_reason(error)}")
+                problems.append(f"{endpoint}: {failure_text(error)}")
                 # It is tried last from now on.
                 self._endpoints.remove(endpoint)
                 self._endpoints.append(endpoint)
@@ -123,13 +125,6 @@ class ConsulClient:
                 raise ConsulError(_shown(reply))
             return reply
         raise ConsulError("; ".join(problems))
-
-
-def _reason(error: Exception) -> str:
-    inner = getattr(error, "reasons", None)  # of twisted.web
-    if inner:
-        return _reason(inner[-1].value)
-    return str(error).rstrip(".") or type(error).__name__
 
 
 def _shown(reply: HttpReply) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.failure_text import failure_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -161,7 +163,7 @@ class EtcdClient:
             except EtcdError:
                 raise
             except Exception as error:  # Whatever a connection fails with.
-                problems.append(f"{endpoint}: {_reason(error)}")
+                problems.append(f"{endpoint}: {failure_text(error)}")
                 # It is tried last from now on.
                 self._endpoints.remove(endpoint)
                 self._endpoints.append(endpoint)
@@ -170,13 +172,6 @@ class EtcdClient:
         # Some releases close the connection if a token is not valid any more.
         self._token = ""
         raise EtcdError("; ".join(problems))
-
-
-def _reason(error: Exception) -> str:
-    inner = getattr(error, "reasons", None)  # of twisted.web
-    if inner:
-        return _reason(inner[-1].value)
-    return str(error).rstrip(".") or type(error).__name__
 
 
 def _parsed(reply: HttpReply) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -87,6 +88,8 @@ class TemplateService(MultiService):
             name="template",
             target=settings.dest,
             timeout=PUBLISH_TIMEOUT,
+            # All that wait are answered by one run.
+            max_running=sys.maxsize,
         )
         publishing.setServiceParent(self)  # type: ignore[no-untyped-call]
         ReplicaChanges(view, settings.wants, self.publisher.render).setServiceParent(self)  # type: ignore[no-untyped-call]
