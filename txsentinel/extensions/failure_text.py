@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import TimeoutError
+from twisted.internet.defer import CancelledError, TimeoutError
 
 
 def failure_text(error: BaseException) -> str:
@@ -12,4 +12,6 @@ def failure_text(error: BaseException) -> str:
         return failure_text(inner[-1].value)
     if isinstance(error, TimeoutError) and error.args and isinstance(error.args[0], (int, float)):
         return f"no answer for {error.args[0]:g} s"
+    if isinstance(error, CancelledError):
+        return "no answer in time"
     return str(error).strip().rstrip(".") or type(error).__name__

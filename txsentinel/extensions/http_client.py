@@ -18,6 +18,7 @@ from twisted.web.client import (
     RequestTransmissionFailed,
     ResponseFailed,
     ResponseNeverReceived,
+    _HTTP11ClientFactory,
 )
 from twisted.web.http_headers import Headers
 
@@ -29,6 +30,18 @@ TIMEOUT: Final = 5.0
 
 class ReplyTooLong(Exception):
     """A reply has more than ``MAX_REPLY_BYTES``."""
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    """A factory of Twisted that writes no line to the log for each connection."""
+
+    noisy = False
+
+
+class QuietPool(HTTPConnectionPool):
+    """A pool whose connections are not logged."""
+
+    _factory = _QuietFactory
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ class RequestClient:
     def __init__(self, reactor: Any, timeout: float = TIMEOUT, policy: Any = None) -> None:
         self._reactor = reactor
         self._timeout = timeout
-        pool = HTTPConnectionPool(reactor, persistent=False)
+        pool = QuietPool(reactor, persistent=False)  # type: ignore[no-untyped-call]
         self._client = HTTPClient(
             Agent(reactor, policy or BrowserLikePolicyForHTTPS(), connectTimeout=timeout, pool=pool)
         )

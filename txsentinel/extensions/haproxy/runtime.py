@@ -9,8 +9,9 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -61,6 +62,19 @@ class CommandConnection(Protocol):
             transport.abortConnection()
 
 
+class CommandFactory(Factory):
+    """Makes one connection."""
+
+    noisy = False
+
+    def __init__(self, connection: CommandConnection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> CommandConnection:
+        """Return the connection."""
+        return self._connection
+
+
 class RuntimeSocket:
     """A runtime socket."""
 
@@ -72,8 +86,9 @@ class RuntimeSocket:
     def ask(self, command: str) -> Generator[Deferred[Any], Any, str]:
         """Send one command, over a connection of its own; fire with the answer without blanks at its ends."""
         endpoint = clientFromString(self._reactor, self._endpoint)
-        connecting = connectProtocol(endpoint, CommandConnection(command))
-        connection = yield connecting.addTimeout(TIMEOUT, self._reactor)
+        connection = CommandConnection(command)
+        connecting = endpoint.connect(CommandFactory(connection))
+        yield connecting.addTimeout(TIMEOUT, self._reactor)
         answer: str = yield connection.answered.addTimeout(TIMEOUT, self._reactor)
         return answer.strip()
 
