@@ -26,7 +26,9 @@ POLICY: Final = ("Content-Security-Policy", "default-src 'self'; frame-ancestors
 SCRIPT_TYPE: Final = "text/javascript; charset=utf-8"
 
 MODULES: Final = (
+    "acting",
     "checks",
+    "dragging",
     "elements",
     "events",
     "explanation",

@@ -1,8 +1,10 @@
 /* What the user does, and the start. */
-import { check } from "./page/checks.js";
+import { begin, check, confirm, end } from "./page/acting.js";
+import { checkGroup } from "./page/checks.js";
+import { watchDragging } from "./page/dragging.js";
 import { $ } from "./page/elements.js";
 import { render, route, select, tick } from "./page/rendering.js";
-import { logIn, whenLoggedIn } from "./page/session.js";
+import { logIn, logOut, loginDone, whenLoggedIn } from "./page/session.js";
 import { state } from "./page/state.js";
 import { ROW, focusRow, list, scrolled } from "./page/table.js";
 import { listen, poll, refresh } from "./page/updates.js";
@@ -14,8 +16,12 @@ document.addEventListener("click", (event) => {
 		state.sort = sort.dataset.sort;
 		render();
 	} else if (chosen) select(chosen.dataset.node);
+	const acted = event.target.closest("[data-act]"), word = acted && acted.dataset.act;
+	if (word === "logout") logOut();
+	else if (word === "end") end();
+	else if (word) begin(word);
 	const checked = event.target.closest("[data-check]");
-	if (checked) check(checked.dataset.check);
+	if (checked) checkGroup(checked.dataset.check);
 	const skip = event.target.closest("a.skip");
 	if (skip) {
 		event.preventDefault();
@@ -24,7 +30,7 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", (event) => {
 	const typing = event.target.matches("input, textarea"), chosen = event.target.closest("[data-node]"), line = event.target.closest("#rows tr");
-	if (event.ctrlKey || event.metaKey || event.altKey || $("login").open) return;
+	if (event.ctrlKey || event.metaKey || event.altKey || $("login").open || $("order").open) return;
 	if (chosen && (event.key === "Enter" || event.key === " ")) {
 		event.preventDefault();
 		select(chosen.dataset.node);
@@ -44,7 +50,11 @@ document.addEventListener("keydown", (event) => {
 $("filter").addEventListener("input", () => { $("scroller").scrollTop = 0; render(); });
 $("scroller").addEventListener("scroll", scrolled, { passive: true });
 $("login-form").addEventListener("submit", logIn);
-$("login").addEventListener("cancel", (event) => event.preventDefault());
+$("login").addEventListener("cancel", (event) => { if (loginDone) event.preventDefault(); });
+$("order-form").addEventListener("submit", confirm);
+$("order").addEventListener("cancel", (event) => { event.preventDefault(); end(); });
+$("order").addEventListener("change", (event) => { if (event.target.id === "order-to") check(); });
+watchDragging((address) => begin("switchover", address));
 addEventListener("hashchange", route);
 addEventListener("resize", render);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

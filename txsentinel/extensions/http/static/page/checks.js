@@ -7,7 +7,7 @@ import { at, encoded, plural, sentence, when } from "./words.js";
 const KINDS = { error: "bad", warning: "warn", note: "notice" };
 
 /* Run them; they take about two seconds, and the Sentinel keeps their result for ten. */
-export async function check(name) {
+export async function checkGroup(name) {
 	checks.set(name, { running: true });
 	changed();
 	try {

@@ -16,7 +16,7 @@ function fill(node, classes, children) {
 	return node;
 }
 /* Bytes that are not UTF-8 are lone surrogates here, as in Python; control characters could hide or reorder text. */
-const visible = (text) => String(text).replace(/[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu, (c) => {
+export const visible = (text) => String(text).replace(/[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu, (c) => {
 	const code = c.charCodeAt(0);
 	return code > 255 && code < 0xd800 ? `\\u${code.toString(16)}` : `\\x${(code & 255).toString(16).padStart(2, "0")}`;
 });

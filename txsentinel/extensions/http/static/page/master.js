@@ -1,4 +1,5 @@
 /* The view of one master. */
+import { actionsPart } from "./acting.js";
 import { checksPart } from "./checks.js";
 import { el, pair, show } from "./elements.js";
 import { eventList } from "./events.js";
@@ -29,6 +30,7 @@ export function renderMaster() {
 		el("section.drawing", el("h2", "Replication"), el("div.drawing-box",
 			el("div", { id: "plot", class: "plot-box", role: "group", "aria-label": `Drawing of ${m.name}` }, drawing(m)), el("aside", { id: "details", "aria-live": "polite", "aria-label": "Details of the selected node" }, details(m)))),
 		el("section.explain", el("h2", m.status === "ok" ? "What would happen" : "Why"), el("div.parts", explainPart(m, e))),
+		el("section.actions", el("h2", "Actions"), actionsPart(m)),
 		el("section.checks", el("h2", "Checks"), checksPart(m.name)),
 		el("div.two",
 			el("section", el("h2", "Events"), eventList(events.filter((each) => each.master === m.name).slice(0, 100))),

@@ -41,12 +41,20 @@ export function renderTop() {
 		show("self", "Sentinel ", el("b", me.listens[0] || "no port"), " ", el("span.muted", short(me.sentinel_id)));
 		show("about", `txsentinel ${me.version} (${me.build}), pid ${me.pid}, up for ${duration(me.uptime_ms)}, epoch ${count(me.current_epoch)}`);
 	}
+	show("user", me && (state.login ? [`${state.user} `, el("button.plain", { "data-act": "logout" }, "Log out")] : el("button.plain", { "data-act": "login" }, "Log in")));
 	const old = me && Date.now() - state.contactAt > 3 * POLL_MS;
 	$("contact").className = `contact ${old || state.problem ? "bad" : state.live ? "ok" : "warn"}`;
 	show("contact", old || state.problem ? "no contact" : state.live ? "live" : me ? "polling" : "connecting");
 	const banners = [];
 	if (me && (old || state.problem)) banners.push(["bad", ["No answer from this Sentinel for ", ago(onClock(state.contactAt)), `. What you see is from before. ${sentence(state.problem)}`]]);
 	if (me && me.tilt.active) banners.push(["warn", ["TILT: no decisions", me.tilt.since ? [" since ", when(at(me.tilt.since))] : "", me.tilt.until ? [", for ", left(at(me.tilt.until))] : "", me.tilt.cause ? `. Cause: ${me.tilt.cause}` : ""]]);
+	const paused = (m ? [m] : [...masters.values()]).filter((each) => each.pause);
+	if (paused.length) {
+		const [{ pause, name }] = paused;
+		banners.push(["notice", paused.length > 1 ? [`Automatic failovers of ${count(paused.length)} masters are paused.`]
+			: ["Automatic failovers of ", el("b", name), " are paused until ", when(at(pause.until)), `, by ${pause.by}`, pause.reason ? `: ${pause.reason}` : "", ". ",
+				pause.guaranteed ? "No Sentinel can start one." : pause.obstacle ? sentence(pause.obstacle) : "A Sentinel that could not be reached may start one."]]);
+	}
 	if (me && me.storage.state !== "ok") banners.push(["bad", [`Decisions cannot be saved: ${me.storage.last_error || "unknown error"}. This Sentinel does not vote or fail over until they can.`]]);
 	if (me && me.stopping) banners.push(["warn", ["This Sentinel is being stopped."]]);
 	show("banners", banners.map(([type, content]) => el("p", { class: `banner ${type}` }, icon(type), el("span", content))));

@@ -3,7 +3,7 @@ import { svg } from "./elements.js";
 import { FINE, at, encoded, plural, sentence, stop, words } from "./words.js";
 
 export const state = {
-	me: null, history: [], lastEvent: null, login: null,
+	me: null, history: [], lastEvent: null, login: null, user: null, rights: [],
 	contactAt: 0, problem: null, live: false, sort: "level", descending: true, master: null, selected: null,
 };
 /* By name: masters as listed, masters in full, explanations. */

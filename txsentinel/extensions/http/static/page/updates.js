@@ -1,8 +1,8 @@
 /* Reading the state again: at intervals, and what events name. */
 import { $ } from "./elements.js";
-import { Unauthorized, json, loggedIn, loginDone, path, request } from "./session.js";
+import { Unauthorized, json, loggedIn, loginDone, request } from "./session.js";
 import { changed, events, explanations, full, masters, nameInHash, rememberLags, state, summary, urgent } from "./state.js";
-import { EVENTS, at, encoded, setClock } from "./words.js";
+import { EVENTS, at, encoded, path, setClock } from "./words.js";
 
 const MAX_EVENTS = 300;
 export const POLL_MS = 5000;

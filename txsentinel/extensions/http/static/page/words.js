@@ -66,4 +66,5 @@ export const EVENTS = {
 export const SEVERITY = { "+odown": 4, "+sdown": 2, "+tilt": 2, "+switch-master": 1, "-odown": 0, "-sdown": 0 };
 
 export const encoded = (name) => [...name].map((c) => (/^[\ud800-\udfff]$/.test(c) ? `%${(c.charCodeAt(0) & 255).toString(16).toUpperCase()}` : encodeURIComponent(c))).join("");
+export const path = (name, rest) => `v1/masters/${encoded(name)}${rest || ""}`;
 export const link = (name, rest) => el("a", { href: `#/master/${encoded(name)}`, class: "name", ...rest }, name);
