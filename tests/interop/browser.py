@@ -110,6 +110,11 @@ class Browser:
         for key in keys:
             ActionChains(self.driver).send_keys(key).perform()
 
+    def drag(self, selector: str, target: str) -> None:
+        """Drag one element onto another."""
+        first, last = (self.driver.find_element("css selector", each) for each in (selector, target))
+        ActionChains(self.driver).drag_and_drop(first, last).perform()
+
     def focused(self) -> str:
         """Return the identifier, or else the text, of the element that has the focus."""
         script = "const e = document.activeElement; return e.id || e.textContent.trim()"

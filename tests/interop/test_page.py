@@ -122,6 +122,69 @@ class FailoverTests(BrowserCase):
             browser.wait_for_text("#master .explain", "If it died now")
             self.assertEqual(browser.errors(), [])
 
+    def test_orders(self) -> None:
+        """After a login a replica is dragged onto the master, checked, and switched to; then failovers are paused."""
+        with Harness() as harness:
+            fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", http=True, sentinel_password="secret")
+            fleet.start(SECONDS)
+            fleet.set_info_period(500)
+            browser, old = self.browser(), fleet.master()
+            browser.open(f"{fleet.pages[0]}#/master/{fleet.name}")
+            browser.wait_for_text("#login", "Log in to this Sentinel")
+            browser.press("secret", Keys.ENTER)
+            browser.wait_for_text("#user", "default")
+            browser.wait_for_text("#plot", "next to be promoted")
+            new = next(port for port in fleet.servers if port != old.port)
+            browser.drag(f"[data-node='127.0.0.1:{new}']", "[data-node=master]")
+            browser.wait_for_text("#order-body", f"127.0.0.1:{old.port} → 127.0.0.1:{new}")
+            self.assertIn("Writes are held", browser.text("#order-body"))
+            browser.run("document.getElementById('order-name').focus()")
+            browser.press("another", Keys.ENTER)
+            self.assertNotIn("Switched over", browser.text("#order-body"))
+            self.assertEqual(fleet.master_port(), old.port)
+            browser.run("document.getElementById('order-name').value = ''")
+            browser.press(fleet.name, Keys.ENTER)
+            browser.wait_for_text("#order-body", "Switched over.")
+            self.assertIn("proven", browser.text("#order-body"))
+            self.assertEqual(fleet.master_port(), new)
+            # The title has the right master, and Escape closes the dialog before it leaves the view.
+            browser.press(Keys.ESCAPE)
+            browser.wait_for_text("#master .facts", f"127.0.0.1:{new}")
+            self.assertFalse(browser.run("return document.getElementById('order').open"))
+
+            browser.run("document.querySelector('[data-act=pause]').click()")
+            browser.wait_for_text("#order-title", f"Pause failovers: {fleet.name}")
+            browser.run("document.getElementById('order-comment').value = 'new kernel'")
+            browser.press(fleet.name, Keys.ENTER)
+            browser.wait_for_text("#order-body", "Failovers are paused")
+            browser.press(Keys.ESCAPE)
+            browser.wait_for_text("#banners", "by default")
+            self.assertIn("new kernel", browser.text("#banners"))
+            browser.wait_for_text("#master .actions", "End the pause")
+            browser.run("document.querySelector('[data-act=resume]').click()")
+            browser.press(fleet.name, Keys.ENTER)
+            browser.wait_for_text("#order-body", "The pause has ended.")
+            browser.press(Keys.ESCAPE)
+            browser.wait(lambda: "paused" not in browser.text("#banners"), "the banner to end")
+
+            # What the Sentinel refuses is shown with its reasons.
+            fleet.servers[old.port].kill()
+            browser.wait_for_text("#plot", "replica, no answer")
+            browser.run("document.querySelector('[data-act=switchover]').click()")
+            browser.wait_for_text("#order-to", f"127.0.0.1:{old.port}")
+            browser.run(
+                "const to = document.getElementById('order-to'); to.value = arguments[0];"
+                "to.dispatchEvent(new Event('change', { bubbles: true }))",
+                f"127.0.0.1:{old.port}",
+            )
+            browser.wait_for_text("#order-body .problem", f"127.0.0.1:{old.port}")
+            self.assertTrue(browser.run("return document.querySelector('#order-buttons .primary').disabled"))
+            browser.press(Keys.ESCAPE)
+            browser.run("document.querySelector('[data-act=logout]').click()")
+            browser.wait_for_text("#login", "Log in to this Sentinel")
+            refused = [each for each in browser.errors() if "401" not in each and "412" not in each]
+            self.assertEqual(refused, [])
+
     def test_hostile_name(self) -> None:
         """A name that is markup stays text, wherever it is shown."""
         with Harness() as harness:

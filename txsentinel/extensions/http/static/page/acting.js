@@ -37,15 +37,18 @@ export function begin(kind, to) {
 /* The dry run. What was checked before is void once another replica is chosen. */
 export async function check() {
 	const mine = order, to = $("order-to").value;
-	Object.assign(order, { plan: null, problem: null, checking: true });
+	Object.assign(mine, { to, plan: null, problem: null, checking: true });
 	renderOrder();
+	let found;
 	try {
-		const { body } = await act("POST", path(mine.master, "/switchover"), { dry_run: true, expect: mine.expect, ...(to && { to }) });
-		if (order === mine && $("order-to").value === to) Object.assign(mine, { plan: body.plan, to });
+		const { body } = await act("POST", path(mine.master, "/switchover?wait=5000"), { dry_run: true, expect: mine.expect, ...(to && { to }) });
+		const failed = body.problem || (body.reasons || [])[0] || (body.plan ? null : { text: `the check has ended as ${body.state}` });
+		found = failed ? { problem: Object.assign(new Error(failed.text), { reasons: body.reasons }) } : { plan: body.plan };
 	} catch (problem) {
-		mine.problem = problem;
+		found = { problem };
 	}
-	mine.checking = false;
+	if (mine.to !== to) return;
+	Object.assign(mine, found, { checking: false });
 	renderOrder();
 }
 
@@ -89,8 +92,8 @@ export function end() {
 }
 
 /* The content of the dialog. */
-const problemPart = (p) => p && el("div.problem", { role: "alert" }, el("p", el("b", sentence(p.message))),
-	p.reasons && p.reasons.length > 1 && el("ul", p.reasons.map((r) => el("li", r.subject && [el("span.mono", r.subject), ": "], sentence(r.text)))));
+const problemPart = (p) => p && el("div.problem", { role: "alert" }, p.reasons && p.reasons.length
+	? el("ul", p.reasons.map((r) => el("li", r.subject && [el("span.mono", r.subject), ": "], sentence(r.text)))) : el("p", sentence(p.message)));
 
 function planPart(m) {
 	const p = order.plan;
