@@ -149,7 +149,7 @@ class FailoverTests(BrowserCase):
             self.assertEqual(fleet.master_port(), new)
             # The title has the right master, and Escape closes the dialog before it leaves the view.
             browser.press(Keys.ESCAPE)
-            browser.wait_for_text("#master .facts", f"127.0.0.1:{new}")
+            browser.wait_for_text("#master .health dl", f"127.0.0.1:{new}")
             self.assertFalse(browser.run("return document.getElementById('order').open"))
 
             browser.run("document.querySelector('[data-act=pause]').click()")
