@@ -48,9 +48,12 @@ class Leadership:
         :param event: one of ``+promoted-slave``, with ``slave <name> <host> <port> @ <master> <host> <port>``.
         """
         words = event.payload.split(" ")
-        if event.master is None or event.master not in self._view.names() or len(words) < 8 or words[-4] != "@":
+        if event.master is None or len(words) < 8 or words[-4] != "@":
             return None
-        address = self._view.master(event.master).address
+        try:
+            address = self._view.master(event.master).address
+        except LookupError:
+            return None
         if words[2:4] != [address.host, str(address.port)]:
             return None
         payload = f"{event.master} {words[-2]} {words[-1]} {address.host} {address.port}"
@@ -63,9 +66,10 @@ class Leadership:
         :param leader: its ID if it is known.
         """
         identity = self._view.identity()
-        if master not in self._view.names():
+        try:
+            peers = self._view.master(master).peers
+        except LookupError:
             return False
-        peers = self._view.master(master).peers
         # A Sentinel that has voted for itself in vain does not know the leader.
         candidates = [each for each in peers if leader in (None, identity.sentinel_id, each.sentinel_id)]
         if not any(each.kind != "txsentinel" for each in candidates):

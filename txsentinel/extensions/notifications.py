@@ -15,6 +15,7 @@ from txsentinel.model.snapshots import Instant
 
 if TYPE_CHECKING:
     from txsentinel.interfaces import ISentinelView
+    from txsentinel.model.snapshots import MasterSnapshot
 
 FAILOVER: Final = "failover"
 """The kind of a notification with the record of a failover."""
@@ -73,28 +74,48 @@ class NotificationMaker:
         self._view = view
         self._wall_clock = wall_clock
         self._made = 0
+        self._known_identity = ("", 0)
 
-    def event(self, event: SentinelEvent) -> Notification:
-        """Return the notification of an event, with the state of its master after it."""
-        identity = self._view.identity()
+    def event(self, event: SentinelEvent, *, with_state: bool = True) -> Notification:
+        """
+        Return the notification of an event.
+
+        :param with_state: whether it has the state of its master after the event, whose snapshot takes time to make; a
+            switch has it in any case.
+        """
+        own_id, started_ms = self._identity()
         self._made += 1
-        message_id = f"{identity.started_at.unix_ms:x}-{self._made}-{identity.sentinel_id}"
-        data: dict[str, Plain] = {"channel": event.channel, "text": event.payload, "sentinel": identity.sentinel_id}
-        name = event.master
+        message_id = f"{started_ms:x}-{self._made}-{own_id}"
+        data: dict[str, Plain] = {"channel": event.channel, "text": event.payload, "sentinel": own_id}
+        name, is_switch = event.master, event.channel == "+switch-master"
         if name is not None:
             data["master"] = name
-            if name in self._view.names():
-                master = self._view.master(name)
+            master = self._master(name) if with_state or is_switch else None
+            if master is not None:
                 data["address"] = plain(master.address)
                 data["config_epoch"] = master.config_epoch
                 data["status"] = master.status
-                if event.channel == "+switch-master":
-                    message_id = f"{failover_group(name, master.config_epoch)}-{identity.sentinel_id}-switch"
+                if is_switch:
+                    message_id = f"{failover_group(name, master.config_epoch)}-{own_id}-switch"
                     data["trace_id"] = trace_id(name, master.config_epoch)
-        if event.channel == "+switch-master":
+        if is_switch:
             data["from"], data["to"] = _addresses(event.payload)
         at = Instant(int(self._wall_clock() * 1000))
-        return Notification(message_id, event.channel, identity.sentinel_id, name, at, data)
+        return Notification(message_id, event.channel, own_id, name, at, data)
+
+    def _identity(self) -> tuple[str, int]:
+        """Return our ID, which is known once the Sentinel has started, and the time of the start in milliseconds."""
+        if not self._known_identity[0]:
+            identity = self._view.identity()
+            self._known_identity = identity.sentinel_id, identity.started_at.unix_ms
+        return self._known_identity
+
+    def _master(self, name: str) -> MasterSnapshot | None:
+        """Return the snapshot of a master; ``None`` if it is not monitored any more."""
+        try:
+            return self._view.master(name)
+        except LookupError:
+            return None
 
     @staticmethod
     def failover(record: FailoverRecord) -> Notification:

@@ -40,9 +40,10 @@ def answer(view: ISentinelView, survey: bytes) -> dict[str, Plain]:
 
 
 def _master(view: ISentinelView, name: str) -> dict[str, Plain]:
-    if name not in view.names():
+    try:
+        master = view.master(name)
+    except LookupError:
         return {"master": name, "status": "unknown", "address": None, "config_epoch": None}
-    master = view.master(name)
     return {
         "master": name,
         "status": master.status,

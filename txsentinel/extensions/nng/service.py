@@ -128,8 +128,12 @@ class NngService(Service):
 
 
 def message(maker: NotificationMaker, event: SentinelEvent) -> bytes:
-    """Return the message for an event: its channel, so that subscribers can filter by it, the master, and JSON."""
-    notification = maker.event(event)
+    """
+    Return the message for an event: its channel, so that subscribers can filter by it, the master, and JSON.
+
+    All events are published, twenty for each failover; so only a switch has the state of the master.
+    """
+    notification = maker.event(event, with_state=False)
     document = {**notification.data, "id": notification.notification_id, "at": notification.at.rfc3339()}
     name = "-" if event.master is None else event.master
     return f"{event.channel} {name} ".encode("utf-8", "backslashreplace") + json_bytes(document)
