@@ -23,6 +23,7 @@ from txsentinel.demo.other_programs import EtcdProcess, find_program
 from txsentinel.extensions.certificate_policy import CertificatePolicy, authorities, identity
 from txsentinel.extensions.etcd import service as etcd_service
 from txsentinel.extensions.etcd.client import EtcdClient
+from txsentinel.extensions.etcd.following import EtcdFollower
 from txsentinel.extensions.etcd.service import TIMEOUT, etcd_services
 from txsentinel.extensions.etcd.settings import EtcdSettings
 from txsentinel.extensions.http_client import RequestClient
@@ -306,3 +307,41 @@ class LoginTests(EtcdCase):
         """Wait for a failure, which must be explained."""
         await self.until(lambda: sentinel.outcomes().get("failed"), problem)
         self.assertIn(problem, sentinel.view.publishers.warnings("mymaster")[0])
+
+
+class FollowTests(EtcdCase):
+    """Programs that follow the keys, and need no Sentinel."""
+
+    def test_follow(self) -> Deferred[None]:
+        """A switch is seen at once, also one while etcd was down; keys that are lost change nothing."""
+        return ensureDeferred(self.follow())
+
+    async def follow(self) -> None:
+        """See ``test_follow``."""
+        etcd = self.start()
+        client = EtcdClient(RequestClient(reactor, TIMEOUT), ["http://127.0.0.1:9", etcd.endpoint])
+        seen: list[str] = []
+
+        def changed() -> None:
+            seen.append(" ".join(f"{each.name} {each.address}" for each in follower.masters))
+
+        follower = EtcdFollower(reactor, client, EtcdSettings(), changed)
+        follower.startService()
+        self.addCleanup(deferLater, reactor, 0.05)
+        self.addCleanup(follower.stopService)
+        await self.until(lambda: seen == [""], "the first look")
+        sentinel = self.sentinel(EtcdClient(RequestClient(reactor, TIMEOUT), [etcd.endpoint]), lease=0.0, verify=0.5)
+        await self.until(lambda: len(seen) == 2, "the first address")
+        etcd.control("del", "--prefix", "/txsentinel/")
+        await self.until(lambda: f"{BASE}master" in etcd.values(BASE), "the keys again")
+        etcd.kill()
+        sentinel.move("10.0.0.2", 8)
+        etcd.start()
+        await self.until(lambda: len(seen) == 3, "the switch")
+        # What was compacted cannot be watched any more.
+        revision = json.loads(etcd.control("get", "x", "--write-out=json"))["header"]["revision"]
+        etcd.control("compaction", str(revision))
+        sentinel.move("10.0.0.3", 9)
+        await self.until(lambda: len(seen) == 4, "the next switch")
+        addresses = [f"mymaster 10.0.0.{number}:6379" for number in (1, 2, 3)]
+        self.assertEqual(seen, ["", *addresses])

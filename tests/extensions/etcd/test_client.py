@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -155,7 +155,8 @@ class StreamTests(ClientCase):
         self.assertEqual(str(self.error(waiting)), "the stream has ended")
         waiting = self.wait()
         waiting.cancel()
-        self.error(waiting)
+        self.failureResultOf(waiting, CancelledError)
+        self.assertTrue(self.sent.streams[1].called)
 
 
 class FollowingTests(SynchronousTestCase):

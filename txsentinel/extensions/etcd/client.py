@@ -119,7 +119,14 @@ class EtcdClient:
         :param found: called with each line until it returns True.
         :returns: fires when it did; fails if the stream ends before.
         """
-        waiter: Deferred[None] = Deferred(lambda _: streaming.cancel())
+        wanted = True
+
+        def cancel(_: Deferred[None]) -> None:
+            nonlocal wanted
+            wanted = False
+            streaming.cancel()
+
+        waiter: Deferred[None] = Deferred(cancel)
         received = bytearray()
 
         def receive(part: bytes) -> None:
@@ -132,7 +139,7 @@ class EtcdClient:
                     streaming.cancel()
 
         def ended(result: object) -> None:
-            if not waiter.called:
+            if wanted and not waiter.called:
                 reason = result.getErrorMessage() if isinstance(result, Failure) else "the stream has ended"
                 waiter.errback(EtcdError(reason))
 
