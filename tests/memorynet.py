@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import BaseConnector, ReactorBase
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Client
@@ -24,6 +24,7 @@ class End:
     """One end of a connection. Data and the end of the connection arrive at the other end in a later turn, in order."""
 
     disconnecting = False
+    producer: object = None
 
     def __init__(self, net: MemoryNet, address: IPv4Address, ended: Callable[[Failure], None]) -> None:
         self._net = net
@@ -65,6 +66,26 @@ class End:
         """Ignore the call: a transport may deliver data that it has read already."""
 
     resumeProducing = pauseProducing
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Record the producer, which a test pauses and resumes: there is no limit of what may be on its way."""
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Remove the producer."""
+        self.producer = None
+
+    def loseWriteConnection(self) -> None:
+        """End the output; an end of another protocol is closed by it."""
+        self._net.callLater(0, self.peer.output_ended)
+
+    def output_ended(self) -> None:
+        """Notify the protocol that no more data arrives, or close."""
+        if self.connected:
+            if IHalfCloseableProtocol.providedBy(self.protocol):
+                cast(Any, self.protocol).readConnectionLost()
+            else:
+                self.loseConnection()
 
     def getPeer(self) -> IPv4Address:
         """Return the address of the server."""
@@ -274,11 +295,20 @@ class MemoryRedis(MemoryServer):
     def __init__(self, net: MemoryNet, port: int, role: str = "master") -> None:
         super().__init__(net, port)
         self.role = role
+        self.link_state = "connected"
+        self.replicas: dict[int, int] = {}
+        """Port → offset, of the replicas that this master lists."""
+
         self.keys: dict[bytes, bytes] = {}
 
     def execute(self, connection: ServedConnection, command: bytes, request: list[bytes]) -> Value:
+        if command == b"ROLE" and self.role == "slave":
+            return [b"slave", b"127.0.0.1", 0, self.link_state.encode(), 0]
         if command == b"ROLE":
-            return [self.role.encode(), 0, []]
+            replicas: list[Value] = [
+                [b"127.0.0.1", str(port).encode(), str(offset).encode()] for port, offset in self.replicas.items()
+            ]
+            return [self.role.encode(), 0, replicas]
         if command == b"SELECT":
             connection.database = int(request[1])
             return Simple("OK")

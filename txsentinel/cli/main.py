@@ -60,6 +60,7 @@ VERBS: Final = (
     "master",
     "pause",
     "paused",
+    "proxy",
     "replicas",
     "resume",
     "run",

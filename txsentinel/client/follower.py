@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txsentinel.client.links import Access, MasterAddress, Reactor
 
@@ -205,6 +206,34 @@ class MasterFollower:
         waiting: Deferred[Any] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return waiting.addTimeout(self._timeout, self._reactor, self._timed_out)
+
+    def role(self) -> Deferred[list[Any]]:
+        """
+        Ask the present master for its role once more, over a connection of the follower.
+
+        If it is no master any more, the search begins again at once.
+
+        :returns: fires with the reply to ``ROLE`` of a master; fails with :exc:`FollowError` if there is none, or if
+            it does not answer.
+        """
+        return self.ready().addCallback(self._ask_role)
+
+    def _ask_role(self, handler: Any) -> Deferred[list[Any]]:
+        address = self.address
+
+        def received(reply: Any) -> list[Any]:
+            role = reply[0] if isinstance(reply, list) and reply else reply
+            if role not in ("master", b"master"):
+                if self._search is not None and address is not None:
+                    self._search.demoted(address)
+                raise NoMaster(f"{address} reports that it is a {role}")
+            return list(reply)
+
+        def failed(reason: Failure) -> Failure:
+            raise NoMaster(f"{address} did not confirm that it is a master: {reason.getErrorMessage()}")
+
+        asked: Deferred[Any] = handler.execute_command("ROLE")
+        return asked.addCallbacks(received, failed)
 
     def _found(self, address: MasterAddress) -> None:
         if address != self._notified:

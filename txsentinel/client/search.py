@@ -116,6 +116,11 @@ class MasterSearch:
         """The address of the present master, or ``None`` while not serving."""
         return self._pool.address if self._serving and self._pool is not None else None
 
+    def demoted(self, address: MasterAddress) -> None:
+        """Search again, because the server at this address reports that it is no master."""
+        if self._pool is not None and self._pool.address == address:
+            self.pool_doubted(self._pool, True)
+
     # Notifications by pools.
 
     def pool_verified(self, pool: MasterPool) -> None:
