@@ -7,14 +7,12 @@ from typing import Any, Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.core import voting
+from txsentinel.core import vote_leases, voting
 from txsentinel.core.durable_records import DurableRecords
-from txsentinel.core.vote_leases import VoteLeases
 from txsentinel.sim.faults import draw_plan
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.groups import Shape
 from txsentinel.sim.pause_faults import end_pauses
-from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.run import Run, draw_shape
 
 FAULTS: Final = (
@@ -161,20 +159,8 @@ class PauseTests(SynchronousTestCase):
 
     def test_lease_counted_too_long(self) -> None:
         """A Sentinel that renews too late, as it takes the lease for longer than it is, is detected."""
-        learn = VoteLeases.learn
-
-        def too_long(leases: VoteLeases, name: str, peer_id: str, until: int) -> None:
-            learn(leases, name, peer_id, until + 60_000)
-
-        described = VoteLeases._described
-
-        def long_period(leases: VoteLeases, name: str, now: int, answers: Any) -> None:
-            described(leases, name, now, answers)
-            for lease in leases._leases.values():
-                lease.period = 30_000
-
-        self.patch(VoteLeases, "learn", too_long)
-        self.patch(VoteLeases, "_described", long_period)
+        # The failover-timeout of the C Sentinels is 3 s.
+        self.patch(vote_leases, "canonical_integer", lambda raw: 30_000)
         scenario = Scenario(sentinels=1, c_peers=2)
         scenario.pause(scenario.fleet.sentinels[0], require="guaranteed")
         scenario.kill_master()
@@ -200,11 +186,17 @@ class RandomTests(SynchronousTestCase):
     def test_seeds(self) -> None:
         """No invariant is violated, the pauses are guaranteed for some time, and the fleet recovers from them."""
         guaranteed = promotions = 0
-        for seed in range(2_000, 2_004):
-            shape = replace(draw_shape(seed), c_peers=seed % 3, persistence=Persistence.LOG)
-            current = Run(seed, 60.0, draw_plan(seed, 60.0, FAULTS), shape)
+        for seed in range(2_000, 2_002):
+            drawn = draw_shape(seed)
+            shape = replace(
+                drawn,
+                c_peers=seed % 3,
+                down_after=max(1_000, drawn.down_after),
+                empty_restart_failover=False,
+            )
+            current = Run(seed, 40.0, draw_plan(seed, 40.0, FAULTS), shape)
             self.assertEqual(current.all().wrong, [], seed)
             guaranteed += current.checker.pauses.guaranteed
             promotions += current.checker.pauses.promotions
-        self.assertGreater(guaranteed, 100)
+        self.assertGreater(guaranteed, 50)
         self.assertGreater(promotions, 0)
