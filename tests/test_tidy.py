@@ -165,7 +165,7 @@ SERVER_ROWS = (
     "output pacing pubsub replies request_cache",
     "services",
     "fan_out",
-    "membership_orders draining",
+    "membership_orders draining resetting",
     "admission certificates client_filters client_filters_syntax dispatch eviction handlers information output_limits"
     " reply_writer reports",
     "commands all_commands",

@@ -114,6 +114,52 @@ class ForgetTests(MembershipCase):
         self.assertEqual(self.only_reply(), error)
         self.assertEqual(self.master.membership.tombstones, {})
 
+    def answer_c(self, *replies: object) -> list[bytes]:
+        """Let time pass until the C Sentinel gets commands, and answer each; return the commands."""
+        found = []
+        for reply in replies:
+            for _ in range(100):
+                words = self.sent()
+                if words:
+                    break
+                self.harness.host.reactor.advance(0.5)
+            found.append(b" ".join(words[C_PEER]))
+            now = self.harness.host.now()
+            self.harness.core.command_reply(self.peers[C_PEER].link, self.numbers[C_PEER], reply, now)
+            self.harness.executor.drain()
+        return found
+
+    def test_reset_of_c_sentinels(self) -> None:
+        """With RESETC, a C Sentinel is reset, and the reply waits until it knows the group again."""
+        now = self.harness.host.now()
+        for replica in self.replicas:
+            lines = ["role:slave", "master_host:127.0.0.1", "master_port:6379", "master_link_status:up"]
+            self.harness.core.ping_reply(replica.link, replica.link.kinds[0], b"PONG", now)
+            self.harness.core.info_reply(replica.link, "\r\n".join([*lines, "slave_priority:100"]).encode(), now)
+        self.client.send("TXSENTINEL", "FORGET", "mymaster", "ID", DEAD, "RESETC")
+        self.sent()
+        self.answer()
+        self.harness.save()
+        self.sent()
+        self.answer()
+        commands = self.answer_c(1, ErrorLine(b"NOQUORUM 1 usable Sentinels"), b"OK 4", [b"1"], b"OK 4", [b"1", b"2"])
+        asked = [b"CKQUORUM", b"CKQUORUM", b"REPLICAS", b"CKQUORUM", b"REPLICAS"]
+        self.assertEqual(commands, [b"SENTINEL " + word + b" mymaster" for word in (b"RESET", *asked)])
+        results = {row[b"id"].decode(): row[b"result"] for row in self.only_reply()[b"sentinels"]}
+        self.assertEqual(results[C_PEER], b"removed by a reset")
+
+    def test_no_reset(self) -> None:
+        """A C Sentinel is not reset while no replica could be promoted."""
+        self.client.send("TXSENTINEL", "FORGET", "mymaster", "ID", DEAD, "RESETC")
+        self.sent()
+        self.answer()
+        self.harness.save()
+        self.sent()
+        self.answer()
+        self.assertEqual(self.sent(), {})
+        results = {row[b"id"].decode(): row[b"result"] for row in self.only_reply()[b"sentinels"]}
+        self.assertEqual(results[C_PEER], b"keeps it: no replica could be promoted meanwhile")
+
     def test_removed_before(self) -> None:
         """Another Sentinel that does not count those removed before is known to, also after a restart."""
         self.client.send("TXSENTINEL", "FORGET", "mymaster", "ID", DEAD)

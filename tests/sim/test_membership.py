@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -185,3 +186,33 @@ class ParkingTests(MembershipCase):
         with patch.object(Membership, "parking_of", lambda *arguments: None):
             found = [self.promotions(seed) for seed in range(1, SEEDS + 1)]
         self.assertTrue(any(parked in switched for parked, switched in found), found)
+
+
+class BlockTests(MembershipCase):
+    """The block of a second automatic failover."""
+
+    def test_over_a_restart(self) -> None:
+        """It holds over restarts of all Sentinels, and one acknowledgement ends it everywhere."""
+        fleet = self.start(1)
+        for number, sentinel in enumerate(fleet.sentinels):
+            options = sentinel.alive.core.master(self.name).options
+            options.guards = replace(options.guards, failover_block_period=600_000)
+            self.call("SENTINEL", "FLUSHCONFIG", client=number)
+        self.master().host.kill()
+        fleet.run(10.0)
+        for sentinel in fleet.sentinels:
+            sentinel.host.restart()
+            fleet.run(3.0)
+        second = next(server for server in fleet.servers if server.is_master and server.host.running)
+        second.host.kill()
+        fleet.run(40.0)
+        for sentinel in fleet.sentinels:
+            self.assertEqual(sentinel.alive.core.master(self.name).address.ip, second.host.ip)
+        remedies = fleet.sentinels[2].alive.core.explain(self.name, fleet.sentinels[2].host.now(), 0).unblock
+        command = remedies[0].command
+        assert command is not None and command.startswith("TXSENTINEL ACK "), remedies
+        self.assertIn("OK", str(self.call(*command.split(), client=2)))
+        fleet.run(10.0)
+        for sentinel in fleet.sentinels:
+            self.assertNotEqual(sentinel.alive.core.master(self.name).address.ip, second.host.ip)
+        self.assertEqual([str(each) for each in self.checker.violations], [])

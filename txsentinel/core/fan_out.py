@@ -95,7 +95,7 @@ class FanOut:
 
         :param peers: see :meth:`peers`; those of another kind are in the answers, too, with an error.
         :param receiver: called once, not from within this call.
-        :param for_c: a command that C Sentinels have, which only reads; without it they are sent none.
+        :param for_c: a command that C Sentinels have; without it they are sent none.
         """
         self._last += 1
         request = _Request(now, now + timeout, receiver)

@@ -34,7 +34,7 @@ def ask_peers(
 
     :param peers: usually ``services.core.fan_out.peers(name)``.
     :param words: the command from ``TXSENTINEL`` on. It must be answered at once, or when its change is durable.
-    :param for_c: a command that reads, for C Sentinels; without it they are sent none.
+    :param for_c: a command for C Sentinels; without it they are sent none.
     :returns: fires with one answer for each of ``peers``, in the order of their IDs, after ``timeout`` at most.
     """
     answered: Deferred[Sequence[PeerAnswer]] = Deferred()

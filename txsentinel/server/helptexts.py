@@ -94,8 +94,10 @@ EXPLAIN <master-name> [JOURNAL <records>]
     Return why the master is, or is not, failed over: verdict, evidence, votes,
     fitness of the replicas, timers, and what would let a failover start.
 FORGET <master-name>|* (NODE <host> <port>|ID <sentinel-id>) [FOR <ms>] [FORCE]
+       [RESETC]
     Remove a replica or Sentinel that does not exist any more, here and at the
-    other Sentinels of this kind.
+    other Sentinels of this kind; with RESETC, C Sentinels are reset one after
+    the other, at least 30 s apart, before the reply.
 HISTORY [<master-name>|* [<failovers>]]
     Return the latest failovers, newest first, 10 unless a number is given:
     phases with their times, votes, the choice of the replica, lost data.

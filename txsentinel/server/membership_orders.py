@@ -6,9 +6,9 @@ The Sentinel that is asked checks, asks the others whether they see the member a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 
@@ -39,6 +39,10 @@ class MembershipServices(SavingServices, FanOutServices, Protocol):
 
     def turn(self) -> None:
         """Execute the decisions of the core."""
+
+
+ResetsInTurn: TypeAlias = "Callable[[MembershipServices, Master, str], Awaitable[dict[str, str]]]"
+"""Resets the C Sentinels of a master, which then forget the member of that name; returns what each did, by its ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +174,18 @@ def withdraw(services: FanOutServices, made: Sequence[tuple[Master, str]]) -> No
 
 
 async def forget_everywhere(
-    services: MembershipServices, node: MemberName, lasting: Millis, by: str, *, force: bool
+    services: MembershipServices,
+    node: MemberName,
+    lasting: Millis,
+    by: str,
+    *,
+    force: bool,
+    reset: ResetsInTurn | None = None,
 ) -> Value:
     """
     Remove a member at all Sentinels of our kind.
 
+    :param reset: resets the C Sentinels; without it they keep the member.
     :returns: a map with what each Sentinel answered.
     :raises CommandError: if it may be alive, if a second leader could become possible, or if it cannot be saved here.
     """
@@ -199,6 +210,10 @@ async def forget_everywhere(
             for master, name in made:
                 core.forgetting.confirmed(master, name, answer.peer_id)
     member = found[0][1]
+    resets: dict[str, str] = {}
+    for master, name in made if reset is not None else ():
+        if reset is not None and not master.gone:
+            resets.update(await reset(services, master, name))
     own: Value = {"id": core.options.my_id, "address": None, "kind": "txsentinel", "result": "removed"}
     by_hostname = core.options.announce_hostnames
     return {
@@ -207,7 +222,7 @@ async def forget_everywhere(
         "address": member.address.joined(by_hostname),
         "until": request.until_unix,
         "masters": [_group(master) for master, _ in found if not master.gone],
-        "sentinels": [own, *(_row(answer, by_hostname) for answer in answers)],
+        "sentinels": [own, *(_row(answer, by_hostname, resets.get(answer.peer_id)) for answer in answers)],
     }
 
 
@@ -257,9 +272,11 @@ def _has_removed(answer: PeerAnswer) -> bool:
     return answer.error is None or answer.error.startswith(UNKNOWN_NODE)
 
 
-def _row(answer: PeerAnswer, by_hostname: bool) -> Value:
+def _row(answer: PeerAnswer, by_hostname: bool, reset: str | None = None) -> Value:
     result = answer.error or "removed"
-    if answer.kind == "c":
+    if reset is not None:
+        result = reset
+    elif answer.kind == "c":
         result = "keeps it: it is a C Sentinel"
     elif result.startswith(UNKNOWN_NODE):
         result = "did not know it"

@@ -19,11 +19,11 @@ class MembershipTests(ActingCase):
         self.assertEqual(reply.status, 200, reply.document)
         expected = {"id": "b" * 40, "address": None, "result": "removed"}
         self.assertEqual(reply.document, {"until": "2027-01-15T08:00:00.000Z", "sentinels": [expected]})
-        self.act("POST", FORGET, {"node": "c" * 40})
+        self.act("POST", FORGET, {"node": "c" * 40, "reset_c_peers": True})
         words = ("TXSENTINEL", "FORGET", "mymaster")
         self.assertEqual(
             self.executed,
-            [(*words, "NODE", "10.0.0.7", "6379", "FOR", "5000", "FORCE"), (*words, "ID", "c" * 40)],
+            [(*words, "NODE", "10.0.0.7", "6379", "FOR", "5000", "FORCE"), (*words, "ID", "c" * 40, "RESETC")],
         )
 
     def test_drain(self) -> None:
@@ -75,7 +75,7 @@ class MembershipTests(ActingCase):
             (FORGET, {"node": "10.0.0.7:"}, "address"),
             (FORGET, {"node": "[2001:db8::1]"}, "host:port"),
             (FORGET, {"node": "c" * 40, "for_ms": 0}, "for_ms"),
-            (FORGET, {"node": "c" * 40, "reset_c_peers": True}, "reset_c_peers"),
+            (FORGET, {"node": "c" * 40, "reset_c_peers": 1}, "reset_c_peers"),
             ("/v1/drain", {"node": "10.0.0.7", "wait_ms": 3_600_001}, "wait_ms"),
             ("/v1/drain", {"node": "10.0.0.7", "undo": 1}, "undo"),
             ("/v1/history/x/ack", {"comment": 1}, "comment"),

@@ -36,7 +36,7 @@ class MembershipRoutes(ActingRoutes):
 
     def forget(self, request: ApiRequest) -> Deferred[Answer]:
         """Answer 200 with what each Sentinel did."""
-        body = request.document("node", "for_ms", "force", "expect")
+        body = request.document("node", "for_ms", "force", "reset_c_peers", "expect")
         master = self._expected(request, body)
         node = text_of(body, "node", required=True)
         words = ["TXSENTINEL", "FORGET", master.name]
@@ -51,6 +51,8 @@ class MembershipRoutes(ActingRoutes):
             words += ["FOR", str(_bounded(body, "for_ms", MAX_TIME_MS))]
         if truth_of(body, "force"):
             words.append("FORCE")
+        if truth_of(body, "reset_c_peers"):
+            words.append("RESETC")
         return self._answer(request, words)
 
     def drain(self, request: ApiRequest) -> Deferred[Answer]:

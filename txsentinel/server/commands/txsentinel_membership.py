@@ -26,6 +26,7 @@ from txsentinel.server.membership_orders import (
     withdraw,
 )
 from txsentinel.server.replies import Reply
+from txsentinel.server.resetting import reset_in_turn
 from txsentinel.server.specification import Command, block, integer_argument, oneof, optional, text_argument, word
 from txsentinel.wire.resp import text
 
@@ -137,13 +138,15 @@ def forget(services: MembershipServices, client: Client, request: Sequence[bytes
     else:
         raise syntax_error()
     lasting, passed = DEFAULT_FORGET_TIME, _Passed()
-    force = only_check = False
+    force = only_check = reset_c = False
     while words.left:
         token = words.token()
         if token == "for":
             lasting = _duration(words, MAX_FORGET_TIME)
         elif token == "force":
             force = True
+        elif token == "resetc":
+            reset_c = True
         elif token == "check":
             only_check = True
         elif not passed.read(token, words):
@@ -153,7 +156,9 @@ def forget(services: MembershipServices, client: Client, request: Sequence[bytes
     since = first_change(services)
     made = passed.request(services, client, lasting)
     if made is None:
-        return deferred_reply(services, forget_everywhere(services, node, lasting, _by(client), force=force))
+        reset = reset_in_turn if reset_c else None
+        task = forget_everywhere(services, node, lasting, _by(client), force=force, reset=reset)
+        return deferred_reply(services, task)
     removed = remove(services, check(services, node, force=force, majority=False), made)
     return once_saved(services, lambda: withdraw(services, removed), since)
 
@@ -257,6 +262,7 @@ COMMANDS: Final[CommandModule[MembershipServices]] = {
             _NODE,
             optional(integer_argument("milliseconds", token="FOR")),
             optional(word("FORCE")),
+            optional(word("RESETC")),
         ),
     ): forget,
     membership(
