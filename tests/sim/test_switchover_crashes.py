@@ -32,6 +32,16 @@ class CrashTests(SynchronousTestCase):
             self.assertEqual((outcome.wrong, outcome.lost), ([], 0), outcome)
             self.assertGreater(outcome.acknowledged, 100)
 
+    def test_returned_master(self) -> None:
+        """
+        An old master whose own FAILOVER ends with it as a master again is ordered to follow, and proves nothing.
+
+        The receipt once took the history that it had begun for that of the new master.
+        """
+        outcome = run_case(Case(6001, "handover", "promotion_ordered", "candidate-stop"))
+        self.assertEqual(outcome.wrong, [])
+        self.assertNotEqual(outcome.verdict, "proven")
+
     def test_table(self) -> None:
         """The table has every step with every fault, and no case is repeated before all have had their turn."""
         table = list(islice(cases(), 224))

@@ -141,7 +141,7 @@ class MethodTests(SwitchoverCase):
         self.assertEqual((operation["state"], operation["reasons"]), ("done", []))
         plan = operation["plan"]
         self.assertEqual(plan["method"], "fence")
-        self.assertIn("150 ms only", plan["why"])
+        self.assertIn("shortest time", plan["why"])
         self.assertEqual((plan["hold_limit_ms"], plan["hold_timeout_ms"]), (150, 10_000))
         self.fleet.run(5.0)
         self.assertIs(self.master(), before)
@@ -208,13 +208,13 @@ class ConditionTests(SwitchoverCase):
         rights = core.master(self.name).link.rights
         assert rights is not None
         self.assertEqual(rights.denied, {})
-        rights.denied["FAILOVER"] = "NOPERM no permission"
-        plan = self.order("DRYRUN")["plan"]
-        self.assertEqual(plan["method"], "fence")
-        self.assertIn("answers FAILOVER with NOPERM", plan["why"])
-        operation = self.order("METHOD", "HANDOVER")
-        self.assertEqual(self.codes(operation), {"not_permitted_on_server"})
         rights.denied["SLAVEOF"] = "NOPERM no permission"
+        plan = self.order("DRYRUN")["plan"]
+        self.assertEqual(plan["method"], "handover")
+        self.assertIn("answers SLAVEOF with NOPERM", plan["why"])
+        operation = self.order("METHOD", "FENCE")
+        self.assertEqual(self.codes(operation), {"not_permitted_on_server"})
+        rights.denied["FAILOVER"] = "NOPERM no permission"
         self.assertEqual(self.codes(self.order()), {"not_permitted_on_server"})
         self.check_fine()
 
@@ -224,6 +224,9 @@ class ConditionTests(SwitchoverCase):
         operation = self.order("METHOD", "FENCE")
         self.assertEqual(self.codes(operation), {"down_after_too_short"})
         self.assertEqual((operation["problem"]["measured"], operation["problem"]["limit"]), (240, 400))
+        plan = self.order("DRYRUN")["plan"]
+        self.assertEqual(plan["method"], "handover")
+        self.assertIn("down-after-milliseconds leaves 240 ms", plan["why"])
 
     def test_words(self) -> None:
         """Each wrong word is named."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from txsentinel.core.handover import MAX_PAUSE
 from txsentinel.core.instances import InstanceLink, Master, Replica
@@ -19,9 +18,6 @@ from txsentinel.core.write_holding import FINAL_HOLD, MIN_FENCE, fence_period, h
 from txsentinel.model.operations import Precondition, SwitchoverMethod, SwitchoverPlan
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.model.timings import Millis
-
-SHORT_PAUSE: Final[Millis] = 200
-"""Below this limit of the hold, ``auto`` prefers the fence, which is faster."""
 
 
 class SwitchoverConditions:
@@ -90,12 +86,11 @@ class SwitchoverConditions:
         if wanted is not None:
             problem = obstacles.get(wanted, "this method is not supported")
             return (wanted, "it was named") if problem is None else (None, f"{wanted.value}: {problem}")
-        preferred = [SwitchoverMethod.HANDOVER, SwitchoverMethod.FENCE]
-        reason = "the servers can hand over by themselves"
-        if order.max_pause < SHORT_PAUSE:
-            preferred.reverse()
-            reason = f"writes may be held for {order.max_pause} ms only"
-        for method in preferred:
+        reason = "it holds writes for the shortest time"
+        if fence_period(master.options.down_after) < MIN_FENCE:
+            period = fence_period(master.options.down_after)
+            obstacles[SwitchoverMethod.FENCE] = f"down-after-milliseconds leaves {period} ms for it only"
+        for method in (SwitchoverMethod.FENCE, SwitchoverMethod.HANDOVER):
             if obstacles[method] is None:
                 return method, reason
             reason = f"{method.value} is not possible: {obstacles[method]}"

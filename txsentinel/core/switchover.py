@@ -94,7 +94,7 @@ class Switchovers:
             self._decide(master, operation, now)
             return operation
         operations.add(operation, now)
-        operation.step(now, "requested", f"by {order.by}")
+        operation.step(now, "requested", f"requested by {order.by}")
         servers: list[Server] = [master]
         candidate = self._conditions.candidate(master, order, now)
         if candidate is not None:
@@ -274,7 +274,8 @@ class Switchovers:
         if new is not None:
             self._fork_seen(evidence, new)
         if old is not None:
-            self._old_seen(operation, evidence, old, now)
+            self._old_seen(operation, evidence, old, new, now)
+            self._demote_again(evidence, old, now)
         self._sentinels_seen(master, evidence, now)
         overdue = now >= evidence.promoted_at + EVIDENCE_TIMEOUT
         complete = False
@@ -303,22 +304,37 @@ class Switchovers:
             evidence.replid2, evidence.fork_offset = report.replid2, report.second_offset - 1
 
     @staticmethod
-    def _old_seen(operation: Operation, evidence: SwitchEvidence, old: Server, now: Millis) -> None:
-        """Take the last offset of the old master from its own report, if it follows without having copied anything."""
+    def _old_seen(operation: Operation, evidence: SwitchEvidence, old: Server, new: Server | None, now: Millis) -> None:
+        """
+        Take the last offset of the old master from its own report, if it follows without having copied anything.
+
+        It either still has the history in which writes were held, or it has continued in that of the new master. If it
+        has one of its own, it was a master again.
+        """
         report = old.data_set
         if evidence.offset_final is not None or report is None or old.role_reported is not Role.REPLICA:
             return
         refreshed = old.info_refreshed_at
         if refreshed is None or refreshed < evidence.armed_at:
             return
-        if report.replid == evidence.replid:
+        # While its own FAILOVER runs, it reports to be a replica and may yet become a master again.
+        if report.replid == evidence.replid and not old.server_failover:
             evidence.offset_final = report.offset
-        elif report.replid2 == evidence.replid:
+        elif report.replid2 == evidence.replid and new is not None and _has_history(new, report.replid):
             evidence.offset_final = report.second_offset - 1
         else:
             return
         evidence.demoted_at = now
         operation.step(now, "demoted", f"{evidence.old} follows; its last offset was {evidence.offset_final}")
+
+    def _demote_again(self, evidence: SwitchEvidence, old: Server, now: Millis) -> None:
+        """Order an old master to follow whose own FAILOVER has ended without that, instead of eight seconds later."""
+        sent, refreshed = old.info_sent_at, old.info_refreshed_at
+        if old.role_reported is not Role.MASTER or not isinstance(old, Replica) or old.link.demote_to is not None:
+            return
+        if sent is not None and refreshed is not None and evidence.promoted_at + EVIDENCE_INTERVAL < sent <= refreshed:
+            old.link.demote_to = (evidence.new.host, evidence.new.port)
+            self._failovers.holds.demote(old.link)
 
     @staticmethod
     def _sentinels_seen(master: Master, evidence: SwitchEvidence, now: Millis) -> None:
@@ -359,6 +375,11 @@ class Switchovers:
         )
         self._state.journal.ended(master.name)
         self._state.operations.end(operation, OperationState.DONE, now, None)
+
+
+def _has_history(server: Server, replid: str) -> bool:
+    """Whether the present history of ``server`` has that ID."""
+    return server.data_set is not None and server.data_set.replid == replid
 
 
 def _same(former: SwitchoverOrder, order: SwitchoverOrder) -> bool:

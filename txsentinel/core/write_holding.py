@@ -175,7 +175,7 @@ class WriteHolds:
             return
         hold.extended, hold.expires_at = True, hold.extended_at + FINAL_HOLD
         hold.offset = report.offset
-        operation.step(now, "hold_extended", f"for {FINAL_HOLD} ms at most, at offset {hold.offset}")
+        operation.step(now, "hold_extended", f"the hold is extended to {FINAL_HOLD} ms, at offset {hold.offset}")
 
     def expired(self, failover: Failover, now: Millis) -> bool:
         """Whether a fence may have ended, so that the old master may have accepted writes since."""

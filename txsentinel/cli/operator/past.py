@@ -16,6 +16,7 @@ from txsentinel.cli.operator.visible import duration
 from txsentinel.model.history import FailoverRecord, LossVerdict, Outcome
 from txsentinel.model.history_merge import MergedFailover, merge
 from txsentinel.model.plain import plain
+from txsentinel.model.receipt import Receipt, ReceiptVerdict
 from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
 from txsentinel.remote.decoding import UnknownForm, decoded, plain_reply
 from txsentinel.remote.fleet import FleetReport, in_parallel
@@ -201,6 +202,25 @@ def _table(found: tuple[MergedFailover, ...]) -> Grid:
     return Grid(headings, tuple(rows), (9, 3, 5))
 
 
+def _receipt(receipt: Receipt) -> Iterator[Block]:
+    """Return the lines of a receipt: the verdict, and the figures that it follows from."""
+    style = {ReceiptVerdict.PROVEN: "good", ReceiptVerdict.UNPROVEN: "warning", ReceiptVerdict.LOST: "bad"}
+    held = "unknown" if receipt.fence.held_ms is None else f"{receipt.fence.held_ms:,} ms"
+    final = "unknown" if receipt.old.offset_final is None else f"{receipt.old.offset_final:,}"
+    fork = "unknown" if receipt.new.fork_offset is None else f"{receipt.new.fork_offset:,}"
+    yield line(
+        "  receipt   ",
+        Styled(receipt.verdict.value, style[receipt.verdict]),
+        f" by {receipt.method}, writes held {held}: {receipt.why}",
+        indent=12,
+    )
+    yield line(
+        f"            replication ID {receipt.old.replid[:8]}, held at {receipt.old.offset_at_fence:,}, "
+        f"last offset {final}, fork {fork}",
+        indent=12,
+    )
+
+
 def _details(found: MergedFailover) -> Iterator[Block]:
     record = found.record
     to = "nothing" if record.to_server is None else str(record.to_server.address)
@@ -212,6 +232,10 @@ def _details(found: MergedFailover) -> Iterator[Block]:
     yield line(f"  record    {record.record_id}, by {record.observer_role.value} {record.observer[:8]}")
     cause = record.cause if record.failure_class is None else f"{record.cause}, {record.failure_class}"
     yield line(f"  cause     {cause}" + (f", ordered by {record.operator}" if record.operator else ""))
+    if record.comment:
+        yield line(f"  comment   {record.comment}", indent=12)
+    if record.receipt is not None:
+        yield from _receipt(record.receipt)
     if record.chosen_because:
         yield line(f"  chosen    {record.chosen_because}", indent=12)
     yield line("  lost      ", _loss(record), f": {record.loss.text}" if record.loss.text else "", indent=12)

@@ -21,11 +21,13 @@ from txsentinel.cli.operator.screen import Block, Result, Styled, line, records_
 from txsentinel.cli.operator.statuses import ABORTED, LOST, OK, UNKNOWN, UNPROVEN, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.visible import plural, size, visible
+from txsentinel.model.operations import OperationSnapshot, OperationState
 from txsentinel.model.plain import plain
 from txsentinel.model.receipt import Receipt, ReceiptVerdict
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.addresses import BadAddress, parse_endpoint
 from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
+from txsentinel.remote.inside_switchover import InsideOrder, InsideSwitchover, OutcomeUnknown, own_leader
 from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverAborted, limits_for
 from txsentinel.remote.switchover_checks import Plan, choose_leader, plan_switchover
 
@@ -106,6 +108,14 @@ def deferred_interrupts(switchover: Switchover) -> Iterator[None]:
 
 @click.command("switchover")
 @click.argument("master")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "handover", "fence", METHOD]),
+    default="auto",
+    show_default=True,
+    help=f"How writes are held; {METHOD} does it from outside.",
+)
+@click.option("--comment", default="", help="Kept in the history.")
 @click.option("--to", "wanted", type=parse_server, metavar="HOST:PORT", help="The replica to promote.")
 @click.option("--at", "planned", type=parse_time, metavar="TIME", help="Wait until then; with a zone (RFC 3339).")
 @click.option("--dry-run", is_flag=True, help="Only evaluate the conditions.")
@@ -124,14 +134,29 @@ def switchover_verb(
     max_pause: int,
     max_lag: int,
     receipt_file: TextIO | None,
+    method: str,
+    comment: str,
 ) -> int:
     """
     Move MASTER to a replica without losing an acknowledged write, and print a receipt that proves it.
 
-    It connects to the Sentinels and to both servers; the servers need Redis 6.2 or Valkey. Status 0 proven, 4 done but
+    In a group of txsentinels one of them does it; then no connection to the servers is needed. In other groups it is
+    done from here, and both servers must be reachable. They need Redis 6.2 or Valkey. Status 0 proven, 4 done but
     unproven, 5 aborted, 6 acknowledged writes lost.
     """
     out = sys.stderr if access.form != "table" else sys.stdout
+    if method != METHOD:
+        leader = own_leader(known_master(access.read([master]), master))
+        if leader is not None:
+            at_ms = None if planned is None else int(planned * 1000)
+            order = InsideOrder(master, wanted, method, max_pause, max_lag, comment, at_ms)
+            asks = not yes and not dry_run
+            receipt = inside(InsideSwitchover(leader.endpoint, access.settings), order, out, dry_run, asks)
+            return OK if receipt is None else finish(access, receipt, receipt_file)
+        if method != "auto":
+            raise VerbFailed(
+                f"{master} has too few txsentinels for --method {method}; without it, {METHOD} is used", USAGE
+            )
     plan = checked_plan(access, master, wanted, max_lag)
     out.write(f"{visible(plan_words(plan))}\n")
     if dry_run:
@@ -157,11 +182,88 @@ def switchover_verb(
             receipt = switchover.run()
     except SwitchoverAborted as aborted:
         raise VerbFailed(f"aborted: {aborted}", ABORTED) from None
+    return finish(access, receipt, receipt_file)
+
+
+def finish(access: FleetAccess, receipt: Receipt, receipt_file: TextIO | None) -> int:
+    """Print a receipt, write it to the file, and return the exit status."""
     if receipt_file is not None:
         json.dump(plain(receipt), receipt_file, indent=2)
         receipt_file.write("\n")
     show(receipt_result(receipt), access.form)
     return STATUSES[receipt.verdict]
+
+
+def inside_words(operation: OperationSnapshot, sentinel: Endpoint) -> str:
+    """Return the plan of a switchover by the Sentinels in one line."""
+    plan = operation.plan
+    if plan is None:
+        return f"{operation.master}: no plan   asked {sentinel}"
+    return (
+        f"{operation.master}: {plan.old} -> {plan.candidate}   method {plan.method.value} ({plan.why})   "
+        f"lag {size(plan.lag_bytes)}   votes {plan.votes_reachable} of {plan.votes_needed} needed   by {sentinel}"
+    )
+
+
+def reasons_of(operation: OperationSnapshot) -> tuple[str, ...]:
+    """Return the conditions that are not met as sentences."""
+    return tuple(
+        f"{each.code}: " + (f"{each.subject}: " if each.subject else "") + each.text for each in operation.reasons
+    )
+
+
+def inside(switchover: InsideSwitchover, order: InsideOrder, out: TextIO, dry_run: bool, asks: bool) -> Receipt | None:
+    """
+    Have the Sentinels switch over; return the receipt, or ``None`` after a dry run or if it is only scheduled.
+
+    :raises VerbFailed: if a condition is not met, or the switchover failed.
+    """
+    try:
+        plan = switchover.order(order, dry_run=True)
+        out.write(f"{visible(inside_words(plan, switchover.sentinel))}\n")
+        if plan.reasons:
+            raise VerbFailed(f"{order.master} cannot be switched over now", ABORTED, reasons_of(plan))
+        if dry_run:
+            return None
+        if asks and not confirmed():
+            raise VerbFailed("not confirmed", ABORTED)
+        operation = switchover.order(order)
+        if operation.state is OperationState.SCHEDULED:
+            out.write(f"scheduled for {operation.scheduled_at} as operation {operation.operation_id}\n")
+            return None
+        operation = followed(switchover, operation, out)
+    except (ConnectionFailed, ErrorAnswer) as problem:
+        raise VerbFailed(f"{switchover.sentinel}: {problem}", ABORTED) from None
+    except OutcomeUnknown as problem:
+        history = "txsentinel history has the outcome"
+        raise VerbFailed(f"the outcome is not known: {problem}", UNPROVEN, (history,)) from None
+    if operation.receipt is None:
+        text = "it failed" if operation.problem is None else operation.problem.text
+        raise VerbFailed(f"aborted: {text}", ABORTED, reasons_of(operation))
+    return operation.receipt
+
+
+def followed(switchover: InsideSwitchover, operation: OperationSnapshot, out: TextIO) -> OperationSnapshot:
+    """Print the steps of an operation until it has ended; an interrupt cancels it, if that is still possible."""
+    latest = operation
+    try:
+        for latest in switchover.follow(operation):
+            show_steps(switchover, latest, out)
+    except KeyboardInterrupt:
+        try:
+            return switchover.cancel(operation.operation_id)
+        except ErrorAnswer as problem:
+            out.write(f"{visible(str(problem))}\n")
+            for latest in switchover.follow(operation):
+                show_steps(switchover, latest, out)
+    return latest
+
+
+def show_steps(switchover: InsideSwitchover, operation: OperationSnapshot, out: TextIO) -> None:
+    """Print the steps that were taken since the last call, with the milliseconds since the order."""
+    for step in switchover.new_steps(operation):
+        out.write(f"{step.after_ms:>6,} ms  {visible(step.text)}\n")
+    out.flush()
 
 
 def confirmed() -> bool:
