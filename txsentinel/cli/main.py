@@ -70,6 +70,7 @@ VERBS: Final = (
     "topology",
     "version",
     "watch",
+    "webhooks",
 )
 """The verbs for operators, which need the packages of the extra ``cli``."""
 

@@ -12,11 +12,11 @@ from tests.extensions.fixture import OWN_ID, instant
 from tests.log_events import observe_log
 from txsentinel.extensions.http_client import HttpReply
 from txsentinel.extensions.notifications import Notification
+from txsentinel.extensions.webhooks.dead_letters import DeadLetter
 from txsentinel.extensions.webhooks.queue import (
     MAX_AGE,
     MAX_DELAY,
     MAX_QUEUED,
-    DeadLetter,
     DeliveryQueue,
 )
 

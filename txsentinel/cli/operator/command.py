@@ -11,6 +11,7 @@ import click
 
 from txsentinel.cli.operator import (
     doctor,
+    letters,
     membership,
     past,
     pauses,
@@ -36,6 +37,7 @@ def operator() -> None:
 for verb in (
     *reading.VERBS,
     doctor.doctor_verb,
+    letters.webhooks_verb,
     membership.drain_verb,
     membership.forget_verb,
     past.history_verb,

@@ -1,8 +1,8 @@
 """
 The file of notifications that were given up, and the file of those that are to be tried again.
 
-A letter is a line of JSON. To have all of them tried again, ``dead-letters.jsonl`` is renamed to ``retry.jsonl``: the
-running Sentinel takes that file within some seconds.
+A letter is a line of JSON. To have all of them tried again, ``dead-letters.jsonl`` is renamed to ``retry.jsonl``, as
+``txsentinel webhooks retry`` does: the running Sentinel takes that file within some seconds.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from txsentinel.extensions.notifications import Notification, decode_notification, json_bytes
-from txsentinel.extensions.webhooks.queue import DeadLetter
 from txsentinel.model.plain import Plain
 
 FILE_NAME: Final = "dead-letters.jsonl"
@@ -23,6 +23,16 @@ MAX_FILE_BYTES: Final = 8 << 20
 """A longer file is renamed, with ``.1`` appended, in place of the former one of that name."""
 
 MODE: Final = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A notification that is not tried any more, with the reason."""
+
+    target: str
+    notification: Notification
+    attempts: int
+    reason: str
 
 
 def encode_letter(letter: DeadLetter) -> bytes:
@@ -69,17 +79,20 @@ def take_retries(directory: str) -> tuple[list[tuple[str, Notification]], int]:
     except FileNotFoundError:
         return [], 0
     os.remove(path)
-    return parse_letters(lines)
+    letters, bad = read_letters(lines)
+    return [(each.target, each.notification) for each in letters], bad
 
 
-def parse_letters(lines: Iterable[bytes]) -> tuple[list[tuple[str, Notification]], int]:
-    """Return pairs of target and notification, and the number of lines that are no letters."""
-    found: list[tuple[str, Notification]] = []
+def read_letters(lines: Iterable[bytes]) -> tuple[list[DeadLetter], int]:
+    """Return letters, and the number of lines that are none."""
+    found: list[DeadLetter] = []
     bad = 0
     for line in lines:
         try:
             document = json.loads(line)
-            found.append((str(document["target"]), decode_notification(document["notification"])))
+            notification = decode_notification(document["notification"])
+            attempts = int(document.get("attempts", 0))
+            found.append(DeadLetter(str(document["target"]), notification, attempts, str(document.get("reason", ""))))
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             bad += 1
     return found, bad

@@ -15,6 +15,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.webhooks.dead_letters import DeadLetter
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -59,16 +61,6 @@ class Delivery:
     def schedule(self, due: float) -> None:
         """Set when it is tried again."""
         self.due = due
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A notification that is not tried any more, with the reason."""
-
-    target: str
-    notification: Notification
-    attempts: int
-    reason: str
 
 
 class DeliveryQueue:

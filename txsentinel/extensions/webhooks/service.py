@@ -19,9 +19,9 @@ from txsentinel.extensions.http_client import RequestClient
 from txsentinel.extensions.leadership import Leadership
 from txsentinel.extensions.notifications import FAILOVER, Notification, NotificationMaker
 from txsentinel.extensions.secret_file import SecretReader
-from txsentinel.extensions.webhooks.dead_letters import append_letters, take_retries
+from txsentinel.extensions.webhooks.dead_letters import DeadLetter, append_letters, take_retries
 from txsentinel.extensions.webhooks.formats import make_request
-from txsentinel.extensions.webhooks.queue import DeadLetter, DeliveryQueue
+from txsentinel.extensions.webhooks.queue import DeliveryQueue
 from txsentinel.extensions.webhooks.settings import WebhookTarget, read_targets
 
 if TYPE_CHECKING:
