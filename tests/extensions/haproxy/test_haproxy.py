@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.extensions.fixture import START_MS, FakeView, three_masters
+from tests.extensions.fixture import START_MS, FakeView, healthy_master, three_masters
 from txsentinel.extensions.haproxy.agent import IDLE_SECONDS, AgentAnswers, AgentFactory
 from txsentinel.extensions.haproxy.runtime import HaproxyRefused, RuntimePublisher
 from txsentinel.extensions.haproxy.settings import HaproxyServer, HaproxySettings, parse
@@ -92,6 +93,14 @@ class AgentTests(SynchronousTestCase):
         }.items():
             with self.subTest(line=line):
                 self.assertEqual(self.answers.answer(line), answer)
+
+    def test_parked(self) -> None:
+        """A parked replica gets no new clients, and keeps those that it has."""
+        master = healthy_master()
+        parked = replace(master.replicas[0], fit=False, unfit_code="parked")
+        answers = AgentAnswers(FakeView(replace(master, replicas=(parked,))), lambda: START_MS / 1000 + 60)
+        self.assertEqual(answers.answer("mymaster 10.0.0.2:6379 replica"), "drain")
+        self.assertEqual(answers.answer("mymaster 10.0.0.1:6379"), "up ready")
 
     def test_connection(self) -> None:
         """One line is answered, whatever parts it arrives in, and the connection is closed."""

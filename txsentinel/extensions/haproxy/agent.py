@@ -14,10 +14,12 @@ from typing import Any, Final
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 
-from txsentinel.extensions.http.health import HealthRoutes
+from txsentinel.extensions.http.addresses import find_endpoint
+from txsentinel.extensions.http.health import HealthRoutes, endpoints
 from txsentinel.extensions.http.problem import Problem
 from txsentinel.extensions.http.requests import ApiRequest
 from txsentinel.interfaces import ISentinelView
+from txsentinel.model.explanation import UnfitCode
 
 MAX_LINE: Final = 1024
 MAX_CONNECTIONS: Final = 1000
@@ -35,6 +37,7 @@ class AgentAnswers:
     """
 
     def __init__(self, view: ISentinelView, wall_clock: Callable[[], float]) -> None:
+        self._view = view
         self._health = HealthRoutes(view, wall_clock)
 
     def answer(self, line: str) -> str:
@@ -51,9 +54,17 @@ class AgentAnswers:
                 self._health.is_master(request)
             else:
                 self._health.is_replica(request)
+                if self._is_parked(words[0], words[1]):
+                    return "drain"
         except Problem as problem:
             return f"down #{problem.code}"
         return "up ready"
+
+    def _is_parked(self, name: str, address: str) -> bool:
+        """Whether a replica is to have no new clients, as its address is about to go away."""
+        master = self._view.master(name)
+        place = find_endpoint(address, endpoints(master))
+        return bool(place) and master.replicas[(place or 0) - 1].unfit_code == UnfitCode.PARKED.value
 
 
 class AgentProtocol(Protocol):
