@@ -1,8 +1,8 @@
 """
 A switchover that the Sentinels of a group do themselves: ordered from one of them by ``TXSENTINEL SWITCHOVER``.
 
-It needs as many txsentinels as votes, as C Sentinels take no notice of the hold and keep no receipt; other
-groups are switched over from outside (``remote.switchover``).
+It needs as many txsentinels as votes, as C Sentinels take no notice of the hold and keep no receipt; other groups are
+switched over from outside (``remote.switchover``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _place(report: SentinelReport) -> str:
 
 @dataclass(frozen=True)
 class InsideOrder:
-    """What is ordered. ``method`` is a word of ``METHOD``; ``at_ms`` is milliseconds since 1970."""
+    """What is ordered. ``method`` is a word of ``METHOD``."""
 
     master: str
     wanted: Endpoint | None = None
@@ -64,7 +64,6 @@ class InsideOrder:
     max_pause_ms: int = 2000
     max_lag: int = 1 << 20
     comment: str = ""
-    at_ms: int | None = None
 
     def words(self, *, dry_run: bool = False) -> list[str | int]:
         """Return the command."""
@@ -74,8 +73,6 @@ class InsideOrder:
             found += ["TO", self.wanted.host, self.wanted.port]
         if self.comment:
             found += ["COMMENT", self.comment]
-        if self.at_ms is not None and not dry_run:
-            found += ["AT", self.at_ms]
         if dry_run:
             found.append("DRYRUN")
         return found

@@ -155,6 +155,14 @@ class InsideTests(VerbCase):
         self.assertEqual(self.run_verb("switchover", NAME).status, 64)
         self.assertEqual([words[-1] for words in self.asked], ["DRYRUN", "DRYRUN"])
 
+    def test_planned(self) -> None:
+        """The conditions are tested a minute before the time and at it, and the order is given then."""
+        waits: list[float] = []
+        self.patch(switching, "wait_until", waits.append)
+        found = self.run_verb("switchover", NAME, "--yes", "--at", "2027-01-15T08:00:00Z")
+        self.assertEqual((found.status, waits), (0, [1_799_999_940, 1_800_000_000]), found.stderr)
+        self.assertEqual([words[-1] == "DRYRUN" for words in self.asked[:3]], [True, True, False])
+
     def test_refused(self) -> None:
         """An error of the Sentinel is shown."""
         self.answers["SWITCHOVER"] = [ErrorAnswer("INPROG operation 01 of this master has not ended")]

@@ -21,7 +21,7 @@ from txsentinel.cli.operator.screen import Block, Result, Styled, line, records_
 from txsentinel.cli.operator.statuses import ABORTED, LOST, OK, UNKNOWN, UNPROVEN, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.visible import plural, size, visible
-from txsentinel.model.operations import OperationSnapshot, OperationState
+from txsentinel.model.operations import OperationSnapshot
 from txsentinel.model.plain import plain
 from txsentinel.model.receipt import Receipt, ReceiptVerdict
 from txsentinel.model.snapshots import Endpoint
@@ -148,10 +148,9 @@ def switchover_verb(
     if method != METHOD:
         leader = own_leader(known_master(access.read([master]), master))
         if leader is not None:
-            at_ms = None if planned is None else int(planned * 1000)
-            order = InsideOrder(master, wanted, method, max_pause, max_lag, comment, at_ms)
+            order = InsideOrder(master, wanted, method, max_pause, max_lag, comment)
             asks = not yes and not dry_run
-            receipt = inside(InsideSwitchover(leader.endpoint, access.settings), order, out, dry_run, asks)
+            receipt = inside(InsideSwitchover(leader.endpoint, access.settings), order, out, dry_run, asks, planned)
             return OK if receipt is None else finish(access, receipt, receipt_file)
         if method != "auto":
             raise VerbFailed(
@@ -212,26 +211,31 @@ def reasons_of(operation: OperationSnapshot) -> tuple[str, ...]:
     )
 
 
-def inside(switchover: InsideSwitchover, order: InsideOrder, out: TextIO, dry_run: bool, asks: bool) -> Receipt | None:
+def inside(
+    switchover: InsideSwitchover,
+    order: InsideOrder,
+    out: TextIO,
+    dry_run: bool,
+    asks: bool,
+    planned: float | None = None,
+) -> Receipt | None:
     """
-    Have the Sentinels switch over; return the receipt, or ``None`` after a dry run or if it is only scheduled.
+    Have the Sentinels switch over, at a planned time if there is one; return the receipt, or ``None`` after a dry run.
 
     :raises VerbFailed: if a condition is not met, or the switchover failed.
     """
     try:
-        plan = switchover.order(order, dry_run=True)
+        plan = checked_order(switchover, order)
         out.write(f"{visible(inside_words(plan, switchover.sentinel))}\n")
-        if plan.reasons:
-            raise VerbFailed(f"{order.master} cannot be switched over now", ABORTED, reasons_of(plan))
         if dry_run:
             return None
         if asks and not confirmed():
             raise VerbFailed("not confirmed", ABORTED)
-        operation = switchover.order(order)
-        if operation.state is OperationState.SCHEDULED:
-            out.write(f"scheduled for {operation.scheduled_at} as operation {operation.operation_id}\n")
-            return None
-        operation = followed(switchover, operation, out)
+        if planned is not None:
+            wait_until(planned - CHECK_BEFORE_SECONDS)
+            checked_order(switchover, order)
+            wait_until(planned)
+        operation = followed(switchover, switchover.order(order), out)
     except (ConnectionFailed, ErrorAnswer) as problem:
         raise VerbFailed(f"{switchover.sentinel}: {problem}", ABORTED) from None
     except OutcomeUnknown as problem:
@@ -241,6 +245,18 @@ def inside(switchover: InsideSwitchover, order: InsideOrder, out: TextIO, dry_ru
         text = "it failed" if operation.problem is None else operation.problem.text
         raise VerbFailed(f"aborted: {text}", ABORTED, reasons_of(operation))
     return operation.receipt
+
+
+def checked_order(switchover: InsideSwitchover, order: InsideOrder) -> OperationSnapshot:
+    """
+    Return the plan of a switchover.
+
+    :raises VerbFailed: if a condition is not met; the text lists all of them.
+    """
+    plan = switchover.order(order, dry_run=True)
+    if plan.reasons:
+        raise VerbFailed(f"{order.master} cannot be switched over now", ABORTED, reasons_of(plan))
+    return plan
 
 
 def followed(switchover: InsideSwitchover, operation: OperationSnapshot, out: TextIO) -> OperationSnapshot:
