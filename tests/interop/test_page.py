@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import quote
+from urllib.request import urlopen
 
 from selenium.webdriver.common.keys import Keys
 from twisted.trial.unittest import SynchronousTestCase
@@ -147,6 +148,9 @@ class FailoverTests(BrowserCase):
             browser.wait_for_text("#order-body", "Switched over.")
             self.assertIn("proven", browser.text("#order-body"))
             self.assertEqual(fleet.master_port(), new)
+            metrics = urlopen(f"{fleet.pages[0]}metrics").read().decode()
+            self.assertIn('switchover_receipts_total{verdict="proven"} 1\n', metrics)
+            self.assertIn('switchover_write_hold_seconds_count{method="handover"} 1\n', metrics)
             # The title has the right master, and Escape closes the dialog before it leaves the view.
             browser.press(Keys.ESCAPE)
             browser.wait_for_text("#master .health dl", f"127.0.0.1:{new}")

@@ -20,15 +20,34 @@ from tests.extensions.fixture import (
     publisher_state,
     three_masters,
 )
+from tests.model.records import UNKNOWN
 from txsentinel.extensions.metrics import peers
 from txsentinel.extensions.metrics.catalogue import CATALOGUE, REDIS_DOWN_AFTER, REDIS_PEER
 from txsentinel.extensions.metrics.format import Format, escaped, negotiated
 from txsentinel.extensions.metrics.masters import MASTERS_PER_STEP, MetricsOptions
 from txsentinel.extensions.metrics.page import MAX_AGE, MetricsPages
 from txsentinel.model.history import DataLoss, FailoverKind, LossVerdict, ObserverRole, Outcome, PhaseTime
+from txsentinel.model.receipt import Fence, NewMaster, OldMaster, Receipt, ReceiptVerdict
 from txsentinel.model.snapshots import Endpoint, Instant, PauseSnapshot, StorageState, TiltState
 
 PAUSE = PauseSnapshot(Instant(1_800_000_000_000), "failover", "a", "", Instant(1), "x", False, True, None, ())
+
+WORDS = ("proven", "unproven", "lost")
+RECEIPT = Receipt(
+    "01JF",
+    "fence",
+    "mymaster",
+    OldMaster(Endpoint("10.0.0.9", 6379), "e" * 40, 500, 500),
+    NewMaster(Endpoint("10.0.0.1", 6379), "e" * 40, 500),
+    Fence("client-pause", instant(10), 12, instant(20)),
+    instant(10),
+    ReceiptVerdict.PROVEN,
+    "all is there",
+    None,
+    None,
+    None,
+    (),
+)
 
 ALL = MetricsOptions(replica_lag=True, peer_info=True)
 
@@ -145,6 +164,7 @@ class FormatTests(PageTestCase):
         self.view.measured.votes["refused", "leased"] += 1
         self.view.publishers.add(lambda: [publisher_state()])
         self.view.put(replace(healthy_master("paused"), pause=PAUSE))
+        self.view.records = [replace(self.view.records[0], receipt=RECEIPT)]
         families: dict[str, Any] = {each.name: each for each in open_metrics_families(self.text(Format.OPEN_METRICS))}
         self.assertEqual(set(families), {each.name for each in CATALOGUE})
         for each in CATALOGUE:
@@ -414,6 +434,21 @@ class CounterTests(PageTestCase):
             for word in ("proven", "unproven", "lost")
         ]
         self.assertEqual(found, [1, 0, 1])
+
+    def test_switchovers(self) -> None:
+        """A receipt counts once it is known, by its own verdict and not by that on the loss, with the held writes."""
+        self.make(three_masters())
+        waiting = replace(failover_record(), kind=FailoverKind.SWITCHOVER)
+        self.view.records = [replace(waiting, loss=UNKNOWN)]
+        self.assertEqual(self.value("txsentinel_switchover_receipts_total", verdict="proven"), 0)
+        self.view.records = [replace(waiting, receipt=RECEIPT)]
+        for _ in range(2):
+            self.view.put(healthy_master())
+            samples = self.samples()
+            found = [samples["txsentinel_switchover_receipts_total", (("verdict", word),)] for word in WORDS]
+            self.assertEqual(found, [1, 0, 0])
+            hold = ("txsentinel_switchover_write_hold_seconds_sum", (("method", "fence"),))
+            self.assertEqual(samples[hold], 0.012)
 
     def test_amended(self) -> None:
         """A loss that becomes known later counts once, also if a newer failover was recorded meanwhile."""

@@ -70,6 +70,9 @@ PHASE_SECONDS: Final = _histogram("failover_phase_seconds", "Duration of the pha
 RECEIPTS: Final = _counter(
     "switchover_receipts", "Ordered failovers, by whether it is proven that no write was lost.", "verdict"
 )
+WRITE_HOLD: Final = _histogram(
+    "switchover_write_hold_seconds", "How long switchovers held the writes of the old master.", "method"
+)
 LOST_BYTES: Final = _counter(
     "lost_bytes", "Bytes of the replication stream that a former master had and its successor never received.", "master"
 )
@@ -168,7 +171,7 @@ SENTINEL_FAMILIES: Final = (
     *(COMMANDS, REJECTED, EVENTS, TILTS, TILT_SECONDS, COMMITS, COMMIT_FAILURES, COMMIT_SECONDS, LOOP_LAG),
     *(PING_SECONDS, VOTE_SECONDS, VOTES, LINK_FAILURES, PUBLISHED, PUBLISH_LAG, PUBLISH_PENDING),
 )
-FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, LOST_BYTES, RECORDS)
+FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, WRITE_HOLD, LOST_BYTES, RECORDS)
 MASTER_FAMILIES: Final = (
     *(
         MASTER,

@@ -11,6 +11,7 @@ from txsentinel.extensions.metrics.format import Family, HistogramTexts
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.history import FailoverKind, FailoverRecord, LossVerdict, ObserverRole, Outcome
 from txsentinel.model.measurements import Histogram
+from txsentinel.model.receipt import Receipt
 
 PHASES: Final = (
     ("detect", "last_ok_ping", "sdown"),
@@ -55,6 +56,10 @@ class FailoverCounters:
         self._judged: set[str] = set()
         """IDs of the records whose loss was counted."""
 
+        self._with_receipt: set[str] = set()
+        """IDs of the records whose receipt was counted; it may be known later than the failover."""
+
+        self._holds: dict[str, Histogram] = {}
         self._records: tuple[FailoverRecord, ...] = ()
         """The records at the last call of :meth:`update`."""
 
@@ -75,6 +80,9 @@ class FailoverCounters:
                     continue
                 self._counted.add(record.record_id)
                 self._count(record)
+            if record.receipt is not None and record.record_id not in self._with_receipt:
+                self._with_receipt.add(record.record_id)
+                self._count_receipt(record.receipt)
             # The loss is known later than the failover: once the old master is back.
             if record.record_id not in self._judged and is_judged(record):
                 self._judged.add(record.record_id)
@@ -91,10 +99,15 @@ class FailoverCounters:
                 self._phases[TOTAL].observe(times["switched"] - min(times.values()))
 
     def _count_loss(self, record: FailoverRecord) -> None:
-        if record.kind in ORDERED and record.outcome is Outcome.SWITCHED:
+        if record.receipt is None and record.kind in ORDERED and record.outcome is Outcome.SWITCHED:
             self._receipts[VERDICTS[record.loss.verdict]] += 1
         if record.loss.lost_bytes:
             self._lost[record.master] += record.loss.lost_bytes
+
+    def _count_receipt(self, receipt: Receipt) -> None:
+        self._receipts[receipt.verdict.value] += 1
+        if receipt.fence.held_ms is not None:
+            self._holds.setdefault(receipt.method, Histogram(catalogue.PHASE_BOUNDS)).observe(receipt.fence.held_ms)
 
     def families(self) -> Iterator[tuple[Family, bytes]]:
         """Yield each family with its samples."""
@@ -106,6 +119,8 @@ class FailoverCounters:
         phases = [text(catalogue.PHASE_SECONDS, (phase,), each.state()) for phase, each in self._phases.items()]
         yield catalogue.PHASE_SECONDS, "".join(phases).encode()
         yield catalogue.RECEIPTS, _samples(catalogue.RECEIPTS, {(word,): n for word, n in self._receipts.items()})
+        holds = [text(catalogue.WRITE_HOLD, (method,), each.state()) for method, each in self._holds.items()]
+        yield catalogue.WRITE_HOLD, "".join(holds).encode()
         yield catalogue.LOST_BYTES, _samples(catalogue.LOST_BYTES, {(name,): n for name, n in self._lost.items()})
         yield catalogue.RECORDS, catalogue.RECORDS.line((), str(len(self._counted))).encode()
 
