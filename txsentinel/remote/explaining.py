@@ -222,7 +222,7 @@ def _changes(situation: Situation) -> Iterator[tuple[Remedy, Situation]]:
             Remedy(
                 f"the Sentinels forget {', '.join(str(voter.endpoint) for voter in gone)}",
                 "operator",
-                f"SENTINEL RESET {situation.name} on each Sentinel, one after the other",
+                f"txsentinel forget {situation.name} {gone[0].endpoint} --reset-c-peers --force",
             ),
             replace(situation, voters=rest),
         )

@@ -77,7 +77,7 @@ def check_arithmetic(x: Examination) -> Iterator[Finding]:
                 Severity.WARNING,
                 str(voter.endpoint),
                 f"no Sentinel has received a hello of it for {hours} hours, but it counts for the majority",
-                f"SENTINEL RESET {x.name} on each Sentinel, one after the other",
+                f"txsentinel forget {x.name} {voter.endpoint} --reset-c-peers",
                 {"hours": hours},
             )
     counts = {endpoint: len(report.peers) + 1 for endpoint, report in x.reports.items()}
