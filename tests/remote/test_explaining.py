@@ -117,7 +117,8 @@ class VerdictTests(SynchronousTestCase):
         found = explain(*sentinels)
         self.assertEqual(found.verdict.code, VerdictCode.MAJORITY_COUNTS_GHOSTS)
         self.assertIn("4 of 7 Sentinels needed, 3 live", found.verdict.text)
-        self.assertIn("SENTINEL RESET mymaster", found.unblock[-1].command or "")
+        command = "txsentinel forget mymaster 10.0.0.14:26379 --reset-c-peers --force"
+        self.assertEqual(found.unblock[-1].command, command)
         self.assertEqual(len(found.unblock), 5)
         self.assertIn("has sent no hello for 144 hours", found.warnings[0])
 

@@ -340,7 +340,7 @@ class DrainTests(MembershipCase):
         (moved,) = reply[b"moved"]
         self.assertEqual((moved[b"master"], moved[b"to"]), (b"mymaster", None))
         self.assertEqual(moved[b"problem"], b"only 1 of 5 Sentinels can be reached")
-        self.assertEqual(operation.order.comment, "drain of 127.0.0.1")
+        self.assertEqual((operation.order.comment, operation.order.recorded_cause), ("drain of 127.0.0.1", "drain"))
 
     def test_passed_on(self) -> None:
         """PARK and UNPARK of another Sentinel have an effect here only."""

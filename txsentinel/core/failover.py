@@ -141,7 +141,7 @@ class Failovers:
             ("by", order.by),
             ("operation", order.operation_id),
             ("comment", order.comment),
-            ("cause", None if order.at is None else "schedule"),
+            ("cause", order.recorded_cause),
         )
         self._state.journal.write(JournalKind.OPERATOR, master.name, now, code="TXSENTINEL SWITCHOVER", data=data)
         handover = plan.method is SwitchoverMethod.HANDOVER

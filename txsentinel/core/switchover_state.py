@@ -79,6 +79,14 @@ class SwitchoverOrder:
     at: Millis | None = None
     """When to execute it, by the wall clock; ``None`` for now."""
 
+    cause: str | None = None
+    """Why it is ordered, for the record of the failover: ``drain``; ``None`` for a request of an operator."""
+
+    @property
+    def recorded_cause(self) -> str | None:
+        """The cause in the record of the failover; ``None`` for ``operator``."""
+        return self.cause or (None if self.at is None else "schedule")
+
 
 @dataclass(slots=True, eq=False)
 class StepTaken:

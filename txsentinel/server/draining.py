@@ -218,7 +218,8 @@ async def _move(services: MembershipServices, order: DrainOrder, master: Master)
     """Move one master away from the host, by a switchover without loss."""
     core, host, result = services.core, services.host, Move(master.name, master.address.joined())
     operation_id = new_ulid(wall_now(services), host.random.getrandbits(80).to_bytes(10, "big"))
-    wanted = SwitchoverOrder(operation_id, master.name, order.by, comment=f"drain of {order.host}")
+    comment = f"drain of {order.host}"
+    wanted = SwitchoverOrder(operation_id, master.name, order.by, comment=comment, cause="drain")
     try:
         operation = core.switchovers.request(wanted, host.now())
     except CommandError as refusal:
