@@ -758,7 +758,7 @@ def sends_hello_before_unpause() -> list[Patch]:
     return [(handover.Handovers, "finish", finish), (switching.Switching, "broadcast_hello", broadcast_hello)]
 
 
-@mutant("pauses", kinds=("coordinated-failover",), seed=1)
+@mutant("pauses", kinds=("coordinated-failover",), shape=Shape(failover_timeout=30_000), seed=1)
 def pauses_writes_for_too_long() -> list[Patch]:
     """The pause is as long as the failover timeout."""
     return [(handover, "MAX_PAUSE", 1 << 30)]
