@@ -332,6 +332,8 @@ class LimitTests(SynchronousTestCase):
         publisher = RecordingPublisher()
         service = self.make(publisher, 10)
         self.assertEqual(len(publisher.attempts), 4)
+        self.assertEqual([each.master for each in service.state("m3").masters], ["m3"])
+        self.assertEqual((len(service.state().masters), service.state("x").masters), (10, ()))
         self.view.put(replace(self.view.master("m9"), address=NEW, config_epoch=8))
         for number in range(10):
             self.assertEqual(len(publisher.attempts), min(number + 4, 10))

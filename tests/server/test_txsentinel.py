@@ -52,7 +52,7 @@ class ReplyTests(ReportTestCase):
 
     def test_publishers(self) -> None:
         """EXPLAIN warns of what a publisher failed to publish of the master, DOCTOR shows all publishers."""
-        self.harness.context.publishers.add(lambda: [publisher_state()])
+        self.harness.context.publishers.add(lambda master: [publisher_state()])
         (warning,) = self.map("explain", "mymaster")[b"warnings"]
         self.assertEqual(
             warning,

@@ -199,7 +199,7 @@ class PublishingService(Service):
     def startService(self) -> None:
         """Publish the present address of each master, and every change from now on."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._withdraw = self._view.publishers.add(lambda: [self.state()])
+        self._withdraw = self._view.publishers.add(lambda master: [self.state(master)])
         self._unsubscribe = self._view.subscribe(self._changed)
         for snapshot in self._view.masters():
             self._compare(snapshot)
@@ -223,9 +223,15 @@ class PublishingService(Service):
         """Return the names of the masters whose newest change is not published yet."""
         return tuple(name for name, master in self._masters.items() if master.pending is not None)
 
-    def state(self) -> PublisherState:
-        """Return what was published, and what was not."""
-        masters = tuple(each.publication(name) for name, each in self._masters.items())
+    def state(self, only: str | None = None) -> PublisherState:
+        """
+        Return what was published, and what was not.
+
+        :param only: the name of the only master to include; ``None`` for all.
+        """
+        known = self._masters
+        wanted = known if only is None else {only: known[only]} if only in known else {}
+        masters = tuple(each.publication(name) for name, each in wanted.items())
         return PublisherState(self.publisher_name, self._target, masters, dict(self._outcomes), self._lag.state())
 
     def _changed(self, change: ViewChange) -> None:

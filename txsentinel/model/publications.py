@@ -95,7 +95,8 @@ class PublisherState:
         return sum(each.pending_since is not None for each in self.masters)
 
 
-StateSource: TypeAlias = Callable[[], Sequence[PublisherState]]
+StateSource: TypeAlias = "Callable[[str | None], Sequence[PublisherState]]"
+"""Returns the state of publishers, with one master only if a name is given."""
 
 
 class PublisherRegistry:
@@ -118,11 +119,12 @@ class PublisherRegistry:
 
     def states(self) -> tuple[PublisherState, ...]:
         """Return the state of all publishers."""
-        return tuple(state for source in self._sources.values() for state in source())
+        return tuple(state for source in self._sources.values() for state in source(None))
 
     def warnings(self, master: str) -> tuple[str, ...]:
         """Return sentences on what publishers have failed to make known of a master."""
-        return tuple(text for state in self.states() for name, text in publication_warnings(state) if name == master)
+        found = [state for source in self._sources.values() for state in source(master)]
+        return tuple(text for state in found for name, text in publication_warnings(state) if name == master)
 
 
 def publication_warnings(state: PublisherState) -> Iterator[tuple[str, str]]:

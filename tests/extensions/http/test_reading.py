@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.extensions.fixture import PEER_IDS, FakeView, failover_record, healthy_master, settings
+from tests.extensions.fixture import PEER_IDS, FakeView, failover_record, healthy_master, publisher_state, settings
 from tests.extensions.http.harness import HttpHarness
 from txsentinel.model.history import FailoverKind
 
@@ -176,6 +176,14 @@ class SentinelTests(ReadingCase):
         self.assertEqual((document["pid"], document["masters"]), (4242, 3))
         self.assertEqual((document["storage"]["state"], document["load"]["links"]), ("ok", 9))
         self.assertEqual(document["started_at"], "2027-01-15T08:00:00.000Z")
+
+    def test_publishers(self) -> None:
+        """It has what publishers could not publish, not what they have published of all masters."""
+        self.server.view.publishers.add(lambda master: [publisher_state()])
+        (publisher,) = self.server.get("/v1").document["publishers"]
+        self.assertEqual((publisher["publisher"], publisher["masters"], publisher["pending"]), ("etcd", 3, 1))
+        self.assertEqual([each["master"] for each in publisher["problems"]], ["mymaster", "queue"])
+        self.assertEqual(publisher["outcomes"]["failed"], 3)
 
     def test_openapi(self) -> None:
         """The description has every route once."""

@@ -93,7 +93,7 @@ class PublisherTests(PageTestCase):
         """Each has outcomes, lag and what is pending; two of one name are added. Without one there is nothing."""
         self.make(three_masters())
         self.assertNotIn("publish", self.text())
-        self.view.publishers.add(lambda: [publisher_state()] * 2)
+        self.view.publishers.add(lambda master: [publisher_state()] * 2)
         samples = self.samples()
         etcd = ("publisher", "etcd")
         self.assertEqual(samples["txsentinel_publish_total", (etcd, ("outcome", "failed"))], 6)
@@ -162,7 +162,7 @@ class FormatTests(PageTestCase):
         self.view.measured.events["+sdown"] += 1
         self.view.measured.link_failures["peer", "refused"] += 1
         self.view.measured.votes["refused", "leased"] += 1
-        self.view.publishers.add(lambda: [publisher_state()])
+        self.view.publishers.add(lambda master: [publisher_state()])
         self.view.put(replace(healthy_master("paused"), pause=PAUSE))
         self.view.records = [replace(self.view.records[0], receipt=RECEIPT)]
         families: dict[str, Any] = {each.name: each for each in open_metrics_families(self.text(Format.OPEN_METRICS))}

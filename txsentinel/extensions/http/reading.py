@@ -20,6 +20,7 @@ from txsentinel.interfaces import ISentinelView
 from txsentinel.model.comparison import DifferenceKind, GroupComparison
 from txsentinel.model.explanation import Explanation
 from txsentinel.model.history import FailoverKind, FailoverRecord
+from txsentinel.model.publications import PublisherState, publication_warnings
 from txsentinel.model.snapshots import MasterSnapshot
 
 STATUSES: Final = frozenset(["ok", "sdown", "odown"])
@@ -31,6 +32,9 @@ MAX_RECORDS: Final = 1000
 
 DRIFTING: Final = (DifferenceKind.QUORUM, DifferenceKind.OPTIONS)
 """What is a setting."""
+
+MAX_PROBLEMS: Final = 100
+"""Sentences about one publisher."""
 
 PAGE: Final = ("after", "limit")
 
@@ -75,7 +79,7 @@ class ReadingRoutes:
     def sentinel(self, request: ApiRequest) -> ApiResponse:
         """Answer with the state of the Sentinel."""
         state = {**_members(self._view.identity()), "load": self._view.load()}
-        return json_response({**state, "publishers": self._view.publishers.states()})
+        return json_response({**state, "publishers": [_publisher(each) for each in self._view.publishers.states()]})
 
     def masters(self, request: ApiRequest) -> ApiResponse:
         """Answer with a page of summaries."""
@@ -211,6 +215,19 @@ class ReadingRoutes:
         if matches(request.headers.get("if-none-match"), tag):
             return not_modified(tag)
         return json_response(value(), headers=[("ETag", tag), ("Cache-Control", "no-cache")])
+
+
+def _publisher(state: PublisherState) -> dict[str, object]:
+    """Return a publisher without the masters that it has published."""
+    problems = [{"master": master, "text": text} for master, text in publication_warnings(state)]
+    return {
+        "publisher": state.publisher,
+        "target": state.target,
+        "masters": len(state.masters),
+        "pending": state.pending,
+        "outcomes": state.outcomes,
+        "problems": problems[:MAX_PROBLEMS],
+    }
 
 
 def _members(record: object) -> dict[str, object]:
