@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.core import vote_leases, voting
 from txsentinel.core.durable_records import DurableRecords
+from txsentinel.core.instances import Master, Peer
+from txsentinel.core.vote_leases import VoteLeases
 from txsentinel.sim.faults import draw_plan
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.groups import Shape
@@ -38,7 +40,7 @@ class Scenario:
     """One fleet with one master, without random faults."""
 
     def __init__(self, **settings: Any) -> None:
-        self.run = Run(1, 1.0, [], Shape(failover_timeout=3_000, replicas=1, **settings))
+        self.run = Run(1, 1.0, [], Shape(**{"failover_timeout": 3_000, "replicas": 1, **settings}))
         self.run.start()
         self.fleet: Fleet = self.run.fleet
         self.fleet.run(5.0)
@@ -155,6 +157,35 @@ class PauseTests(SynchronousTestCase):
         scenario.fleet.run(8.0)
         self.assertTrue(scenario.switched)
         self.assertEqual(scenario.wrong, set())
+
+    def restart_c(self) -> Scenario:
+        """One of ours holds two C Sentinels, of which one restarts; then the master dies."""
+        scenario = Scenario(sentinels=1, c_peers=2, failover_timeout=20_000)
+        scenario.pause(scenario.fleet.sentinels[0], require="guaranteed")
+        peer = scenario.fleet.c_peers[0]
+        peer.host.crash()
+        peer.host.restart()
+        # It has INFO of the replica then.
+        scenario.fleet.run(12.0)
+        scenario.kill_master(10.0)
+        return scenario
+
+    def test_restarted_c(self) -> None:
+        """A C Sentinel knows nothing of its lease after a restart: its vote is requested again."""
+        scenario = self.restart_c()
+        self.assertEqual((scenario.switched, len(scenario.claims), scenario.wrong), (False, 1, set()))
+
+    def test_lease_outlives_restart(self) -> None:
+        """A Sentinel that counts such leases is detected."""
+        held = VoteLeases.get
+
+        def counted(leases: VoteLeases, master: Master, peer: Peer, now: int) -> bool:
+            lease = held(leases, master.name, peer.name)
+            return lease is not None and now < lease.until
+
+        self.patch(VoteLeases, "is_held", counted)
+        scenario = self.restart_c()
+        self.assertEqual((scenario.switched, scenario.wrong), (True, {"pause"}))
 
     def test_lease_counted_too_long(self) -> None:
         """A Sentinel that renews too late, as it takes the lease for longer than it is, is detected."""

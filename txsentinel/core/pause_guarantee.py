@@ -141,7 +141,7 @@ class Guarantees:
             kind = kind_of(peer)
             if peer.name in confirmed:
                 paused.append(peer.name)
-            elif kind != "txsentinel" and lease is not None and self._leases.is_held(master.name, peer.name, now):
+            elif kind != "txsentinel" and lease is not None and self._leases.is_held(master, peer, now):
                 leased.append((peer.name, lease.until))
             else:
                 why = "it has not confirmed the pause" if kind == "txsentinel" else "its vote is not leased"

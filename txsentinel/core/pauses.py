@@ -348,17 +348,20 @@ class Pauses:
             found["withdrawn"], found["by"], found["reason"] = str(int(record.withdrawn)), record.by, record.reason
             found["scope"], found["require"] = scope_of(held), record.setting("require")
         leases: list[str | int] = []
+        ages: list[str | int] = []
         elections: list[str | int] = []
         progress: list[str | int] = []
         for master in self._known_masters(name):
-            for peer_id, left in self.leases.known(master.name, now):
-                leases += [master.name, peer_id, left]
+            for peer_id, lease in self.leases.known(master, now):
+                leases += [master.name, peer_id, lease.until - now]
+                ages += [master.name, peer_id, now - lease.began_at + 1]
             election = self._guarantees.election(master, now)
             if election is not None:
                 elections += [master.name, election[0], election[1] - now]
             if self._guarantees.in_progress(master):
                 progress.append(master.name)
-        found["leases"], found["elections"], found["in-progress"] = leases, elections, progress
+        found["leases"], found["lease-ages"] = leases, ages
+        found["elections"], found["in-progress"] = elections, progress
         return found
 
     def _answered(self, key: RecordKey, request_id: str, answers: Sequence[PeerAnswer]) -> None:
@@ -369,8 +372,12 @@ class Pauses:
     def _peer_answered(self, key: RecordKey, request_id: str, answer: PeerAnswer) -> None:
         now, reply = answer.sent_at, answer.reply
         fields, lists = flat_map(reply), lists_of(reply)
+        ages = {(name, peer_id): age for name, peer_id, age in triples(lists.get("lease-ages", []))}
         for name, peer_id, left in triples(lists.get("leases", [])):
-            self.leases.learn(name, peer_id, now + left)
+            # Both are counted from before the answer was made, so the lease seems older than it is.
+            age = ages.get((name, peer_id))
+            if age is not None:
+                self.leases.learn(name, peer_id, now - age, now + left)
         exchange = self._exchanges.get(key)
         if fields.get("id") == data(request_id):
             if exchange is not None and fields.get("withdrawn") == b"0":

@@ -6,7 +6,9 @@ failovers are paused, one Sentinel of ours requests the vote of each C Sentinel 
 again after half of that time. If it dies, another one continues; if all do, the lease ends by itself. A lease does not
 keep a C Sentinel from voting for others, nor from a failover that is ordered by ``SENTINEL FAILOVER`` there.
 
-The lease is counted from when the request was sent, so it is over here before it is over there.
+The lease is counted from when the request was sent, so it is over here before it is over there. A C Sentinel that was
+restarted, or that has switched the master, may start a failover at once. So a lease does not count if the connection is
+younger, or if the master was switched since.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ class PeerLease:
     """
 
     until: Millis = 0
+    began_at: Millis = 0
+    """When the request was sent that ``until`` is counted from, by whichever Sentinel."""
+
     asked_at: Millis | None = None
     """When its vote was last requested by this Sentinel."""
 
@@ -63,10 +68,15 @@ class VoteLeases:
         """Return the lease of a C Sentinel, held or not."""
         return self._leases.get((name, peer_id))
 
-    def is_held(self, name: str, peer_id: str, now: Millis) -> bool:
+    def is_held(self, master: Master, peer: Peer, now: Millis) -> bool:
         """Whether a C Sentinel starts no failover of the master now."""
-        lease = self._leases.get((name, peer_id))
-        return lease is not None and now < lease.until and not lease.in_progress
+        lease = self._leases.get((master.name, peer.name))
+        if lease is None or now >= lease.until or lease.in_progress:
+            return False
+        connected_at, switched_at = peer.link.commands_since, master.switched_at
+        if connected_at is None or connected_at > lease.began_at:
+            return False
+        return switched_at is None or switched_at <= lease.began_at
 
     def residual(self, name: str, now: Millis) -> Millis | None:
         """Return when the last lease for a master ends; ``None`` if none is held."""
@@ -75,19 +85,16 @@ class VoteLeases:
             default=None,
         )
 
-    def learn(self, name: str, peer_id: str, until: Millis) -> None:
+    def learn(self, name: str, peer_id: str, began_at: Millis, until: Millis) -> None:
         """Take over that another Sentinel of ours holds a lease."""
         lease = self._leases.setdefault((name, peer_id), PeerLease())
         if until > lease.until:
-            lease.until, lease.problem, lease.in_progress = until, None, False
+            lease.until, lease.began_at, lease.problem, lease.in_progress = until, began_at, None, False
 
-    def known(self, name: str, now: Millis) -> list[tuple[str, Millis]]:
-        """Return the IDs of the C Sentinels that are held for a master, each with what is left of its lease."""
-        return [
-            (peer_id, each.until - now)
-            for (master, peer_id), each in sorted(self._leases.items(), key=_key_of)
-            if master == name and each.until > now and not each.in_progress
-        ]
+    def known(self, master: Master, now: Millis) -> list[tuple[str, PeerLease]]:
+        """Return the IDs of the C Sentinels that are held for a master, with their leases."""
+        held = [peer for peer in master.peers.values() if self.is_held(master, peer, now)]
+        return [(peer.name, self._leases[master.name, peer.name]) for peer in held]
 
     def forget_ended(self, paused: frozenset[str], now: Millis) -> None:
         """Drop the leases of masters that are not paused any more, once they have ended."""
@@ -111,6 +118,8 @@ class VoteLeases:
         period = lease.period or period
         if lease.asked_at is not None and now - lease.asked_at < min(RETRY_PERIOD, period):
             return False
+        if not self.is_held(master, peer, now):
+            return holder or lease.until > 0 or waited > min(3_000, period)
         return now >= lease.until - (period if holder else period * 3 // 4)
 
     def request(self, master: Master, peer: Peer, now: Millis) -> None:
@@ -164,7 +173,7 @@ class VoteLeases:
             return
         leader, voted = reply[1], reply[2]
         if leader == data(self._state.options.my_id) and voted == epoch:
-            lease.until, lease.problem = now + 2 * lease.period, None
+            lease.until, lease.began_at, lease.problem = now + 2 * lease.period, now, None
             self._state.touch(master)
             return
         lease.problem = f"it voted for {text(leader) if isinstance(leader, bytes) else '?'}"
@@ -172,10 +181,6 @@ class VoteLeases:
         if attempt < MAX_ATTEMPTS and self._state.is_acceptable_epoch(above + 1, now):
             lease.pending = True
             self._request_vote(master, answer.peer_id, lease, now, above, attempt + 1)
-
-
-def _key_of(entry: tuple[tuple[str, str], PeerLease]) -> tuple[str, str]:
-    return entry[0]
 
 
 def flat_map(reply: object) -> Mapping[str, bytes]:
