@@ -65,6 +65,11 @@ SCENARIOS: Final = {
         "what metrics and streams of events cost",
         "--masters 20 --pairs 1 --seconds 2 --victims 2 --down-after 1000",
     ),
+    "proxy": Scenario(
+        "benchmarks.proxy",
+        "what a connection through the TCP proxy costs, beside HAProxy",
+        "--rounds 1 --requests 400",
+    ),
     "growth": Scenario(
         "benchmarks.growth",
         "how cost and duration grow with the number of masters",

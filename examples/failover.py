@@ -172,6 +172,11 @@ class Arrivals:
         with self._changed:
             return [value for _, value in self._arrived]
 
+    def last(self, found: Callable[[object], bool]) -> float:
+        """Return when something last arrived that ``found`` returns true for, in seconds of ``time.monotonic()``."""
+        with self._changed:
+            return max(at for at, value in self._arrived if found(value))
+
     def wait_until(self, found: Callable[[list[object]], bool], what: str) -> None:
         """
         Wait until ``found`` returns true for all that has arrived.

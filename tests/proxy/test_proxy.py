@@ -16,7 +16,7 @@ from txsentinel.extensions.metrics.format import Format
 from txsentinel.proxy.header import SocketAddress, encoded
 from txsentinel.proxy.page import page, summary
 from txsentinel.proxy.routes import OnlineReplica, online_replicas, role_problem
-from txsentinel.proxy.server import MasterProxy
+from txsentinel.proxy.server import MasterProxy, with_backlog
 from txsentinel.proxy.session import CLOSE_TIMEOUT, HEADER_TIMEOUT, MAX_EARLY_BYTES, RETRY_DELAY
 from txsentinel.wire.resp import pack
 from txsentinel.wire.values import ErrorLine
@@ -197,6 +197,12 @@ class PassingTests(ProxyCase):
         clients = [self.connect(proxy) for _ in range(3)]
         self.assertEqual([each.disconnecting for each in clients], [False, False, True])
         self.assertEqual(proxy.counters.closed["limit"], 1)
+
+    def test_backlog(self) -> None:
+        """Ports have a backlog for clients that connect all at once, unless another one is given."""
+        self.assertEqual(with_backlog("tcp:6379:interface=127.0.0.1"), "tcp:6379:interface=127.0.0.1:backlog=4096")
+        for description in ("tcp:6379:backlog=5", "systemd:domain=INET:index=0"):
+            self.assertEqual(with_backlog(description), description)
 
     def test_stop_aborts_stalled_clients(self) -> None:
         """A client that takes nothing does not hold up the end."""

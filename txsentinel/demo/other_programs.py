@@ -1,4 +1,4 @@
-"""Programs that follow the master, as child processes: etcd and HAProxy."""
+"""Programs that follow the master, as child processes: etcd, HAProxy and the TCP proxy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
@@ -131,3 +132,50 @@ class HaproxyProcess(ChildProcess):
         if done.returncode:
             raise RuntimeError(done.stderr)
         return done.stderr
+
+
+class ProxyProcess(ChildProcess):
+    """
+    A ``txsentinel proxy`` with a port for writing, one for reading and one for metrics.
+
+    :param sentinels: their ports.
+    :param options: further words of the command line.
+    """
+
+    label = "proxy"
+
+    def __init__(self, directory: Path, master: str, sentinels: Sequence[int], options: Sequence[str] = ()) -> None:
+        super().__init__(free_port(), directory)
+        self.read_only_port = free_port()
+        self.metrics_port = free_port()
+        self.sentinels = list(sentinels)
+        self._master = master
+        self._options = list(options)
+
+    def command_line(self) -> list[str]:
+        """The command of the proxy."""
+        ports = (("listen", self.port), ("read-only-listen", self.read_only_port), ("metrics", self.metrics_port))
+        return [
+            *(sys.executable, "-m", "txsentinel.cli.operator", "proxy", "--master", self._master),
+            *("--sentinel", ",".join(f"127.0.0.1:{port}" for port in self.sentinels)),
+            *(f"--{name}=tcp:{port}:interface=127.0.0.1" for name, port in ports),
+            *self._options,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """The environment, in which this package can be imported."""
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+    def prepare(self) -> None:
+        """Do nothing, as all options are on the command line."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return the samples by name and labels, as they stand on the page."""
+        connection = HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}

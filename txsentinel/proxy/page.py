@@ -18,7 +18,9 @@ _UP: Final = Family("txsentinel_proxy_master_up", Kind.GAUGE, "Whether there is 
 _INFO: Final = Family(
     "txsentinel_proxy_master", Kind.INFO, "The address of the master that was found last.", ("master", "address")
 )
-_OPEN: Final = Family("txsentinel_proxy_connections", Kind.GAUGE, "Connections of clients.", ("port",))
+_OPEN: Final = Family(
+    "txsentinel_proxy_connections", Kind.GAUGE, "Connections of clients that have a server.", ("port",)
+)
 _HELD: Final = Family("txsentinel_proxy_held_connections", Kind.GAUGE, "Connections that wait for a server.")
 _ACCEPTED: Final = Family(
     "txsentinel_proxy_accepted_connections", Kind.COUNTER, "Accepted connections of clients.", ("port",)
@@ -61,7 +63,7 @@ def _families(proxy: MasterProxy) -> Iterator[tuple[Family, Iterable[tuple[tuple
     counters, name = proxy.counters, proxy.follower.name
     yield _UP, [((name,), int(proxy.follower.address is not None))]
     yield _INFO, [] if proxy.master is None else [((name, str(proxy.master)), 1)]
-    ports = [session.route.label for session in proxy.sessions]
+    ports = [session.route.label for session in proxy.sessions if session.server is not None]
     yield _OPEN, [((port,), ports.count(port)) for port in (MASTER_PORT, REPLICA_PORT)]
     yield _HELD, [((), len(proxy.held))]
     yield _ACCEPTED, [((port,), counters.accepted[port]) for port in (MASTER_PORT, REPLICA_PORT)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
@@ -22,6 +22,9 @@ from txsentinel.proxy.counters import ProxyCounters
 from txsentinel.proxy.header import SocketAddress
 from txsentinel.proxy.routes import MasterRoute, ReplicaRoute, RoleQueue
 from txsentinel.proxy.session import ClientSide, CloseReason, ProxySession, ServerRoute
+
+BACKLOG: Final = 4096
+"""Connections that the kernel keeps until they are accepted; ``net.core.somaxconn`` may lower it."""
 
 log = Logger(namespace=__name__)
 
@@ -108,7 +111,7 @@ class MasterProxy:
             self._ports.append(port)
             return port
 
-        endpoint = serverFromString(self.reactor, description)
+        endpoint = serverFromString(self.reactor, with_backlog(description))
         opened: Deferred[IListeningPort] = endpoint.listen(ClientFactory(self, route))
         return opened.addCallback(listening)
 
@@ -245,6 +248,19 @@ def close(sessions: Sequence[ProxySession], reason: CloseReason) -> None:
     """Close sessions."""
     for session in sessions:
         session.close(reason)
+
+
+def with_backlog(description: str) -> str:
+    """
+    Return the description of an endpoint with a backlog, if it has none and can have one.
+
+    All clients connect again at once after a switch; a connection beyond the backlog begins a second later. Twisted's
+    own default is 50.
+    """
+    has_backlog = any(part.startswith("backlog=") for part in description.split(":"))
+    if has_backlog or description.partition(":")[0] not in ("tcp", "tcp6", "ssl", "unix"):
+        return description
+    return f"{description}:backlog={BACKLOG}"
 
 
 def socket_address(address: object) -> SocketAddress | None:
