@@ -339,3 +339,92 @@ class AbortTests(SwitchoverCase):
         self.assertEqual((operation["state"], operation["problem"]["code"]), ("failed", "unknown_master"))
         fleet.run(1.0)
         self.assertFalse(before.paused)
+
+
+class ScheduleTests(SwitchoverCase):
+    """Switchovers at a later time."""
+
+    def at(self, seconds: float) -> str:
+        """Return the time in so many seconds by the wall clock of the first Sentinel."""
+        return str(int((self.fleet.sentinels[0].host.wall_clock() + seconds) * 1000))
+
+    def states(self, operation_id: str) -> list[str]:
+        """Return the state of the operation at each Sentinel that knows it."""
+        cores = [sentinel.alive.core for sentinel in self.fleet.sentinels if sentinel.running]
+        found = [core.state.operations.known.get(operation_id) for core in cores]
+        return sorted(each.state.value for each in found if each is not None)
+
+    def test_executed_once(self) -> None:
+        """All Sentinels keep it, also over a restart; one executes it at its time, and the record has the cause."""
+        fleet = self.start()
+        before = self.master()
+        begun = self.order("AT", self.at(30.0), "METHOD", "FENCE", "COMMENT", "at night, quietly")
+        self.assertEqual(begun["state"], "scheduled", begun)
+        fleet.run(2.0)
+        self.assertEqual(self.states(begun["operation_id"]), ["scheduled"] * 3)
+        self.assertIn("is scheduled", self.order("AT", self.at(60.0)))
+        for sentinel in fleet.sentinels:
+            sentinel.host.restart()
+        fleet.run(20.0)
+        self.assertEqual(self.states(begun["operation_id"]), ["scheduled"] * 3)
+        self.assertIs(self.master(), before)
+        fleet.run(15.0)
+        self.assertIsNot(self.master(), before)
+        self.assertEqual(self.states(begun["operation_id"]), ["cancelled", "cancelled", "done"])
+        self.assertTrue(fleet.converge(60.0), fleet.disagreements())
+        leader = min(fleet.sentinels, key=lambda each: each.alive.core.options.my_id)
+        record = decode_records(leader.host.files.contents[f"{DIRECTORY}/{FILE_NAME}"])[0][-1]
+        self.assertEqual((record.cause, record.comment), ("schedule", "at night, quietly"))
+        self.assertEqual(record.operation, begun["operation_id"])
+        assert record.receipt is not None
+        self.assertEqual(record.receipt.verdict, ReceiptVerdict.PROVEN)
+        fleet.run(70.0)
+        self.assertEqual(sum(server.is_master for server in fleet.servers), 1)
+        self.assertEqual(leader.alive.core.master(self.name).config_epoch, record.config_epoch)
+        self.check_fine()
+
+    def test_taken_over(self) -> None:
+        """If the Sentinel with the lowest ID is down, the next one executes it."""
+        fleet = self.start()
+        before = self.master()
+        lowest = min(fleet.sentinels, key=lambda each: each.alive.core.options.my_id)
+        place = next(n for n, each in enumerate(fleet.clients) if each.target is not lowest.host)
+        begun = self.order("AT", self.at(10.0), client=place)
+        fleet.run(2.0)
+        lowest.host.kill()
+        fleet.run(12.0)
+        self.assertIsNot(self.master(), before)
+        self.assertIn("done", self.states(begun["operation_id"]))
+        lowest.host.restart()
+        self.check_fine()
+
+    def test_cancelled(self) -> None:
+        """It can be cancelled, is refused for a time that has passed, and while failovers are paused."""
+        fleet = self.start()
+        before = self.master()
+        self.assertIn("SCHEDULEINPAST", self.order("AT", self.at(-1.0)))
+        self.assertIn("KEY cannot be given with AT", self.order("AT", self.at(5.0), "KEY", "k"))
+        begun = self.order("AT", self.at(5.0))
+        cancelled = self.call("TXSENTINEL", "CANCEL", begun["operation_id"])
+        self.assertEqual((cancelled["state"], cancelled["problem"]["code"]), ("cancelled", "withdrawn"))
+        fleet.run(8.0)
+        self.assertIs(self.master(), before)
+        self.assertEqual(set(self.states(begun["operation_id"])), {"cancelled"})
+        begun = self.order("AT", self.at(5.0))
+        self.call("TXSENTINEL", "PAUSE", self.name, "FOR", "60000")
+        fleet.run(8.0)
+        self.assertIs(self.master(), before)
+        self.assertIn("failed", self.states(begun["operation_id"]))
+        self.check_fine()
+
+    def test_missed(self) -> None:
+        """One that nobody could begin within a minute has failed."""
+        fleet = self.start()
+        before = self.master()
+        begun = self.order("AT", self.at(5.0))
+        fleet.run(1.0)
+        for sentinel in fleet.sentinels:
+            sentinel.host.pause_for(70.0)
+        fleet.run(75.0)
+        self.assertIs(self.master(), before)
+        self.assertEqual(set(self.states(begun["operation_id"])), {"failed"})

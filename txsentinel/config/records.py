@@ -23,6 +23,7 @@ from txsentinel.core.durable_records import (
     RecordKind,
 )
 from txsentinel.core.pause_rules import REQUIREMENTS, SCOPES
+from txsentinel.model.operations import SwitchoverMethod
 from txsentinel.wire.numbers import canonical_integer
 
 RECORD_KINDS: Final = {kind.value: kind for kind in RecordKind}
@@ -32,6 +33,15 @@ RECORD_SETTINGS: Final[Mapping[RecordKind, Mapping[str, tuple[str, ...]]]] = {
     RecordKind.FORGOTTEN: {"address": ()},
     RecordKind.PARKED: {"run-id": ()},
     RecordKind.BLOCKED: {"epoch": ()},
+    RecordKind.SCHEDULED: {
+        "run": (),
+        "method": ("auto", *(each.value for each in SwitchoverMethod)),
+        "timeout": (),
+        "max-lag": (),
+        "max-pause": (),
+        "to": (),
+        "expect": (),
+    },
 }
 """The settings of each kind, with the words that each may have; an empty tuple permits any."""
 
@@ -117,7 +127,7 @@ def _line(record: DurableRecord) -> Line:
     kind, master, subject = record.key
     words = [kind.value, written(master), *([written(subject)] if kind.has_subject else []), str(record.until_unix)]
     words += [f"at={record.requested_unix}", f"id={record.request_id}"]
-    words += [f"{name}={value}" for name, value in record.settings]
+    words += [f"{name}={in_quotes(value) if ' ' in value else value}" for name, value in record.settings]
     words += [f"{name}={in_quotes(value)}" for name, value in (("by", record.by), ("reason", record.reason)) if value]
     if record.withdrawn:
         words.append("withdrawn=yes")

@@ -43,6 +43,9 @@ class RecordKind(Enum):
     BLOCKED = "failover-blocked"
     """No further automatic failover of a master after the last one."""
 
+    SCHEDULED = "switchover"
+    """A switchover of a master at a later time."""
+
     @property
     def has_subject(self) -> bool:
         """Whether there may be several for one master, each with a subject."""

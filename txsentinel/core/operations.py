@@ -25,6 +25,9 @@ class Operations:
         self.pending: dict[str, Operation] = {}
         """Name of a master → its operation that has not ended."""
 
+        self.scheduled: dict[str, Operation] = {}
+        """Those that wait for their time, by ID."""
+
         self.held_elsewhere: dict[InstanceLink, None] = {}
         """The servers whose writes another Sentinel may hold."""
 

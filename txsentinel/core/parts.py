@@ -32,6 +32,7 @@ from txsentinel.core.questions import Questions
 from txsentinel.core.readiness import Readiness
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.registry import Registry
+from txsentinel.core.schedules import Schedules
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switching import Switching
 from txsentinel.core.switchover import Switchovers
@@ -97,6 +98,7 @@ class CoreParts:
         self._order_replies = OrderReplies(self.journal)
         self.follow_order_refused = self._order_replies.follow_order_refused
         self.switchovers = Switchovers(self.state, self.registry, self._probing, self._failovers, self.tilt)
+        self.schedules = Schedules(self.state, self.registry, self.fan_out, self.switchovers)
         self.pauses = Pauses(self.state, self.registry, self.fan_out)
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)

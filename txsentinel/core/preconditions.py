@@ -121,7 +121,7 @@ class SwitchoverConditions:
             state = master.failover.state.value
             yield Precondition("failover_in_progress", f"a failover is in progress here: {state}")
         other = self._state.operations.pending.get(master.name)
-        if other is not None and other is not operation and other.order.at is None:
+        if other is not None and other is not operation:
             yield Precondition("operation_pending", f"operation {other.order.operation_id} has not ended")
         if is_hands_off(self._state, master.name, now):
             yield Precondition("paused", "a pause with the scope hands-off is in force: no server is reconfigured")

@@ -62,6 +62,7 @@ class SentinelCore(LinkInputs):
         self.fan_out.expire(now)
         self._hello_processing.confirmations.sweep(now)
         self.sweep_members(now, wall_now)
+        self.schedules.evaluate(now, wall_now)
         if self.state.operations.held_elsewhere:
             self.switchovers.expire_holds(now)
         if self.state.operations.pending:

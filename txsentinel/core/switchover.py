@@ -93,8 +93,24 @@ class Switchovers:
             operations.known[order.operation_id] = operation
             self._decide(master, operation, now)
             return operation
-        operations.add(operation, now)
         operation.step(now, "requested", f"requested by {order.by}")
+        self.begin(master, operation, now)
+        return operation
+
+    def unmet(self, master: Master, operation: Operation, now: Millis) -> list[Precondition]:
+        """Return the conditions that are not met, as far as known without asking the servers."""
+        return self._conditions.unmet(master, operation, now)
+
+    def begin(self, master: Master, operation: Operation, now: Millis) -> None:
+        """Begin an operation: ask the servers for what the conditions depend on."""
+        order, operations = operation.order, self._state.operations
+        other = operations.pending.get(order.master)
+        if other is not None:
+            problem = Precondition("operation_pending", f"operation {other.order.operation_id} has not ended")
+            operations.end(operation, OperationState.FAILED, now, problem)
+            return
+        operation.state, operation.requested_at = OperationState.CHECKING, now
+        operations.add(operation, now)
         servers: list[Server] = [master]
         candidate = self._conditions.candidate(master, order, now)
         if candidate is not None:
@@ -102,7 +118,6 @@ class Switchovers:
         for server in servers:
             self._probing.request_info(server, now)
             self._check_rights(server, now)
-        return operation
 
     def cancel(self, operation_id: str, by: str, now: Millis) -> Operation:
         """

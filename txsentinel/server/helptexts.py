@@ -119,7 +119,10 @@ PAUSED [<master-name>]
     Return the pauses in force, and whether a failover is possible all the same.
 RESUME <master-name>|*
     End pauses, here and on the other Sentinels.
-SWITCHOVER <master-name> [TO <host> <port>] [METHOD (AUTO|HANDOVER|FENCE)]
+SCHEDULE <master-name> <operation-id> <requested-unix-ms> <until-unix-ms>
+    <withdrawn> <by> <comment> [<name>=<value> ...]
+    Store a scheduled switchover of another Sentinel; sent by that Sentinel.
+SWITCHOVER <master-name> [TO <host> <port>] [AT <unix-ms>] [METHOD (AUTO|HANDOVER|FENCE)]
     [TIMEOUT <ms>] [MAXLAG <bytes>] [MAXPAUSE <ms>] [DRYRUN] [COMMENT <text>]
     [EXPECT <host> <port> <config-epoch>] [KEY <idempotency-key>]
     Replace a healthy master by a replica without losing a write. Return the

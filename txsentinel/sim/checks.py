@@ -293,8 +293,12 @@ class InvariantChecker(Observer):
         kept.forced = failover.forced
         if failover.forced or failover.planned:
             # The conditions of a switchover are tested before it begins.
+            planned_at = None if failover.operation is None else failover.operation.order.at
             life = ORDER_LIFE if failover.operation is None else SWITCHOVER_LIFE
-            self._expect(now - kept.ordered_at <= life, "S10", f"{who}: a failover that was not ordered")
+            ordered = now - kept.ordered_at <= life
+            if planned_at is not None:
+                ordered = 1000 * sentinel.host.wall_clock() >= planned_at - 1
+            self._expect(ordered, "S10", f"{who}: a failover that was not ordered")
             return
         distance = 2 * master.options.failover_timeout / 1000
         if self._taken_over(record, master, max(kept.began or NEVER, kept.voted_for_other or NEVER)):

@@ -124,6 +124,23 @@ class SwitchoverTests(ActingCase):
         self.assertEqual(self.act("DELETE", ONE).document["state"], "cancelled")
         self.assertEqual(self.executed[-1], ("TXSENTINEL", "CANCEL", "01JE"))
 
+    def test_schedule(self) -> None:
+        """A time has a zone, and is not in the past."""
+        self.answer("txsentinel switchover", reply("scheduled", scheduled_at=1_800_000_000_000))
+        found = self.act("POST", SWITCHOVER, {"at": "2027-01-15T09:00:00+01:00"})
+        self.assertEqual((found.status, found.document["scheduled_at"]), (202, "2027-01-15T08:00:00.000Z"))
+        self.assertEqual(self.executed[-1][-2:], ("AT", "1800000000000"))
+        found = self.act("POST", SWITCHOVER, {"at": "2027-01-15T09:00:00"})
+        self.assertEqual((found.status, found.code), (422, "schedule_without_zone"))
+        self.assertEqual(self.act("POST", SWITCHOVER, {"at": "tomorrow"}).status, 400)
+
+    def test_past(self) -> None:
+        """A time that has passed is refused."""
+        text = "SCHEDULEINPAST the time passed 5 ms ago"
+        self.server.operator.replies["txsentinel|switchover"] = CommandRefusal("SCHEDULEINPAST", text)
+        found = self.act("POST", SWITCHOVER, {"at": "2020-01-15T09:00:00Z"})
+        self.assertEqual((found.status, found.code), (422, "schedule_in_past"))
+
     def test_wrong_bodies(self) -> None:
         """What is wrong is named, and nothing is executed."""
         for body, word in (

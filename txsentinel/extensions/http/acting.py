@@ -41,6 +41,7 @@ REFUSALS: Final = (
     ("INPROG", 409, "failover_in_progress"),
     ("CANNOTGUARANTEE", 409, "cannot_guarantee"),
     ("PAUSED", 409, "paused"),
+    ("SCHEDULEINPAST", 422, "schedule_in_past"),
     ("TOOLATE", 409, "too_late"),
     ("KEYREUSED", 409, "key_reused"),
     ("NOSUCHOPERATION", 404, "unknown_operation"),

@@ -7,6 +7,7 @@ Each request executes a command of TXSENTINEL for the user that has logged in, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from txsentinel.model.snapshots import Instant
 
 MEMBERS: Final = (
     "to",
+    "at",
     "method",
     "timeout_ms",
     "max_lag_bytes",
@@ -128,6 +130,8 @@ class OperationRoutes:
         words = ["TXSENTINEL", "SWITCHOVER", name]
         if body.get("to") is not None:
             words += ["TO", *_place(body, "to")]
+        if body.get("at") is not None:
+            words += ["AT", str(_time(body))]
         for member, word in (("method", "METHOD"), ("comment", "COMMENT")):
             if body.get(member) is not None:
                 value = body[member]
@@ -230,6 +234,24 @@ def _place(body: Mapping[str, object], name: str) -> tuple[str, str]:
     if not host or not port.isdigit():
         raise bad_request(f"the member {name} must be an address such as 10.0.0.1:6379")
     return host.strip("[]"), port
+
+
+def _time(body: Mapping[str, object]) -> int:
+    """
+    Return the member ``at`` in milliseconds since 1970.
+
+    :raises Problem: if it is no time, or has no zone.
+    """
+    value = body["at"]
+    try:
+        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        raise bad_request(
+            f"the member at must be a time such as 2027-01-31T00:00:00Z, not {shown(str(value))}"
+        ) from None
+    if moment.tzinfo is None:
+        raise Problem(422, "schedule_without_zone", "the member at has no time zone; add Z or an offset such as +01:00")
+    return int(moment.timestamp() * 1000)
 
 
 def _wait(request: ApiRequest) -> int:

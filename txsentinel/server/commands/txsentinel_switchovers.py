@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 
+from txsentinel.config.records import RECORD_SETTINGS
+from txsentinel.core.durable_records import DurableRecord, RecordKey, RecordKind
 from txsentinel.core.errors import CommandError
 from txsentinel.core.switchover_state import (
     DEFAULT_MAX_LAG,
@@ -19,15 +21,16 @@ from txsentinel.core.switchover_state import (
 )
 from txsentinel.model.operations import OperationState, SwitchoverMethod
 from txsentinel.model.ulid import new_ulid
-from txsentinel.server.arguments import integer
-from txsentinel.server.commands.sentinel_changes import NOT_SAVED
+from txsentinel.server.arguments import integer, refuse_control_characters
+from txsentinel.server.commands.sentinel_changes import NOT_SAVED, first_change, once_saved
 from txsentinel.server.commands.sentinel_container import MASTER_NAME
 from txsentinel.server.commands.txsentinel import record_value, txsentinel, wall_now
 from txsentinel.server.handlers import CommandModule
-from txsentinel.server.replies import DeferredReply, Reply
+from txsentinel.server.replies import DeferredReply, DurableReply, Reply
 from txsentinel.server.specification import (
     block,
     integer_argument,
+    multiple,
     oneof,
     optional,
     text_argument,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 MAX_COMMENT: Final = 1_000
 """Maximum length of a comment in bytes."""
 
+MAX_ID: Final = 64
 MAX_KEY: Final = 255
 """Maximum length of an idempotency key in bytes."""
 
@@ -53,6 +57,7 @@ MAX_TIME: Final[Millis] = 600_000
 _METHODS: Final = {each.value: each for each in SwitchoverMethod}
 _WORDS: Final = {
     "TO": 2,
+    "AT": 1,
     "METHOD": 1,
     "TIMEOUT": 1,
     "MAXLAG": 1,
@@ -140,6 +145,7 @@ def parse_order(request: Sequence[bytes], operation_id: str, by: str) -> Switcho
         _text(options, "COMMENT", MAX_COMMENT),
         expect,
         _text(options, "KEY", MAX_KEY),
+        integer(options["AT"][0], "ERR AT must be milliseconds since 1970") if "AT" in options else None,
     )
 
 
@@ -156,8 +162,18 @@ def switchover(services: SavingServices, client: Client, request: Sequence[bytes
     host, core = services.host, services.core
     operation_id = new_ulid(wall_now(services), host.random.getrandbits(80).to_bytes(10, "big"))
     order = parse_order(request, operation_id, f"{client.user} from {client.address}")
-    operation = core.switchovers.request(order, host.now())
     answer: Deferred[Value] = Deferred()
+    if order.at is not None and not order.dry_run:
+        if order.key is not None:
+            raise CommandError("ERR KEY cannot be given with AT, as one switchover of a master is scheduled at a time")
+        since = first_change(services)
+        scheduled = core.schedules.order(order, host.now(), wall_now(services))
+
+        def undo() -> None:
+            core.schedules.withdraw(scheduled, "an order that could not be saved", host.now(), wall_now(services))
+
+        return DurableReply(core.outbox.generation, lambda: _rendered(services, scheduled), NOT_SAVED, undo, since)
+    operation = core.switchovers.request(order, host.now())
 
     def reply() -> None:
         answer.callback(_rendered(services, operation))
@@ -196,8 +212,44 @@ def cancel(services: SavingServices, client: Client, request: Sequence[bytes]) -
 
     :raises CommandError: if it is not known here, or it is too late.
     """
-    by = f"{client.user} from {client.address}"
+    by, core, now = f"{client.user} from {client.address}", services.core, services.host.now()
+    found = core.state.operations.scheduled.get(text(request[2]))
+    if found is not None:
+        core.schedules.withdraw(found, by, now, wall_now(services))
+        core.schedules.evaluate(now, wall_now(services))
+        return DurableReply(core.outbox.generation, lambda: _rendered(services, found), NOT_SAVED)
     return _rendered(services, services.core.switchovers.cancel(text(request[2]), by, services.host.now()))
+
+
+def schedule(services: SavingServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """
+    Store a scheduled switchover of another Sentinel, which sends this itself; reply ``OK`` when it is durable.
+
+    :raises CommandError: if the master is unknown, or a word is wrong.
+    """
+    requested, until = integer(request[4]), integer(request[5])
+    settings: dict[str, str] = {}
+    for raw in request[9:]:
+        name, equals, value = text(raw).partition("=")
+        if not equals or name not in RECORD_SETTINGS[RecordKind.SCHEDULED] or len(value) > MAX_COMMENT:
+            raise CommandError("ERR a setting of the schedule is not known or too long")
+        settings[name] = value
+    refuse_control_characters(request, 2, "TXSENTINEL SCHEDULE")
+    if len(request[3]) > MAX_ID or not request[3].isalnum() or max(len(request[7]), len(request[8])) > MAX_COMMENT:
+        raise CommandError("ERR the ID, the user or the comment of the schedule is not valid")
+    core = services.core
+    record = DurableRecord(
+        RecordKey(RecordKind.SCHEDULED, text(request[2])),
+        until,
+        requested,
+        text(request[3]),
+        text(request[7]),
+        text(request[8]),
+        request[6] == b"1",
+        tuple((name, settings[name]) for name in RECORD_SETTINGS[RecordKind.SCHEDULED] if name in settings),
+    )
+    core.schedules.received(record, services.host.now(), wall_now(services))
+    return once_saved(services)
 
 
 def holding(services: SavingServices, client: Client, request: Sequence[bytes]) -> Reply:
@@ -224,6 +276,7 @@ COMMANDS: Final[CommandModule[SavingServices]] = {
         arguments=(
             *MASTER_NAME,
             optional(block("candidate", text_argument("host"), integer_argument("port"), token="TO")),
+            optional(integer_argument("at-unix-ms", token="AT")),
             optional(oneof("method", word("AUTO"), word("HANDOVER"), word("FENCE"), token="METHOD")),
             optional(integer_argument("timeout-ms", token="TIMEOUT")),
             optional(integer_argument("max-lag-bytes", token="MAXLAG")),
@@ -267,6 +320,24 @@ COMMANDS: Final[CommandModule[SavingServices]] = {
         arguments=(text_argument("operation-id"),),
         acts=True,
     ): cancel,
+    txsentinel(
+        "txsentinel|schedule",
+        arity=-9,
+        since="0.2.0",
+        alias_of="sentinel|failover",
+        summary="Stores a scheduled switchover of another Sentinel",
+        arguments=(
+            *MASTER_NAME,
+            text_argument("operation-id"),
+            integer_argument("requested-unix-ms"),
+            integer_argument("until-unix-ms"),
+            integer_argument("withdrawn"),
+            text_argument("by"),
+            text_argument("comment"),
+            optional(multiple(text_argument("setting"))),
+        ),
+        acts=True,
+    ): schedule,
     txsentinel(
         "txsentinel|holding",
         arity=6,
