@@ -100,13 +100,17 @@ class Pauses:
         self._fan_out = fan_out
         self.leases = VoteLeases(state, registry, fan_out)
         self._guarantees = Guarantees(state, self.leases)
-        self._exchanges = self._guarantees.exchanges
         self._wall_offset: Millis = 0
         self._found: dict[str, Guarantee] = {}
         """What :meth:`guarantee` last found for each paused master."""
 
         self._waiters: list[_Waiter] = []
         self._due: Millis = 0
+
+    @property
+    def _exchanges(self) -> dict[RecordKey, Exchange]:
+        """The exchange of each record in force."""
+        return self._guarantees.exchanges
 
     # Orders.
 

@@ -90,7 +90,7 @@ class PauseTests(VerbCase):
             self.answers = [{"resumed": resumed, "residual_until": 1_800_000_000_000, "sentinels": sentinels}]
             found = self.run_verb("resume", NAME)
             self.assertEqual(found.status, status)
-            self.assertIn("until 2027-01-15T08:00:00.000Z", found.stdout)
+            self.assertIn("from 2027-01-15T08:00:00.000Z on", found.stdout)
             self.assertEqual("! 10.0.0.12:26379 (no answer in time)" in found.stdout, missed in sentinels)
         self.assertEqual(self.orders[0], (SENTINELS[0], "RESUME", NAME))
 

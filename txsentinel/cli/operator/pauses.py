@@ -138,7 +138,7 @@ def resume_result(master: str, found: ResumeReport, asked: SentinelReport) -> Re
     ended = f": {plural(found.resumed, 'pause')} ended at {asked.endpoint}"
     blocks: list[Block] = [line(Styled(name, "strong"), ended)]
     if found.residual_until is not None:
-        text = f"C Sentinels start no failover by themselves until {found.residual_until} at the latest"
+        text = f"C Sentinels may start a failover again from {found.residual_until} on at the latest"
         blocks.append(line(text, indent=2))
     rows = [(each.address, each.kind, each.result) for each in found.sentinels]
     missed = [each for each in found.sentinels if each.kind != "c" and each.result != "ok"]
