@@ -88,7 +88,8 @@ class MetricsPages:
         for _ in self._masters.update():
             yield b""
         self._failovers.update()
-        self._peers.update()
+        for _ in self._peers.update():
+            yield b""
         for family, samples in self._families():
             if samples:
                 yield family.header(text_format)

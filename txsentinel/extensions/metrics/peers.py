@@ -8,6 +8,7 @@ nobody reads pages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from twisted.logger import Logger
@@ -46,8 +47,8 @@ class PeerFamilies:
 
         self._samples: bytes | None = b""
 
-    def update(self) -> None:
-        """Have the groups compared whose results are the oldest."""
+    def update(self) -> Iterator[None]:
+        """Have the groups compared whose results are the oldest; yield after each, as there may be hundreds."""
         names, now = self._view.names(), self._clock()
         known = frozenset(names)
         for gone in self._asked.keys() - known:
@@ -59,7 +60,10 @@ class PeerFamilies:
         for name in due[: max(MIN_QUESTIONS, len(names) // PAGES_FOR_ALL)]:
             self._asked.pop(name, None)
             self._asked[name] = now
-            self._view.compare_group(name).addCallbacks(self._compared, self._failed)
+            # A master may have been removed since the last step.
+            with suppress(LookupError):
+                self._view.compare_group(name).addCallbacks(self._compared, self._failed)
+            yield
 
     def _compared(self, found: GroupComparison) -> None:
         if found.master in self._asked:
