@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.sim.test_switchovers import SwitchoverCase
+from txsentinel.core import membership
 from txsentinel.core.membership import Forgetting
 from txsentinel.core.membership_state import Membership
 from txsentinel.model.events import SentinelEvent
@@ -72,7 +73,7 @@ class RemovalTests(MembershipCase):
         ids = [self.id_of(number) for number in range(5)]
         minority = (3, 4)
         self.separate(*minority)
-        with patch.object(Forgetting, "_sign_of_life", lambda *arguments: None):
+        with patch.object(membership, "LIFE_PERIODS", 0):
             self.fleet.run(12.0)
             replies = [self.forget(number, ids[gone]) for number in minority for gone in (0, 1, 2)]
         self.master().host.kill()
