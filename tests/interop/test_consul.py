@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from examples.consul.fake_consul import FakeConsul
 from tests.extensions.fixture import FakeView, healthy_master, replica
+from tests.interop.reactor_cleanup import close_connections_of
 from txsentinel.extensions.consul import service as consul_service
 from txsentinel.extensions.consul.client import ConsulClient
 from txsentinel.extensions.consul.service import TIMEOUT, consul_services
@@ -39,6 +40,7 @@ class ConsulTests(TestCase):
         self.patch(consul_service, "FOLLOWER_DELAY", (0.05, 0.1))
         self.consul = FakeConsul("secret")
         self.addCleanup(self.consul.close)
+        close_connections_of(self)
 
     def sentinel(self, token: str = "secret", **settings: Any) -> FakeView:
         """Start a Sentinel, whose first endpoint cannot be reached."""
@@ -47,7 +49,6 @@ class ConsulTests(TestCase):
         client = ConsulClient(RequestClient(reactor, TIMEOUT), endpoints, token=lambda: token)
         service = consul_services(reactor, view, client, ConsulSettings(tuple(endpoints), **settings))
         service.startService()
-        self.addCleanup(deferLater, reactor, 0.05)
         self.addCleanup(service.stopService)
         return view
 

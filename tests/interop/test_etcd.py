@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.extensions.fixture import FakeView, healthy_master, replica
+from tests.interop.reactor_cleanup import close_connections_of
 from tests.tls.authority import Authority, Issued
 from txsentinel.demo.other_programs import EtcdProcess, find_program
 from txsentinel.extensions.certificate_policy import CertificatePolicy, authorities, identity
@@ -74,6 +75,7 @@ class EtcdCase(TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
+        close_connections_of(self)
 
     def start(self, **tls: Any) -> EtcdProcess:
         """Start etcd."""
@@ -90,12 +92,10 @@ class EtcdCase(TestCase):
         self.addCleanup(self.stop, sentinel)
         return sentinel
 
-    def stop(self, sentinel: Publishing) -> object:
-        """Stop a Sentinel if it runs, and let its requests end."""
-        if not sentinel.service.running:
-            return None
-        sentinel.service.stopService()
-        return deferLater(reactor, 0.05)
+    def stop(self, sentinel: Publishing) -> None:
+        """Stop a Sentinel if it runs."""
+        if sentinel.service.running:
+            sentinel.service.stopService()
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait until a condition holds."""
@@ -327,7 +327,6 @@ class FollowTests(EtcdCase):
 
         follower = EtcdFollower(reactor, client, EtcdSettings(), changed)
         follower.startService()
-        self.addCleanup(deferLater, reactor, 0.05)
         self.addCleanup(follower.stopService)
         await self.until(lambda: seen == [""], "the first look")
         sentinel = self.sentinel(EtcdClient(RequestClient(reactor, TIMEOUT), [etcd.endpoint]), lease=0.0, verify=0.5)

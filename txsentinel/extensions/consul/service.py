@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -43,6 +44,7 @@ class ReplicaServices(Service):
         self._wanted = wanted
         self._seen: dict[str, frozenset[str]] = {}
         self._calls: dict[str, IDelayedCall] = {}
+        self._running: set[Deferred[Any]] = set()
         self._unsubscribe: Callable[[], None] | None = None
 
     def startService(self) -> None:
@@ -59,6 +61,8 @@ class ReplicaServices(Service):
         for call in self._calls.values():
             call.cancel()
         self._calls.clear()
+        for checking in list(self._running):
+            checking.cancel()
 
     def _changed(self, change: ViewChange) -> None:
         name = change.master
@@ -72,8 +76,11 @@ class ReplicaServices(Service):
 
     def _check(self, name: str) -> None:
         del self._calls[name]
+        checking: Deferred[Any] = self._publisher.verify(name)
+        self._running.add(checking)
         # What fails is reported, and made up for, by the periodic checks.
-        self._publisher.verify(name).addErrback(lambda failure: self._log.debug("{failure}", failure=failure))
+        checking.addErrback(lambda failure: self._log.debug("{failure}", failure=failure))
+        checking.addBoth(lambda _: self._running.discard(checking))
 
 
 def make_service(
