@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.core.pause_rules import pause_of, withholds_vote
+from txsentinel.core.pauses import PauseRequest
 from txsentinel.sim.explore import local_states, steps
 from txsentinel.sim.explore.group import Group, State
 from txsentinel.sim.explore.images import START_TIME, ImageStore, NotImaged, attribute_names
@@ -45,6 +47,26 @@ class ImageTests(SynchronousTestCase):
         for key in (self.blank, started, self.blank):
             self.store.restore(key)
             self.assertEqual(self.store.capture(START_TIME), key)
+
+    def test_pause(self) -> None:
+        """A pause of failovers is part of the image, with what is left of it, and restored with it."""
+        self.process.start(view())
+        self.process.take_outputs()
+        before = self.store.capture(self.process.now)
+        core, now = self.process.core, self.process.now
+        core.pauses.order("mymaster", PauseRequest(10_000, by="alice"), now, now)
+        core.pauses.admit("mymaster", "a" * 40, 7, 5_000, now)
+        paused = self.store.capture(now)
+        self.assertNotEqual(paused, before)
+        self.store.restore(before)
+        self.assertIsNone(pause_of(core.state, "mymaster", START_TIME))
+        self.store.restore(paused)
+        self.assertEqual(self.store.capture(START_TIME), paused)
+        held = pause_of(core.state, "mymaster", START_TIME + 9_999)
+        assert held is not None
+        self.assertEqual(held.until, START_TIME + 10_000)
+        self.assertIsNone(withholds_vote(core.state, "mymaster", "a" * 40, 7, START_TIME + 4_999))
+        self.assertIsNotNone(withholds_vote(core.state, "mymaster", "a" * 40, 7, START_TIME + 5_000))
 
     def test_time_is_relative(self) -> None:
         """A state has the same image at any time, and continues at ``START_TIME``."""
