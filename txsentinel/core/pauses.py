@@ -61,6 +61,10 @@ FAST_SYNC_PERIOD: Final[Millis] = 200
 """How often while an order waits for the guarantee."""
 
 EVALUATION_PERIOD: Final[Millis] = 500
+"""How often leases and guarantees are evaluated, with up to ``MASTERS_PER_PERIOD`` paused masters."""
+
+MASTERS_PER_PERIOD: Final = 250
+"""With more, as many periods pass between two evaluations, which take some 50 µs per master."""
 
 WITHDRAWN_FOR: Final[Millis] = 60_000
 """How much longer than the pause it is known that it was ended, as clocks differ."""
@@ -261,11 +265,13 @@ class Pauses:
                 self._ended(held, "the pause has ended", now)
         if now < self._due or not (len(state.records) or self._exchanges or self._waiters):
             return
-        self._due = now + EVALUATION_PERIOD
         paused: dict[str, Master] = {}
+        for key in [key for key in self._exchanges if state.records.get(key) is None]:
+            del self._exchanges[key]
         for held in list(state.records.in_force(RecordKind.PAUSE, now)):
             self._exchange(held, now)
             paused.update((master.name, master) for master in self._known_masters(held.record.key.master))
+        self._due = now + EVALUATION_PERIOD * (1 + len(paused) // MASTERS_PER_PERIOD)
         for master in paused.values():
             self._renew_leases(master, now)
             found = self._guarantees.guarantee(master, now)
