@@ -218,7 +218,8 @@ class FailoverTests(SynchronousTestCase):
             wait_for(lambda: self.server_at(write_port) == old.port, SECONDS, "HAProxy to find the master")
             wait_for(lambda: self.role_at(read_port) == "slave", SECONDS, "HAProxy to find a replica")
 
-            expected = {"/replica/{master}/is/{address}": 503, "/v1/history/{record}": 404}
+            expected = {"/replica/{master}/is/{address}": 503}
+            expected |= {"/v1/history/{record}": 404, "/v1/operations/{operation}": 404}
             if shutil.which("dot") is None:
                 expected |= {"/v1/topology.svg": 501, "/v1/masters/{master}/topology.svg": 501}
             statuses = self.statuses(sentinel, fleet.name)
