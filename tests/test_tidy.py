@@ -462,6 +462,7 @@ class LayerTests(SynchronousTestCase):
             if source.name not in (
                 "cli.tap",
                 "cli.check",
+                "cli.operator.fleet_metrics",
                 "cli.operator.proxying",
                 "cli.operator.shadowing",
                 "cli.template_tap",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,11 @@ from tests.tls.authority import Authority
 from tests.tls.installation import TlsHarness
 from tests.tls.test_with_real_binaries import needs_tls
 from txsentinel.cli.operator import command
+from txsentinel.cli.operator.fleet_metrics import page
+from txsentinel.extensions.metrics.format import Format
+from txsentinel.model.snapshots import Endpoint
+from txsentinel.remote.connection import ConnectionSettings
+from txsentinel.remote.fleet import read_fleet
 
 KILLED_WHILE_HOLDING = """
 import os, sys
@@ -200,6 +206,35 @@ class RedisTests(VerbCase):
     def test_verbs(self) -> None:
         """All Sentinels are found from one address, agree, and are explained and changed."""
         self.check_all()
+
+    def test_metrics(self) -> None:
+        """The page of ``serve-metrics`` has the values that the Sentinels answer themselves."""
+        endpoints = [Endpoint("127.0.0.1", each.port) for each in self.fleet.sentinels]
+        text = page(read_fleet(endpoints[:1], ConnectionSettings()), Format.TEXT).decode()
+        found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        for sentinel in self.fleet.sentinels:
+            fields = pairs(sentinel.call("SENTINEL", "MASTER", "mymaster"))
+            own = f'sentinel="127.0.0.1:{sentinel.port}"'
+            names = f'{own},master_name="mymaster",master_address="127.0.0.1:{fields["port"]}"'
+            expected = {
+                "slaves": fields["num-slaves"],
+                "sentinels": str(int(fields["num-other-sentinels"]) + 1),
+                "setting_ckquorum": fields["quorum"],
+                "setting_failover_timeout": fields["failover-timeout"],
+                "setting_down_after_milliseconds": fields["down-after-milliseconds"],
+                "config_epoch": fields["config-epoch"],
+            }
+            shown = {name: found.get(f"redis_sentinel_master_{name}{{{names}}}") for name in expected}
+            self.assertEqual(shown, expected)
+            self.assertEqual(found[f"redis_sentinel_masters{{{own}}}"], "1")
+        promtool = shutil.which("promtool")
+        if promtool:
+            done = subprocess.run(
+                [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=20
+            )
+            # The name is that of redis_exporter.
+            problems = [line for line in done.stderr.splitlines() if "use base unit" not in line]
+            self.assertEqual(problems, [])
 
     def test_following(self) -> None:
         """``run`` restarts its program when the master moves, and ``watch`` shows the move."""

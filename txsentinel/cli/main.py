@@ -64,6 +64,7 @@ VERBS: Final = (
     "replicas",
     "resume",
     "run",
+    "serve-metrics",
     "set",
     "shadow",
     "switchover",

@@ -11,6 +11,7 @@ import click
 
 from txsentinel.cli.operator import (
     doctor,
+    fleet_metrics,
     letters,
     membership,
     past,
@@ -45,6 +46,7 @@ for verb in (
     pauses.resume_verb,
     pauses.paused_verb,
     proxying.proxy_verb,
+    fleet_metrics.serve_metrics_verb,
     settings.set_verb,
     settings.diff_verb,
     shadowing.shadow_verb,

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import resource
 import signal
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from txsentinel.cli.operator.options import FleetAccess, common
+from txsentinel.cli.operator.program import run_program, start_logging
 from txsentinel.cli.operator.statuses import OK, UNKNOWN, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.remote.connection import TlsFiles
@@ -93,30 +93,6 @@ def raise_descriptors(connections: int) -> int:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return min(connections, max(1, (soft - RESERVED) // 2))
-
-
-def start_logging() -> None:
-    """Write what this program logs to standard error, and of Twisted only warnings and errors."""
-    from twisted.logger import (
-        FilteringLogObserver,
-        ILogFilterPredicate,
-        LogEvent,
-        LogLevel,
-        PredicateResult,
-        globalLogBeginner,
-        textFileLogObserver,
-    )
-    from zope.interface import provider
-
-    @provider(ILogFilterPredicate)
-    def wanted(event: LogEvent) -> Any:
-        own = str(event.get("log_namespace", "")).startswith("txsentinel")
-        minimum = LogLevel.info if own else LogLevel.warn
-        level = event.get("log_level", LogLevel.info)
-        return PredicateResult.maybe if level is None or level >= minimum else PredicateResult.no
-
-    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [wanted])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 @click.command("proxy")
@@ -225,28 +201,25 @@ def run_proxy(
     """
     from twisted.internet.defer import gatherResults, maybeDeferred
 
+    from txsentinel.cli.operator.metrics_site import serve
     from txsentinel.proxy.page import log, page, summary
 
-    problems: list[str] = []
+    def start(problems: list[str]) -> Any:
+        def failed(failure: Any, description: str) -> None:
+            problems.append(f"cannot listen on {description}: {failure.getErrorMessage()}")
 
-    def failed(failure: Any, description: str) -> None:
-        problems.append(f"cannot listen on {description}: {failure.getErrorMessage()}")
+        def opened(port: Any, label: str) -> None:
+            log.info("{label} port: {port}", label=label, port=port.getHost())
 
-    def start() -> None:
         opening = []
         for descriptions, route in ((listen, proxy.master_route), (read_only_listen, proxy.replica_route)):
             for each in descriptions:
-                port = maybeDeferred(proxy.listen, each, route)
-                port.addCallback(
-                    lambda port, label: log.info("{label} port: {port}", label=label, port=port.getHost()), route.label
-                )
-                opening.append(port.addErrback(failed, each))
+                made = maybeDeferred(proxy.listen, each, route).addCallback(opened, route.label)
+                opening.append(made.addErrback(failed, each))
         if metrics is not None:
-            from txsentinel.cli.operator.metrics_site import serve
-
             made = maybeDeferred(serve, reactor, metrics, lambda text_format: page(proxy, text_format))
             opening.append(made.addErrback(failed, metrics))
-        gatherResults(opening).addCallback(lambda _: reactor.stop() if problems else proxy.start())
+        return gatherResults(opening).addCallback(lambda _: None if problems else proxy.start())
 
     def report() -> None:
         log.info("{summary}", summary=summary(proxy))
@@ -255,10 +228,8 @@ def run_proxy(
         report()
         return proxy.stop()
 
-    reactor.callWhenRunning(start)
     reactor.callWhenRunning(signal.signal, signal.SIGUSR1, lambda *_: reactor.callFromThread(report))
-    reactor.addSystemEventTrigger("before", "shutdown", stop)
-    reactor.run()
+    problems = run_program(reactor, start, stop)
     if problems:
         raise VerbFailed("; ".join(problems), UNKNOWN)
     return OK
