@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.contract.fixture import Contract
 from tests.contract.redis_servers import Connection, RealServers, Request, SimServers, call, ends
+from txsentinel.wire.info import parse_info
 from txsentinel.wire.values import ErrorLine
 
 NEW_ROLE = ("CONFIG REWRITE", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub")
@@ -396,6 +397,52 @@ class OrdersContract(Contract):
         self.assertEqual(call(self.b, "CONFIG REWRITE"), b"OK")
         self.assertEqual(self.replicaof(self.second), [])
         self.assertIsNone(call(self.b, "GET color"))
+
+    def test_fence(self: Any) -> None:
+        """
+        While writes are held the offset stays, the replica gets up to it, and its history continues from there.
+
+        The old master then reports the same offset in the transaction that makes it a replica.
+        """
+        self.replicate()
+        call(self.a, "SET color red")
+        _, text = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", "INFO replication")
+        held = parse_info(text).data_set
+        assert held is not None
+        writer = self.blocked_client("SET color blue")
+        self.eventually(lambda: (self.info(self.b).repl_offset or 0) >= held.offset)
+        _, text = self.transact(self.a, "CLIENT PAUSE 60000 WRITE", "INFO replication")
+        extended = parse_info(text).data_set
+        assert extended is not None
+        self.assertEqual((extended.replid, extended.offset), (held.replid, held.offset))
+        self.assertEqual(self.transact(self.b, "SLAVEOF NO ONE")[0], b"OK")
+        forked = self.info(self.b).data_set
+        self.assertEqual((forked.replid2, forked.second_offset - 1), (held.replid, held.offset))
+        order = f"SLAVEOF {self.second.host} {self.second.port}"
+        text, *replies = self.transact(self.a, "INFO replication", order, *NEW_ROLE, "CLIENT UNPAUSE")
+        final = parse_info(text)
+        assert final.data_set is not None
+        self.assertEqual((final.role, final.data_set.offset), ("master", held.offset))
+        self.assertEqual((replies[0], replies[-1]), (b"OK", b"OK"))
+        self.assertTrue(ends(writer))
+        self.eventually(lambda: self.info(self.a).master_link_up)
+        continued = self.info(self.a).data_set
+        self.assertEqual((continued.replid, continued.replid2), (forked.replid, held.replid))
+        self.assertEqual(call(self.b, "GET color"), b"red")
+
+    def test_incomplete_transaction(self: Any) -> None:
+        """A transaction with an incomplete command is never executed, whatever else is in it."""
+        self.replicate()
+        before = self.replication(self.b)
+        commands = ("CLIENT", "CLIENT PAUSE 60000 WRITE", "SLAVEOF NO ONE", "CLIENT KILL TYPE normal", "CONFIG REWRITE")
+        self.refused(self.transact(self.b, *commands), "EXECABORT ")
+        self.assertEqual(call(self.b, "PING"), b"PONG")
+        after = self.replication(self.b)
+        self.assertEqual(
+            [after[name] for name in ("role", "master_replid")], [before[name] for name in ("role", "master_replid")]
+        )
+        self.refused(self.transact(self.a, "CLIENT", "CLIENT PAUSE 60000 WRITE", "FAILOVER ABORT"), "EXECABORT ")
+        self.assertEqual(call(self.client(), "SET color red"), b"OK")
 
     def hand_over(self: Any) -> None:
         """Run the transaction of a Sentinel, and wait until both have exchanged their roles."""
