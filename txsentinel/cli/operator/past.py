@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TextIO
 
 import click
 
@@ -21,6 +23,7 @@ from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteCo
 from txsentinel.remote.decoding import UnknownForm, decoded, plain_reply
 from txsentinel.remote.fleet import FleetReport, in_parallel
 from txsentinel.remote.membership import order
+from txsentinel.remote.recorded_events import BadRecording, recorded_failovers
 from txsentinel.remote.reports import SentinelReport
 
 SHORT_ID = 10
@@ -28,7 +31,7 @@ SHORT_ID = 10
 
 NO_RECORDS = (
     "C Sentinels keep no records of failovers, and no Sentinel of txsentinel answers;"
-    " record events from now on with: txsentinel watch --record FILE"
+    " record events from now on with: txsentinel watch --record FILE, for: txsentinel history --from FILE"
 )
 
 
@@ -62,16 +65,40 @@ def read_records(
 @click.option("--comment", default="", help="With 'ack ID': kept with the record.")
 @click.option("-n", "limit", type=click.IntRange(1, 200), default=10, show_default=True, help="The latest ones.")
 @click.option("--show", "record_id", metavar="ID", help="All about one failover; the beginning of its ID suffices.")
+@click.option(
+    "--from",
+    "recording",
+    type=click.File("r", encoding="utf-8", errors="surrogateescape"),
+    metavar="FILE",
+    help="Use the events that 'txsentinel watch --record FILE' has written; no Sentinel is asked.",
+)
 @common
 def history_verb(
-    access: FleetAccess, master: str | None, acknowledged: str | None, comment: str, limit: int, record_id: str | None
+    access: FleetAccess,
+    master: str | None,
+    acknowledged: str | None,
+    comment: str,
+    limit: int,
+    record_id: str | None,
+    recording: TextIO | None,
 ) -> int:
     """
     List the latest failovers of MASTER, or of all masters, as the Sentinels of txsentinel have recorded them.
 
     The records of several Sentinels on one failover are merged. C Sentinels keep none. 'history ack ID' records that a
     failover was seen, which ends the block of further ones (failover-block-period).
+
+    With --from the failovers are made from recorded events, of Sentinels of any kind.
     """
+    if recording is not None:
+        if master == "ack" or acknowledged is not None or comment:
+            raise VerbFailed("failovers made from events cannot be acknowledged", USAGE)
+        try:
+            found = recorded_failovers(recording)
+        except BadRecording as problem:
+            raise VerbFailed(f"{recording.name}: {problem}", USAGE) from None
+        wanted = [each for each in found if master in (None, each.master)]
+        return repeat(replace(access, watch=None), lambda: shown_result(wanted, [], limit, record_id))
     if master == "ack" and acknowledged is not None:
         return acknowledge(access, acknowledged, comment)
     if acknowledged is not None or comment:
@@ -126,6 +153,15 @@ def history_result(
     records, problems = read_records(access, ours, name, 200 if record_id else limit)
     if len(problems) == len(ours):
         raise VerbFailed("no Sentinel has answered", UNAVAILABLE, problems)
+    return shown_result(records, problems, limit, record_id)
+
+
+def shown_result(records: list[FailoverRecord], problems: list[str], limit: int, record_id: str | None) -> Result:
+    """
+    Return the failovers of records, or one of them.
+
+    :raises VerbFailed: if there is none with this ID.
+    """
     merged = merge(records)
     if record_id is not None:
         wanted = record_id.upper()
@@ -221,6 +257,11 @@ def _receipt(receipt: Receipt) -> Iterator[Block]:
     )
 
 
+def _short(sentinel: str) -> str:
+    """Return the beginning of an ID; an address, which stands for it in records made from events, is kept."""
+    return sentinel if ":" in sentinel else sentinel[:8]
+
+
 def _details(found: MergedFailover) -> Iterator[Block]:
     record = found.record
     to = "nothing" if record.to_server is None else str(record.to_server.address)
@@ -229,7 +270,7 @@ def _details(found: MergedFailover) -> Iterator[Block]:
         f"  {record.from_server.address} -> {to}   {record.kind.value}, {record.outcome.value}, epoch {record.epoch}",
         indent=2,
     )
-    yield line(f"  record    {record.record_id}, by {record.observer_role.value} {record.observer[:8]}")
+    yield line(f"  record    {record.record_id}, by {record.observer_role.value} {_short(record.observer)}")
     cause = record.cause if record.failure_class is None else f"{record.cause}, {record.failure_class}"
     yield line(f"  cause     {cause}" + (f", ordered by {record.operator}" if record.operator else ""))
     if record.comment:
@@ -248,7 +289,7 @@ def _details(found: MergedFailover) -> Iterator[Block]:
         vote = "no vote" if voter.vote is None else f"voted for {voter.vote[:8]} in epoch {voter.epoch}"
         reason = f" ({voter.reason})" if voter.reason else ""
         yield line(
-            f"  {'votes' if place == 0 else '':<10}{voter.sentinel_id[:8]} ({voter.kind}) {vote}{reason}", indent=12
+            f"  {'votes' if place == 0 else '':<10}{_short(voter.sentinel_id)} ({voter.kind}) {vote}{reason}", indent=12
         )
     for place, each in enumerate(record.replicas):
         judged = f"rank {each.rank}" if each.unfit is None else f"unfit: {each.unfit_text or each.unfit}"
