@@ -49,7 +49,7 @@ def tls_creator(files: TlsFiles | None) -> Callable[[str], Any] | None:
         return None
     from pathlib import Path
 
-    from OpenSSL import SSL
+    from OpenSSL import SSL, crypto
     from twisted.internet.ssl import (
         Certificate,
         CertificateOptions,
@@ -70,7 +70,7 @@ def tls_creator(files: TlsFiles | None) -> Callable[[str], Any] | None:
         if files.certificate is not None:
             paths = dict.fromkeys([files.certificate, files.key or files.certificate])
             own = PrivateCertificate.loadPEM(b"\n".join(Path(path).read_bytes() for path in paths))
-    except (OSError, ValueError, SSL.Error) as error:
+    except (OSError, ValueError, SSL.Error, crypto.Error) as error:
         raise VerbFailed(f"cannot use the TLS files: {error}", USAGE) from None
     if files.verify_hostname and not files.insecure:
         return lambda host: optionsForClientTLS(host, trust, own)
