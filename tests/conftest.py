@@ -24,6 +24,7 @@ NOT_COMPILED: Final = {
     "tests/sim/test_membership.py::RemovalTests::test_minority": "patches what is compiled",
     "tests/sim/test_switchover_crashes.py::CrashTests::test_wrong_receipt": "patches what is compiled",
     "tests/config/test_saving.py::SlicedTests::": "patches a constant",
+    "tests/core/test_fan_out.py::FanOutTests::test_limited": "patches a constant",
     "tests/config/test_store.py::SlicesTests::": "patches a constant and a function",
     "tests/config/test_store.py::ManyMastersTests::test_one_of_a_thousand": "patches a function",
     "tests/core/test_unfit_codes.py::LimitTests::test_limits": "patches constants",

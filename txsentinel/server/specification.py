@@ -113,6 +113,9 @@ class Command:
     replaced_by: str = ""
     acts: bool = False
     hidden: bool = False
+    max_words: int = 0
+    """The maximum number of words of the request, 0 for any: its options are processed in one step."""
+
     alias_of: str = ""
     """The full name of the command of which this is an alias, with the same ACL rules."""
 
@@ -135,7 +138,9 @@ class Command:
 
     def accepts(self, count: int) -> bool:
         """Whether ``count`` is a valid number of words, the command's own included."""
-        return count == self.arity if self.arity >= 0 else count >= -self.arity
+        if self.arity >= 0:
+            return count == self.arity
+        return count >= -self.arity and not 0 < self.max_words < count
 
 
 def container(

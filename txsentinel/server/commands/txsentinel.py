@@ -8,7 +8,6 @@ Each subcommand needs the right of the nearest subcommand of SENTINEL instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from txsentinel.core.errors import CommandError
@@ -21,7 +20,7 @@ from txsentinel.model.publications import PublisherState, publication_warnings
 from txsentinel.model.timings import wall_offset
 from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer, syntax_error
-from txsentinel.server.commands.sentinel_container import MASTER_NAME
+from txsentinel.server.commands.sentinel_container import MASTER_NAME, txsentinel
 from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
 from txsentinel.server.replies import DurableReply, Reply, Steps, Stepwise
 from txsentinel.server.shared_options import options_hash, shared_options
@@ -40,11 +39,6 @@ DEFAULT_FAILOVERS: Final = 10
 
 MAX_COMMENT: Final = 1_000
 """Maximum length of a comment in bytes."""
-
-txsentinel: Final = partial(
-    Command, flags=("admin",), categories=("admin", "slow", "dangerous"), group="sentinel", hidden=True
-)
-"""Define a subcommand of TXSENTINEL."""
 
 
 def record_value(record: object) -> Value:

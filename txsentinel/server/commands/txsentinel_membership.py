@@ -11,6 +11,7 @@ from txsentinel.core.membership import DEFAULT_FORGET_TIME, MAX_FORGET_TIME
 from txsentinel.core.membership_state import MembershipRequest
 from txsentinel.server.arguments import integer, refuse_control_characters, syntax_error
 from txsentinel.server.commands.sentinel_changes import first_change, once_saved
+from txsentinel.server.commands.sentinel_container import txsentinel
 from txsentinel.server.draining import DEFAULT_PARK_TIME, MAX_WAIT, DrainOrder, drain, undo
 from txsentinel.server.handlers import CommandModule
 from txsentinel.server.membership_orders import (
@@ -27,7 +28,7 @@ from txsentinel.server.membership_orders import (
 )
 from txsentinel.server.replies import Reply
 from txsentinel.server.resetting import reset_in_turn
-from txsentinel.server.specification import Command, block, integer_argument, oneof, optional, text_argument, word
+from txsentinel.server.specification import block, integer_argument, oneof, optional, text_argument, word
 from txsentinel.wire.resp import text
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ if TYPE_CHECKING:
 MAX_BY: Final = 200
 """Maximum length of the name of who ordered it, as another Sentinel passes it on."""
 
-membership: Final = partial(
-    Command, flags=("admin",), categories=("admin", "slow", "dangerous"), group="sentinel", hidden=True, acts=True
-)
+membership: Final = partial(txsentinel, acts=True)
 """Define a subcommand."""
 
 

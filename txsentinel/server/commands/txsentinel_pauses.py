@@ -20,7 +20,7 @@ from txsentinel.core.pauses import MAX_ADMISSION, MAX_PAUSE, WITHDRAWN_FOR, Paus
 from txsentinel.model.timings import wall_offset
 from txsentinel.server.arguments import integer, refuse_control_characters, syntax_error
 from txsentinel.server.commands.sentinel_changes import NOT_SAVED, first_change, once_saved
-from txsentinel.server.commands.txsentinel import txsentinel
+from txsentinel.server.commands.sentinel_container import txsentinel
 from txsentinel.server.fan_out import peer_table
 from txsentinel.server.handlers import CommandModule
 from txsentinel.server.replies import DeferredReply, Reply

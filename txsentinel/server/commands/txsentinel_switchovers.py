@@ -23,8 +23,8 @@ from txsentinel.model.operations import OperationState, SwitchoverMethod
 from txsentinel.model.ulid import new_ulid
 from txsentinel.server.arguments import integer, refuse_control_characters
 from txsentinel.server.commands.sentinel_changes import NOT_SAVED, first_change, once_saved
-from txsentinel.server.commands.sentinel_container import MASTER_NAME
-from txsentinel.server.commands.txsentinel import record_value, txsentinel, wall_now
+from txsentinel.server.commands.sentinel_container import MASTER_NAME, txsentinel
+from txsentinel.server.commands.txsentinel import record_value, wall_now
 from txsentinel.server.handlers import CommandModule
 from txsentinel.server.replies import DeferredReply, DurableReply, Reply
 from txsentinel.server.specification import (
