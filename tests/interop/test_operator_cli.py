@@ -108,11 +108,16 @@ class VerbCase(SynchronousTestCase):
     def tearDownClass(cls) -> None:
         cls.harness.close()
 
+    errors = ""
+    """What the last verb printed on standard error."""
+
     def run_verb(self, *words: str) -> tuple[int, str]:
         """Run a verb, starting from the first Sentinel; return its status and what it printed."""
         environment = {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
-        with CliRunner().isolation(None, {"XDG_CONFIG_HOME": "/nonexistent"} | environment) as (out, *_):
+        with CliRunner().isolation(None, {"XDG_CONFIG_HOME": "/nonexistent"} | environment) as (out, errors, *_):
             status = command.run(words)
+            sys.stderr.flush()
+            self.errors = errors.getvalue().decode()
             return status, out.getvalue().decode()
 
     def check_reading(self) -> None:
@@ -164,6 +169,8 @@ class VerbCase(SynchronousTestCase):
             writer.start()
         try:
             wait_for(lambda: all(len(writer.acknowledged) > 50 for writer in writers), 30, "writes")
+            # The last INFO may be older than the new period allows.
+            wait_for(lambda: self.run_verb("switchover", "mymaster", "--dry-run")[0] == 0, 30, "the conditions")
             status, text = self.run_verb("switchover", "mymaster", "--yes", "-o", "json")
             counts = [len(writer.acknowledged) for writer in writers]
             wait_for(
@@ -176,6 +183,7 @@ class VerbCase(SynchronousTestCase):
         finally:
             for writer in writers:
                 writer.stop()
+        self.assertTrue(text, f"status {status}: {self.errors}")
         receipt = json.loads(text)
         self.assertEqual((status, receipt["verdict"]), (0, "proven"), text)
         self.assertEqual(receipt["old"]["address"]["port"], before)

@@ -254,7 +254,10 @@ class ServerTests(FaultTestCase):
         self.assertGreater(reason["measured"], reason["limit"])
         self.assertEqual(reason["limit"], 10_000)
         master.kill()
-        found = wait_verdict(first, "no_fit_replica")
+        # The remedy is known when the others have been asked, too.
+        found = wait_explained(
+            first, lambda each: each["verdict"]["code"] == "no_fit_replica" and commands(each) != [], "a remedy"
+        )
         self.assertIn("it was without its master for ", found["verdict"]["text"])
         self.assertIn("(the limit is ", found["verdict"]["text"])
         self.assertTrue(commands(found)[0].startswith("SENTINEL SET mymaster down-after-milliseconds "))

@@ -15,6 +15,7 @@ from txsentinel.model.plain import plain, unix_instant
 from txsentinel.model.snapshots import Endpoint, Instant
 from txsentinel.remote.agreement import agreement_on
 from txsentinel.remote.connection import ConnectionSettings, ErrorAnswer, TlsFiles
+from txsentinel.remote.doctor import gathering
 from txsentinel.remote.events import LOST, ReceivedEvent
 from txsentinel.remote.explaining import explain_fleet
 from txsentinel.wire.values import Reply
@@ -158,6 +159,7 @@ class SetTests(VerbCase):
         for host, value in zip(SENTINELS, (b"no", b"yes"), strict=False):
             fake = [b"resolve-hostnames", value, b"announce-ip", host.encode()]
             settings.RemoteConnection.replies[at(host)]["SENTINEL CONFIG GET *"] = fake  # type: ignore[attr-defined]
+        self.patch(gathering, "RemoteConnection", settings.RemoteConnection)  # type: ignore[attr-defined]
         found = self.run_verb("diff")
         self.assertEqual(found.status, 2)
         self.assertIn("mymaster: quorum differs: 10.0.0.11:26379 has 2, 10.0.0.12:26379 has 3", found.stdout)
