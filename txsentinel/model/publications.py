@@ -89,6 +89,9 @@ class PublisherState:
     lag: HistogramState
     """The time from each change to the end of the attempt that made it known."""
 
+    notices: tuple[str, ...] = ()
+    """Sentences on what needs attention and is about no master."""
+
     @property
     def pending(self) -> int:
         """Number of masters whose newest change is not published."""

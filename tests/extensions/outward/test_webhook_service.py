@@ -264,6 +264,24 @@ class LetterTests(WebhookCase):
         self.assertEqual((letter["target"], letter["reason"], letter["attempts"]), ("ops", "status 404", 1))
         self.assertEqual((self.directory / "dead-letters.jsonl").stat().st_mode & 0o777, 0o600)
 
+    def test_doctor(self) -> None:
+        """How many were given up, and the last reason, is what the doctor and HTTP show; nothing before the first."""
+        (state,) = self.view.publishers.states()
+        self.assertEqual((state.publisher, state.notices, dict(state.outcomes)), ("webhooks", (), {"failed": 0}))
+        self.give_up()
+        (state,) = self.view.publishers.states()
+        self.assertEqual(
+            state.notices,
+            (
+                "1 notification could not be delivered since the start, the last to ops: status 404;"
+                " 'txsentinel webhooks list' has them",
+            ),
+        )
+        self.assertEqual(dict(state.outcomes), {"failed": 1})
+        self.assertEqual(self.view.publishers.warnings("mymaster"), ())
+        self.service.stopService()
+        self.assertEqual(self.view.publishers.states(), ())
+
     def test_retry(self) -> None:
         """The file is sent again when it is renamed, with the same ID; what is no letter is skipped."""
         self.give_up()

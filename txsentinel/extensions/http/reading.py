@@ -219,7 +219,8 @@ class ReadingRoutes:
 
 def _publisher(state: PublisherState) -> dict[str, object]:
     """Return a publisher without the masters that it has published."""
-    problems = [{"master": master, "text": text} for master, text in publication_warnings(state)]
+    problems: list[dict[str, str | None]] = [{"master": None, "text": text} for text in state.notices]
+    problems += [{"master": master, "text": text} for master, text in publication_warnings(state)]
     return {
         "publisher": state.publisher,
         "target": state.target,

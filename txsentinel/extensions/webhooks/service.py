@@ -23,6 +23,8 @@ from txsentinel.extensions.webhooks.dead_letters import DeadLetter, append_lette
 from txsentinel.extensions.webhooks.formats import make_request
 from txsentinel.extensions.webhooks.queue import DeliveryQueue
 from txsentinel.extensions.webhooks.settings import WebhookTarget, read_targets
+from txsentinel.model.measurements import Histogram
+from txsentinel.model.publications import LAG_BOUNDS, PublisherState, PublishOutcome
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -85,6 +87,9 @@ class WebhookService(MultiService):
         self._writing: Deferred[None] | None = None
         self._failing = False
         self._unreadable = False
+        self._given_up_count = 0
+        self._last_given_up: DeadLetter | None = None
+        self._withdraw: Callable[[], None] | None = None
         files = [file for target in targets for file in target.files]
         SecretReader(reactor, files).setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -92,6 +97,7 @@ class WebhookService(MultiService):
         """Begin to send what happens from now on."""
         super().startService()  # type: ignore[no-untyped-call]
         self._unsubscribe = self._view.subscribe(self._changed, changes=False)
+        self._withdraw = self._view.publishers.add(self._states)
         if any(target.wants(FAILOVER, None) for target in self._targets):
             self._failovers.start()
         self._after(FILES_INTERVAL, self._look_for_retries)
@@ -103,6 +109,9 @@ class WebhookService(MultiService):
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+        if self._withdraw is not None:
+            self._withdraw()
+            self._withdraw = None
         for call in self._calls:
             call.cancel()
         self._calls.clear()
@@ -176,7 +185,24 @@ class WebhookService(MultiService):
 
         return send
 
+    def _states(self, master: str | None) -> Sequence[PublisherState]:
+        """Return what the doctor and the metrics show; nothing about single masters."""
+        if master is not None:
+            return ()
+        last = self._last_given_up
+        notices: tuple[str, ...] = ()
+        if last is not None:
+            count = self._given_up_count
+            notices = (
+                f"{count} notification{'s' if count > 1 else ''} could not be delivered since the start, the last to"
+                f" {last.target}: {last.reason}; 'txsentinel webhooks list' has them",
+            )
+        outcomes = {PublishOutcome.FAILED.value: self._given_up_count}
+        return (PublisherState("webhooks", "", (), outcomes, Histogram(LAG_BOUNDS).state(), notices),)
+
     def _given_up(self, letter: DeadLetter) -> None:
+        self._given_up_count += 1
+        self._last_given_up = letter
         self._letters.append(letter)
         if self.running:
             self._write_letters()

@@ -228,6 +228,7 @@ def _sentinel_state(services: OperatorServices) -> Value:
 
 def _publisher_state(state: PublisherState) -> Value:
     warnings: list[Value] = [f"{master}: {text}" for master, text in publication_warnings(state)]
+    warnings += state.notices
     found: dict[str, Value] = {
         "publisher": state.publisher,
         "target": state.target,
