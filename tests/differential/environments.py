@@ -116,7 +116,7 @@ class Environment:
 
     def start_servers(self) -> None:
         """Start the servers, without waiting."""
-        self.script.write_text("#!/bin/sh\nexec sleep 1\n")
+        self.script.write_text("#!/bin/sh\nexec sleep 2\n")
         self.script.chmod(0o700)
         for server in (self.master, self.replica):
             server.start(ready=False)
