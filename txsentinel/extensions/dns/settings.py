@@ -23,7 +23,9 @@ ALGORITHMS: Final = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
 _SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", re.ASCII)
-_COMMENTS: Final = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
+_WORDS_AND_COMMENTS: Final = re.compile(r"""("[^"]*")|/\*.*?\*/|//[^\n]*|#[^\n]*""", re.DOTALL)
+"""Quoted words, the first group, in which nothing is a comment: Base64 may have two slashes; and comments."""
+
 _KEY: Final = re.compile(
     r'\s*key\s+"?([A-Za-z0-9._-]+)"?\s*\{\s*algorithm\s+"?([A-Za-z0-9-]+)"?\s*;\s*secret\s+"?([A-Za-z0-9+/=]+)"?\s*;\s*\}\s*;\s*',
     re.ASCII | re.IGNORECASE,
@@ -160,7 +162,8 @@ def parse_key(contents: bytes) -> TsigKey:
 
     :raises ValueError: if it is something else; the text has no part of it.
     """
-    match = _KEY.fullmatch(_COMMENTS.sub(" ", contents.decode("latin-1")))
+    text = _WORDS_AND_COMMENTS.sub(lambda found: found[1] or " ", contents.decode("latin-1"))
+    match = _KEY.fullmatch(text)
     if match is None:
         raise ValueError('it is not: key "NAME" { algorithm hmac-sha256; secret "BASE64"; };')
     algorithm = match[2].lower()
