@@ -35,6 +35,7 @@ class RenewalTests(SynchronousTestCase):
         known = dict.fromkeys((AUTH, NEXT, PEERS, OWN, KEY, VARIABLE), "before")
         master = self.core.registry.master("m1").options
         master.auth_pass, master.auth_pass_source = "before", AUTH.source
+        master.next_auth_pass, master.next_auth_pass_source = "before", NEXT.source
         self.access.renew_requirepass(lambda: self.require("before"))
         for path in ("/run/redis", "/run/next", "/run/peers", "/run/credentials/own", "/run/key"):
             self.host.files.contents[path] = b"before\n"
@@ -116,6 +117,14 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(
             self.lines, ["cred:own has changed: requirepass has no effect here: the user default has other passwords."]
         )
+
+    def test_next_of_a_directive(self) -> None:
+        """The second password is renewed also if the first one is a directive."""
+        options = self.core.registry.master("m1").options
+        options.auth_pass, options.auth_pass_source = "clear", ""
+        self.host.files.contents["/run/next"] = b"new"
+        self.renewed()
+        self.assertEqual((options.auth_pass, options.next_auth_pass), ("clear", "new"))
 
     def test_removed_master(self) -> None:
         """A master that was removed, or is monitored anew without the reference, is left alone."""

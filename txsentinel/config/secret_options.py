@@ -107,6 +107,11 @@ def set_auth_pass(options: MasterOptions, reference: SecretReference, secret: st
         options.auth_pass = secret
 
 
+def auth_pass_source(options: MasterOptions, upcoming: bool) -> str:
+    """Return where the password, or the second one, of a master is read from; empty if it is not a reference."""
+    return options.next_auth_pass_source if upcoming else options.auth_pass_source
+
+
 def set_sentinel_pass(options: SentinelOptions, reference: SecretReference, secret: str) -> None:
     """Set the password, or the second password, for peers."""
     if reference.upcoming:

@@ -8,7 +8,13 @@ from twisted.internet.defer import Deferred
 
 from txsentinel.config.errors import DirectiveError
 from txsentinel.config.generic import GenericOptions
-from txsentinel.config.secret_options import copy_requirepass, set_auth_pass, set_generic, set_sentinel_pass
+from txsentinel.config.secret_options import (
+    auth_pass_source,
+    copy_requirepass,
+    set_auth_pass,
+    set_generic,
+    set_sentinel_pass,
+)
 from txsentinel.config.secrets import SecretReference, secret_of
 from txsentinel.core.sentinel import SentinelCore
 from txsentinel.interfaces import IHost
@@ -73,7 +79,7 @@ class SecretRenewal:
         core, effect = self._core, "is used for new connections"
         if reference.master:
             master = core.registry.masters.get(reference.master)
-            if master is None or not master.options.auth_pass_source:
+            if master is None or reference.source != auth_pass_source(master.options, reference.upcoming):
                 return  # It was removed; one of the same name that is monitored since has options of its own.
             set_auth_pass(master.options, reference, secret)
             core.administration.use_credentials(reference.master)
