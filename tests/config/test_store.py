@@ -292,8 +292,10 @@ class StoreTests(SynchronousTestCase):
             self.assertEqual((len(self.files.probes), self.failures, self.files.writes), (count, [], []))
             self.files.probes[-1].callback("")
             self.turn(PROBE_PERIOD)
-        self.assertIsNone(self.successResultOf(self.store.stop()))
+        stopped = self.store.stop()
+        self.assertNoResult(stopped)  # the temporary file of the probe is still there
         self.files.probes[-1].callback("")
+        self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_probe_that_fails(self) -> None:

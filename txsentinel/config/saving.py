@@ -9,7 +9,7 @@ State          Meaning
 ``writing``    Lines are being rendered, or their write is in progress.
 ``hanging``    The write in progress has taken longer than ``HANG_LIMIT``. It counts as failing.
 ``waiting``    The last write or probe has failed; another write is made after a delay.
-``ending``     The store was stopped, and no write is in progress.
+``ending``     The store was stopped, and no write is in progress. It ends when no probe is, which has a file too.
 ``last``       The store was stopped while a write was in progress, or has begun a last one.
 =============  ======================================================================================
 
@@ -81,7 +81,11 @@ def _finish(saving: Saving, attempts: Attempts) -> None:
     if attempts.source.unsaved:
         saving.due()
     else:
-        attempts.end()
+        attempts.end_after_probes()
+
+
+def _end(saving: Saving, attempts: Attempts) -> None:
+    attempts.end_after_probes()
 
 
 def _stop(saving: Saving, attempts: Attempts, stopped: Deferred[None]) -> None:
@@ -107,7 +111,7 @@ def _last_saved(saving: Saving, attempts: Attempts, generation: int, contents: b
 def _last_failed(saving: Saving, attempts: Attempts, generation: int, reason: OSError) -> None:
     attempts.note_failure()
     attempts.report_failure(generation, reason)
-    attempts.end()
+    attempts.end_after_probes()
 
 
 @idle.upon(Saving.changed).to(scheduled)
@@ -156,7 +160,9 @@ for _state in (idle, scheduled, writing, hanging, waiting):
 for _state in (ending, last):
     _state.upon(Saving.probe).loop().returns(None)
     _state.upon(Saving.probe_failed).loop().returns(None)
-    _state.upon(Saving.probed).loop().returns(None)
+
+ending.upon(Saving.probed).loop()(_end)
+last.upon(Saving.probed).loop().returns(None)
 
 for _state in (writing, hanging, ending, last):
     _state.upon(Saving.prepare).loop().returns(None)

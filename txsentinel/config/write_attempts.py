@@ -29,7 +29,7 @@ HANG_LIMIT: Final = 5.0
 """Seconds after which a write that has not ended counts as failing, so that effects do not queue up behind it."""
 
 STOP_LIMIT: Final = 5.0
-"""Maximum time in seconds that stopping waits for a write."""
+"""Maximum time in seconds that stopping waits for a write or a probe."""
 
 PROBE_PERIOD: Final = 10.0
 """Interval in seconds of checks whether the file could be saved."""
@@ -80,6 +80,7 @@ class Attempts:
         self._next: IDelayedCall | None = None
         self._hang_timer: IDelayedCall | None = None
         self._next_probe: IDelayedCall | None = None
+        self._probes = 0  # those in progress
         self._preparing: IDelayedCall | None = None
         self._giving_up: IDelayedCall | None = None
         self._stopped: list[Deferred[None]] = []
@@ -224,7 +225,9 @@ class Attempts:
 
     def probe(self, saving: Saving) -> None:
         """Check whether the file could be saved."""
+        self._probes += 1
         probed = self._host.files.probe(self._path, self._size)
+        probed.addBoth(self._probe_ended)
         probed.addCallbacks(self._probed, lambda failure: self._not_probed(saving, failure))
         probed.addCallback(lambda _: saving.probed())
         probed.addErrback(self._host.fail_stop, "probing the configuration file")
@@ -236,6 +239,10 @@ class Attempts:
     def _probe_due(self, saving: Saving) -> None:
         self._next_probe = None
         saving.probe()
+
+    def _probe_ended(self, result: str | Failure) -> str | Failure:
+        self._probes -= 1
+        return result
 
     def _probed(self, reason: str) -> None:
         """Handle a successful probe. Without a reason nothing is reported, as a rename may still fail."""
@@ -259,7 +266,7 @@ class Attempts:
     # Stopping.
 
     def prepare_to_stop(self, stopped: Deferred[None]) -> None:
-        """Cancel all timers; :meth:`end` will fire ``stopped``."""
+        """Cancel all timers; the end will fire ``stopped``."""
         self._cancel_next()
         for call in (self._preparing, self._next_probe):
             if call is not None:
@@ -269,11 +276,18 @@ class Attempts:
         self._stopped.append(stopped)
 
     def limit_stopping(self) -> None:
-        """Call :meth:`end` after :data:`STOP_LIMIT`, unless it was called already."""
+        """End after :data:`STOP_LIMIT`, unless that has happened already."""
         if self._stopped and self._giving_up is None:
-            self._giving_up = self._host.reactor.callLater(STOP_LIMIT, self.end)
+            self._giving_up = self._host.reactor.callLater(STOP_LIMIT, self._end)
 
-    def end(self) -> None:
+    def end_after_probes(self) -> None:
+        """Fire the Deferreds of :meth:`prepare_to_stop` once no probe is in progress, which has a temporary file."""
+        if self._probes:
+            self.limit_stopping()
+        else:
+            self._end()
+
+    def _end(self) -> None:
         """Fire the Deferreds that :meth:`prepare_to_stop` got."""
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
