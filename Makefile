@@ -25,7 +25,7 @@ OUTSIDE_ARGUMENTS ?= --rounds 5 --seed 7 --sentinels txsentinel:3 txsentinel:2,r
 help:
 	@echo "make run      demonstration: three Sentinels over a real master and two replicas; kill the master and watch"
 	@echo "make test     ruff, mypy and all tests"
-	@echo "make bench    measure redis-sentinel, valkey-sentinel and txsentinel in the same run (BENCH=--quick: small)"
+	@echo "make bench    measure redis-sentinel and txsentinel in pairs, and compare with the last results (BENCH=--quick: small)"
 	@echo "make test-wheel  all tests but the mutants on an installed compiled wheel; needs a C compiler"
 	@echo "make compiled  the same Sentinel with its hot modules compiled, in build/compiled; needs a C compiler"
 	@echo "make interop  mixed quorums with C Sentinels through twenty lost masters each (takes long)"
@@ -107,7 +107,8 @@ lint: $(VENV)/.test
 	echo "== mypy"; $(BIN)/mypy || status=1; \
 	exit $$status
 
-# All of it, a small run (BENCH=--quick), or a part (BENCH="mass-failure --masters 100"); results and pictures are in build.
+# The figures, some of them (BENCH="address quiet-1 --pairs 7 --check"), a small run (BENCH=--quick), or a scenario in detail
+# (BENCH="mass-failure --masters 100"; BENCH=all is every scenario), whose results and pictures are in build.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
 

@@ -1,10 +1,11 @@
 """
-The whole suite, or a part of it: ``make bench``, ``make bench BENCH="mass-failure --masters 100"``.
+The benchmarks: ``make bench``, ``make bench BENCH="address --pairs 7"``, ``make bench BENCH="mass-failure --quick"``.
 
-``python -m benchmarks`` runs every scenario one after the other, prints the tables of each, and writes all samples to
-``build/benchmarks.json`` and pictures beside it. With the name of a scenario it runs that one, with the options of its
-module behind the name; the results of the others in the file are kept. ``--quick`` makes everything small: it
-shows that all of it works here, not how fast anything is.
+``python -m benchmarks`` measures the figures of :mod:`benchmarks.figures`, or those that are named, in pairs with
+redis-sentinel, and compares them with their history. With the name of a scenario it runs that one, with the options of
+its module behind the name: a scenario has more detail, and no pairs. ``all`` runs every scenario one after the other.
+Scenarios print tables and write all samples to ``build/benchmarks.json``, where the results of the others are kept, and
+pictures beside it. ``--quick`` makes everything small: it shows that all of it works here, not how fast anything is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import figures
 from benchmarks.pictures import draw
+
+ALL: Final = "all"
+"""Stands for every scenario."""
 
 RESULTS: Final = Path("build/benchmarks.json")
 PICTURES: Final = Path("build/benchmarks")
@@ -106,24 +111,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     The command line.
 
-    :returns: the exit status: 1 if a scenario failed.
+    :returns: the exit status: 1 if a scenario failed, or with ``--check`` if a figure is worse than before.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not {ALL, *SCENARIOS} & set(words[:1]):
+        return figures.main(words)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures Sentinels of all kinds in the same run.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="scenarios:\n" + "\n".join(f"  {name:8} {each.what}" for name, each in SCENARIOS.items()),
     )
-    parser.add_argument("scenario", nargs="?", choices=list(SCENARIOS), help="all of them if it is not given")
+    parser.add_argument("scenario", choices=[ALL, *SCENARIOS])
     parser.add_argument("--quick", action="store_true", help="small runs, to see that it works")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="every sample, as JSON")
     parser.add_argument("--pictures", type=Path, default=PICTURES, metavar="DIRECTORY")
-    options, rest = parser.parse_known_args(argv)
-    if rest and options.scenario is None:
+    options, rest = parser.parse_known_args(words)
+    if rest and options.scenario == ALL:
         parser.error(f"these are options of a scenario, which has to be named: {' '.join(rest)}")
     failed = []
     known: dict[str, Any] = {}
-    for name in [options.scenario] if options.scenario else SCENARIOS:
+    for name in SCENARIOS if options.scenario == ALL else [options.scenario]:
         scenario = SCENARIOS[name]
         print(f"== {name}: {scenario.what}", flush=True)
         began = time.monotonic()

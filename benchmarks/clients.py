@@ -140,7 +140,7 @@ class ServerSet:
                 process.start()
             for name, process in self.processes.items():
                 if name != "bare":
-                    wait_for(partial(_is_stable, process), STABILIZATION_SECONDS, f"{name} to become stable")
+                    wait_for(partial(is_stable, process), STABILIZATION_SECONDS, f"{name} to become stable")
         except BaseException:
             self._stack.close()
             raise
@@ -160,7 +160,7 @@ class ServerSet:
         }
 
 
-def _is_stable(process: ChildProcess) -> bool:
+def is_stable(process: ChildProcess) -> bool:
     """Whether all its masters are healthy."""
     lines = str(process.call("INFO", "sentinel", timeout=30.0)).splitlines()
     known = [line for line in lines if line.startswith("master") and "name=" in line]
@@ -221,7 +221,7 @@ def measure_connections(
         report_progress("new connections by TLS: left out, there is no openssl here")
         return entries
     secured = [name for name in names if name != "bare"]
-    with _certificate() as lines:
+    with certificate() as lines:
         load = Load(
             ("PING",), connections, requests=int(1500 * factor), reconnect=True, options=("--tls", "--insecure")
         )
@@ -244,7 +244,7 @@ def measure_connections(
 
 
 @contextmanager
-def _certificate() -> Iterator[list[str]]:
+def certificate() -> Iterator[list[str]]:
     """Configuration lines with a new self-signed certificate."""
     with Harness() as harness:
         key, certificate = harness.directory / "key.pem", harness.directory / "certificate.pem"

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.__main__ import SCENARIOS, main
+from benchmarks.__main__ import ALL, SCENARIOS, main
 from benchmarks.clients import Entry, requests, table
 from benchmarks.load import picked
 from benchmarks.pictures import draw
@@ -53,8 +53,8 @@ class SuiteTests(SynchronousTestCase):
         return found
 
     def test_everything(self) -> None:
-        """Without a name all scenarios are run, and all results are in the file."""
-        self.assertEqual(main(self.places), 0)
+        """All scenarios are run one after the other, and all results are in the file."""
+        self.assertEqual(main([ALL, *self.places]), 0)
         self.assertEqual(self.calls, [(scenario.module, []) for scenario in SCENARIOS.values()])
         self.assertEqual(list(json.loads(self.results.read_text())), list(SCENARIOS))
 
@@ -67,18 +67,26 @@ class SuiteTests(SynchronousTestCase):
 
     def test_quick(self) -> None:
         """A quick run has small numbers everywhere."""
-        main(["--quick", *self.places])
+        main([ALL, "--quick", *self.places])
         self.assertEqual([given for _, given in self.calls], [each.quick.split() for each in SCENARIOS.values()])
 
     def test_one_fails(self) -> None:
         """A scenario that fails does not affect the others, and sets the exit status."""
         self.broken = {"benchmarks.start"}
-        self.assertEqual(main(self.places), 1)
+        self.assertEqual(main([ALL, *self.places]), 1)
         self.assertEqual(list(json.loads(self.results.read_text())), [name for name in SCENARIOS if name != "start"])
 
     def test_unknown_options(self) -> None:
         """Options of no scenario are refused before anything is run."""
-        self.assertRaises(SystemExit, main, ["--masters", "100", *self.places])
+        self.assertRaises(SystemExit, main, [ALL, "--masters", "100", *self.places])
+        self.assertEqual(self.calls, [])
+
+    def test_figures(self) -> None:
+        """Everything that does not begin with a scenario is for the paired figures."""
+        for words in ([], ["quiet-1", "--pairs", "7"], ["--check"]):
+            with patch("benchmarks.figures.main", return_value=5) as figures:
+                self.assertEqual(main(words), 5)
+            figures.assert_called_once_with(words)
         self.assertEqual(self.calls, [])
 
 
