@@ -11,6 +11,7 @@ from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 
 SECOND = Address.literal("10.0.0.2", 6379)
+THIRD = Address.literal("10.0.0.3", 6379)
 
 
 class SwitchTests(SynchronousTestCase):
@@ -35,6 +36,21 @@ class SwitchTests(SynchronousTestCase):
     def test_replicas(self) -> None:
         """All other servers, and the old master, become its replicas, in that order."""
         self.assertEqual(["10.0.0.3:6379", "10.0.0.1:6379"], list(self.switch().replicas))
+
+    def test_address_and_epoch_until_saved(self) -> None:
+        """Until the new address is saved, clients get the old one with its own epoch, also after another move."""
+        core, master = self.fixture.core, self.fixture.master
+        self.fixture.disk_slow = True
+        self.switch()
+        for epoch in (4, 5, 6):
+            self.assertEqual((core.state.durable_address(master), core.state.durable_config_epoch(master)), (MASTER, 0))
+            explained = core.explain("mymaster", self.fixture.now, self.fixture.now)
+            self.assertEqual((str(explained.address), explained.config_epoch), ("10.0.0.1:6379", 0))
+            self.fixture.servers[THIRD if epoch == 4 else SECOND].role = "master"
+            self.fixture.hello("b", THIRD if epoch == 4 else SECOND, epoch + 1)
+        self.assertEqual(master.config_epoch, 7)
+        self.fixture.commit()
+        self.assertEqual((core.state.durable_address(master), core.state.durable_config_epoch(master)), (SECOND, 7))
 
     def test_connections_are_kept(self) -> None:
         """Each server keeps its connection."""

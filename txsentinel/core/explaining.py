@@ -85,7 +85,7 @@ class Explaining:
             by=self._state.options.my_id,
             master=master.name,
             address=report.endpoint(self._state.durable_address(master)),
-            config_epoch=master.config_epoch,
+            config_epoch=self._state.durable_config_epoch(master),
             phase=phase_of(present, found),
             evidence=report.evidence(self._crashes.assess(master)[0].value),
             sdown=report.sdown(),

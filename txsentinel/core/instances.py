@@ -354,6 +354,9 @@ class Master(Server):
     address_before: Address | None = None
     """The address that clients get until ``address_generation`` is durable; ``None`` for the published one."""
 
+    epoch_before: int = 0
+    """The config epoch of ``address_before``."""
+
     reported_master: tuple[str, int] | None = None
     """Host and port of the master that it reports to follow, if it reports to be a replica."""
 

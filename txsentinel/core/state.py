@@ -221,6 +221,12 @@ class SentinelState:
             return master.published_address
         return before
 
+    def durable_config_epoch(self, master: Master) -> int:
+        """Return the config epoch of the address that :meth:`durable_address` returns."""
+        if master.address_before is None or master.address_generation <= self.durable_generation:
+            return master.config_epoch
+        return master.epoch_before
+
     def announce(self, channel: str, instance: Instance, detail: str = "", *, binding: bool = False) -> None:
         """Publish an event of ``instance``; ``detail`` follows its description."""
         described = instance.describe(self.options.announce_hostnames)

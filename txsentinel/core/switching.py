@@ -98,6 +98,8 @@ class Switching:
 
     def adopt_config_epoch(self, master: Master, epoch: int) -> None:
         """Set the config epoch, which ends a dispute about the address of the former one."""
+        if self._state.durable_address(master) is master.published_address:
+            master.epoch_before = master.config_epoch
         master.config_epoch = epoch
         master.conflict_since = None
 

@@ -108,9 +108,10 @@ class _Held:
 
 
 def _own(services: FanOutServices, master: Master) -> _Held:
-    address, by_hostname = services.core.state.durable_address(master), services.core.options.announce_hostnames
+    state = services.core.state
+    address, by_hostname = state.durable_address(master), services.core.options.announce_hostnames
     place = Endpoint(address.announced(by_hostname), address.port)
-    return _Held(place, master.config_epoch, shared_options(master), complete=True)
+    return _Held(place, state.durable_config_epoch(master), shared_options(master), complete=True)
 
 
 def _held(answer: PeerAnswer) -> _Held | None:

@@ -214,17 +214,10 @@ class SnapshotBuilder:
         """Return the same for a time that may be unknown."""
         return None if at is None else Instant(at + self._offset)
 
-    def master(
-        self, master: Master, assessment: Assessment, revision: int, before: MasterSnapshot | None = None
-    ) -> MasterSnapshot:
-        """
-        Return a snapshot of a master with its replicas and peers.
-
-        :param before: its previous snapshot. While a new address is not durable, the epoch is that of the old one.
-        """
-        address = self._core.state.durable_address(master)
-        epoch = master.config_epoch if before is None or address is master.published_address else before.config_epoch
-        link = master.link
+    def master(self, master: Master, assessment: Assessment, revision: int) -> MasterSnapshot:
+        """Return a snapshot of a master with its replicas and peers; address and epoch are those that are durable."""
+        state, link = self._core.state, master.link
+        address = state.durable_address(master)
         data_set = master.data_set
         peers = tuple(self._peer(peer) for peer in master.peers.values())
         return MasterSnapshot(
@@ -239,7 +232,7 @@ class SnapshotBuilder:
             connected=link.commands_up,
             failure=self._failure(link.failure),
             role_reported=master.role_reported.value,
-            config_epoch=epoch,
+            config_epoch=state.durable_config_epoch(master),
             switched_at=self.instant_or_none(master.switched_at),
             offset=None if data_set is None else data_set.offset,
             replid=None if data_set is None else data_set.replid,

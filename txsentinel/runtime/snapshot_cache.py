@@ -168,7 +168,7 @@ class SnapshotCache:
             del self._cached[name]
             return True
         assessment = assess(self._core, master, now)
-        snapshot = self.builder.master(master, assessment, self.revision + 1, before.snapshot if before else None)
+        snapshot = self.builder.master(master, assessment, self.revision + 1)
         if before is not None and replace(snapshot, revision=before.snapshot.revision) == before.snapshot:
             snapshot = before.snapshot
         cached = self._cached[name] = _Cached(master, snapshot, assessment)
