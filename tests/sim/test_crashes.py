@@ -8,28 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.faults import draw_plan
 from txsentinel.sim.groups import Shape
+from txsentinel.sim.needless import NO_CRASHES
 from txsentinel.sim.run import Run, draw_shape
-
-NO_CRASHES = (
-    "pause-server",
-    "pause-group",
-    "busy-server",
-    "pause-sentinel",
-    "slow-sentinel",
-    "isolate-sentinel",
-    "isolate-server",
-    "cut-pair",
-    "split",
-    "reset",
-    "half-open",
-    "slow-network",
-    "uneven-network",
-    "lossy-network",
-    "directional-block",
-    "reject-pair",
-    "wall-clock",
-)
-"""Faults in which no server process ends."""
 
 
 def run(seed: int, kinds: tuple[str, ...], seconds: float) -> tuple[int, list[str]]:

@@ -10,7 +10,7 @@ from txsentinel.core import switchover_state
 from txsentinel.model.receipt import Fence, Judgement, NewMaster, OldMaster, ReceiptVerdict, judge
 from txsentinel.model.snapshots import Instant
 from txsentinel.sim import switchover_crashes
-from txsentinel.sim.switchover_crashes import Case, cases, run_case
+from txsentinel.sim.switchover_crashes import Case, CaseRun, cases, run_case
 
 LEADERS = (
     ("fence", "caught_up", "leader-kill", 1),
@@ -44,9 +44,35 @@ class CrashTests(SynchronousTestCase):
 
     def test_table(self) -> None:
         """The table has every step with every fault, and no case is repeated before all have had their turn."""
-        table = list(islice(cases(), 224))
-        self.assertEqual(len(set(table)), 224)
+        table = list(islice(cases(), 720))
+        self.assertEqual(len(set(table)), 720)
         self.assertEqual({case.seed for case in table}, {1})
+
+    def test_settings(self) -> None:
+        """A scheduled switchover, one beside C Sentinels, and one that is cancelled leave everything in order."""
+        for case in (
+            Case(1, "fence", "scheduled", "cancel", "scheduled"),
+            Case(1, "fence", "hold_extended", "leader-kill", "scheduled"),
+            Case(1, "fence", "promotion_ordered", "leader-kill", "c-peers"),
+            Case(1, "fence", "writes_held", "cancel"),
+        ):
+            outcome = run_case(case)
+            self.assertTrue(outcome.reached, outcome)
+            self.assertEqual((outcome.wrong, outcome.lost), ([], 0), outcome)
+
+    def test_order(self) -> None:
+        """Writes that are still held, and another priority, are found out."""
+        run = CaseRun(Case(1, "fence", "demoted", "cancel"))
+        server = run.fleet.servers[1]
+
+        def spoil() -> None:
+            server.configure({"replica-priority": "7"})
+            server.pause_clients(100_000, writes_only=True)
+
+        run.fleet.simulation.call_later(12.0, spoil)
+        text = "; ".join(run.run().wrong)
+        self.assertIn("order: the settings of m1r2 are {'replica-priority': '7'}", text)
+        self.assertIn("order: the writes of m1r2 are held", text)
 
     def test_loss(self) -> None:
         """Another client that ends the pause makes the old master accept writes that are lost: the receipt has them."""

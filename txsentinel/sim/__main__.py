@@ -4,7 +4,8 @@ Run simulated fleets from seeds; print each violation with the command that repe
 The exit status is the number of failing seeds, at most 100. If the first word is "whatif", the simulator runs your own
 sentinel.conf instead: see "whatif --help". If it is "explore", every order of messages and faults of a small group is
 checked instead of random ones of a large group: see "explore --help". If it is "switchovers", switchovers are broken
-at every step: see "switchovers --help".
+at every step: see "switchovers --help". If it is "needless", failovers are counted in fleets in which no server ends:
+see "needless --help".
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from itertools import count
 from txsentinel.sim.explore.command import main as explore
 from txsentinel.sim.faults import Fault, parse_plan, print_plan
 from txsentinel.sim.minimising import invariant_of, minimise
+from txsentinel.sim.needless import main as needless
 from txsentinel.sim.run import Run, RunOutcome
 from txsentinel.sim.switchover_crashes import main as switchovers
 from txsentinel.sim.whatif.command import main as whatif
 
-COMMANDS = {"whatif": whatif, "explore": explore, "switchovers": switchovers}
+COMMANDS = {"whatif": whatif, "explore": explore, "switchovers": switchovers, "needless": needless}
 """The first words that select another command."""
 
 LAST_MINUTE = 60.0

@@ -81,6 +81,9 @@ class KeyWriter:
         self.acknowledged: dict[bytes, tuple[float, str]] = {}
         """Key → when it was acknowledged, and the IP of the server."""
 
+        self.acknowledged_at = 0.0
+        """When the last write was acknowledged."""
+
         self.server = ""
         self.fast_until = 0.0
         self.stopped = False
@@ -138,6 +141,7 @@ class KeyWriter:
             return
         if reply == b"OK":
             self.acknowledged[self._key()] = (self._replied_at, self.server)
+            self.acknowledged_at = self._replied_at
             fast = self._replied_at < self.fast_until
             self.host.reactor.callLater(WRITE_PERIOD if fast else SLOW_WRITE_PERIOD, self._write)
         else:

@@ -107,7 +107,7 @@ class Run:
 
     def all(self) -> RunOutcome:
         """Run all phases, or stop at the first one that fails."""
-        phases: tuple[Callable[[], None], ...] = (
+        return self._run(
             self.start,
             self.inject_faults,
             self._heal,
@@ -116,6 +116,12 @@ class Run:
             self._hand_over,
             self._restart_empty,
         )
+
+    def faults_only(self) -> RunOutcome:
+        """Run until all agree after the faults, or stop at the first phase that fails."""
+        return self._run(self.start, self.inject_faults, self._heal, self._agree)
+
+    def _run(self, *phases: Callable[[], None]) -> RunOutcome:
         for phase in phases:
             phase()
             if self._over:

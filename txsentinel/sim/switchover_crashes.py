@@ -1,13 +1,15 @@
 """
 Break switchovers at every step, under writes of clients, and count what is lost.
 
-Each case is a fleet of a seed, a method, a step of the operation and a fault: a moment after the step was taken, the
-leader, the old master or the candidate dies, stops for a while or loses its connections. Afterwards everything is
-healed, and the writes that clients got acknowledged are compared with those that the new master has. A write is not
-counted if it was on one server only when that died, nor if another master than the old one acknowledged it, which died
-or was cut off later: the asynchronous replication loses those in any case.
+Each case is a fleet of a seed, a setting, a method, a step of the operation and a fault: a moment after the step was
+taken, the leader, the old master or the candidate dies, stops for a while or loses its connections, or an operator
+cancels the operation. Afterwards everything is healed, and the writes that clients got acknowledged are compared with
+those that the new master has. A write is not counted if it was on one server only when that died, nor if another master
+than the old one acknowledged it, which died or was cut off later: the asynchronous replication loses those in any case.
 
 receipts: an acknowledged write of the old master that a receipt calls proven is present afterwards.
+order:    afterwards no writes are held, all servers have the settings from before, every server follows the master,
+          also according to its file, no operation is pending, and every client can write.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice, product
 from random import Random
 from typing import Final
@@ -31,6 +33,7 @@ from txsentinel.sim.groups import Shape
 from txsentinel.sim.key_writers import FAST_SECONDS, KeyWriter
 from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.server import SimRedis
+from txsentinel.sim.redis.settings import DEFAULTS
 
 STEPS: Final = {
     "fence": (
@@ -63,10 +66,20 @@ FAULTS: Final = (
     "cut-leader-candidate",
     "cut-leader-others",
     "cut-old-candidate",
+    "cancel",
 )
 
-WRITERS: Final = 3
+OWN: Final = "own"
+C_PEERS: Final = "c-peers"
+SCHEDULED: Final = "scheduled"
 
+SETTINGS: Final = (OWN, C_PEERS, SCHEDULED)
+"""Three Sentinels of our kind; the same with one or two C Sentinels; a switchover at a later time."""
+
+SCHEDULE_DELAY: Final = 2.0
+"""Seconds until a scheduled switchover begins."""
+
+WRITERS: Final = 3
 POLL_INTERVAL: Final = 0.0002
 STEP_LIMIT: Final = 3.0
 """Seconds within which a step is taken, or never."""
@@ -77,6 +90,12 @@ MAX_DELAY: Final = 0.003
 REPAIR: Final = 14.0
 """Seconds in which the others repair what is left, before everything is healed."""
 
+OPERATION_LIMIT: Final = 30.0
+"""Seconds after the healing within which every operation has ended."""
+
+SERVICE_LIMIT: Final = 40.0
+"""Seconds after that within which every client can write; it may first have to give a connection up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -86,9 +105,11 @@ class Case:
     method: str
     step: str
     fault: str
+    setting: str = OWN
 
     def __str__(self) -> str:
-        return f"--seed {self.seed} --method {self.method} --step {self.step} --fault {self.fault}"
+        text = f"--seed {self.seed} --method {self.method} --step {self.step} --fault {self.fault}"
+        return text if self.setting == OWN else f"{text} --setting {self.setting}"
 
 
 @dataclass(slots=True)
@@ -127,6 +148,9 @@ class CaseRun:
             down_after=self.random.choice((1_000, 1_000, 3_000)),
             failover_timeout=self.random.choice((3_000, 10_000)),
         )
+        if case.setting == C_PEERS:
+            peers = self.random.choice((1, 2))
+            shape = replace(shape, c_peers=peers, quorum=(shape.sentinels + peers) // 2 + 1)
         self.fleet = Fleet(case.seed, shape)
         self.checker = InvariantChecker(self.fleet)
         self.writers = [KeyWriter(self.fleet, number) for number in range(WRITERS)]
@@ -136,6 +160,7 @@ class CaseRun:
 
         self._receipts: list[Receipt] = []
         self._name = self.fleet.masters[0].name
+        self._settings = [_settings(server) for server in self.fleet.servers]
 
     def run(self) -> CaseOutcome:
         """Run it, and compare the data."""
@@ -144,28 +169,35 @@ class CaseRun:
         if not fleet.converge(30.0):
             outcome.wrong += [f"at the start: {what}" for what in fleet.disagreements()]
             return outcome
+        scheduled = self.case.setting == SCHEDULED
         for writer in self.writers:
-            writer.fast_until = simulation.seconds() + FAST_SECONDS
+            writer.fast_until = simulation.seconds() + FAST_SECONDS + scheduled * SCHEDULE_DELAY
             writer.host.start()
         fleet.run(0.3 + self.random.random() * 0.2)
         leader = self.random.choice(fleet.sentinels)
         old = next(server for server in fleet.servers if server.is_master)
         client = next(each for each in fleet.clients if each.target is leader.host)
-        client.order("TXSENTINEL", "SWITCHOVER", self._name, "METHOD", self.case.method)
+        words = ["TXSENTINEL", "SWITCHOVER", self._name, "METHOD", self.case.method]
+        if scheduled:
+            words += ["AT", str(round(1000 * (leader.host.wall_clock() + SCHEDULE_DELAY)))]
+            # The one that begins it.
+            leader = min(fleet.sentinels, key=lambda each: each.alive.core.options.my_id)
+        client.order(*words)
         fleet.disturbed_until = simulation.seconds() + 120.0
         outcome.reached = self._await_step(leader)
         operation = self._operation(leader)
         candidate = self._candidate(operation, old)
         if outcome.reached:
             fleet.run(self.random.random() * MAX_DELAY)
-            self._break(leader, old, candidate)
+            self._break(leader, old, candidate, operation)
         fleet.run(REPAIR)
         fleet.network.heal()
         self._restart()
-        self._collect(operation)
         converged = fleet.converge(90.0)
         if not converged:
             outcome.wrong += [f"afterwards: {what}" for what in fleet.disagreements()]
+        self._check_order()
+        self._collect(operation)
         for writer in self.writers:
             writer.stopped = True
         fleet.run(0.5)
@@ -182,8 +214,35 @@ class CaseRun:
             return None
         return next(iter(leader.alive.core.state.operations.known.values()), None)
 
+    def _pending(self) -> bool:
+        """Whether an operation has not ended at some Sentinel."""
+        cores = [sentinel.alive.core for sentinel in self.fleet.sentinels if sentinel.running]
+        return any(core.state.operations.pending or core.state.operations.scheduled for core in cores)
+
+    def _check_order(self) -> None:
+        """Check that nothing is left over of the operation, on no Sentinel and on no server."""
+        fleet, wrong = self.fleet, self.outcome.wrong
+        if not fleet.simulation.run_until(lambda: not self._pending(), OPERATION_LIMIT):
+            wrong.append("order: an operation is pending still")
+        began = fleet.simulation.seconds()
+        if not fleet.simulation.run_until(
+            lambda: all(each.acknowledged_at > began for each in self.writers), SERVICE_LIMIT
+        ):
+            silent = [each.host.name for each in self.writers if each.acknowledged_at <= began]
+            wrong.append(f"order: {silent} cannot write")
+        for server, settings in zip(fleet.servers, self._settings, strict=True):
+            name = server.host.name
+            wrong += [f"order: the writes of {name} are held" for reason in PauseReason if server.pause(reason)]
+            if _settings(server) != settings:
+                wrong.append(f"order: the settings of {name} are {_settings(server)}, before {settings}")
+            if server.configured_master() != server.master_address:
+                named = server.configured_master()
+                wrong.append(f"order: the file of {name} names {named}, it follows {server.master_address}")
+        wrong += [f"order: {what}" for what in fleet.disagreements()]
+
     def _await_step(self, leader: SimSentinel) -> bool:
-        fleet, limit = self.fleet, self.fleet.simulation.seconds() + STEP_LIMIT
+        delay = SCHEDULE_DELAY if self.case.setting == SCHEDULED else 0.0
+        fleet, limit = self.fleet, self.fleet.simulation.seconds() + STEP_LIMIT + delay
         while fleet.simulation.seconds() < limit:
             operation = self._operation(leader)
             if operation is not None:
@@ -199,8 +258,13 @@ class CaseRun:
         host = None if operation is None or operation.plan is None else operation.plan.candidate.host
         return next((server for server in others if server.host.ip == host), others[0])
 
-    def _break(self, leader: SimSentinel, old: SimRedis, candidate: SimRedis) -> None:
+    def _break(self, leader: SimSentinel, old: SimRedis, candidate: SimRedis, operation: Operation | None) -> None:
         fleet = self.fleet
+        if self.case.fault == "cancel":
+            client = next(each for each in fleet.clients if each.target is leader.host)
+            if operation is not None:
+                client.order("TXSENTINEL", "CANCEL", operation.order.operation_id)
+            return
         who, _, what = self.case.fault.partition("-")
         machines = {"leader": leader.host, "old": old.host, "candidate": candidate.host}
         if who == "cut":
@@ -237,12 +301,15 @@ class CaseRun:
                 host.restart()
 
     def _collect(self, operation: Operation | None) -> None:
-        """Take the receipt of the operation, if it has one."""
-        if operation is not None and operation.evidence is not None and operation.evidence.judgement is not None:
-            order = operation.order
-            found = receipt_of(order.operation_id, order.master, operation.evidence, 0)
-            self._receipts.append(found)
-            self.outcome.verdict = found.verdict.value
+        """Take the receipts that any Sentinel has."""
+        known = [] if operation is None else [operation]
+        for sentinel in self.fleet.sentinels:
+            known += [] if not sentinel.running else sentinel.alive.core.state.operations.known.values()
+        for each in {id(each): each for each in known}.values():
+            if each.evidence is not None and each.evidence.judgement is not None:
+                found = receipt_of(each.order.operation_id, each.order.master, each.evidence, 0)
+                self._receipts.append(found)
+                self.outcome.verdict = found.verdict.value
 
     def _compare(self, old: SimRedis) -> None:
         """Compare the acknowledged writes with the data of the master."""
@@ -262,12 +329,23 @@ class CaseRun:
                 outcome.wrong.append(f"receipts: {len(gone)} writes are missing that a receipt calls proven")
 
 
+def _settings(server: SimRedis) -> dict[str, str]:
+    """Return the settings of a server that have not their default."""
+    return {name: server.setting(name) for name, default in DEFAULTS.items() if server.setting(name) != default}
+
+
+def _steps(method: str, setting: str) -> Sequence[str]:
+    """Return the steps of an operation."""
+    steps = STEPS[method]
+    return ("scheduled", *steps[1:]) if setting == SCHEDULED else steps
+
+
 def cases(first_seed: int = 1) -> Iterator[Case]:
     """Yield all combinations, then all again with other seeds."""
-    table = [(method, step, fault) for method, steps in STEPS.items() for step, fault in product(steps, FAULTS)]
     for seed in count(first_seed):
-        for method, step, fault in table:
-            yield Case(seed, method, step, fault)
+        for setting, method in product(SETTINGS, STEPS):
+            for step, fault in product(_steps(method, setting), FAULTS):
+                yield Case(seed, method, step, fault, setting)
 
 
 def run_case(case: Case) -> CaseOutcome:
@@ -279,40 +357,46 @@ def run_case(case: Case) -> CaseOutcome:
 class Totals:
     """The figures of many cases."""
 
-    cases: int = 0
-    reached: int = 0
-    acknowledged: int = 0
-    failing: int = 0
-    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Method and verdict → cases."""
-
-    losses: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Method and fault → cases in which an acknowledged write was lost."""
+    rows: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
+    """Setting, method and fault → what is counted."""
 
     def add(self, outcome: CaseOutcome) -> None:
         """Add one case."""
-        self.cases += 1
-        self.reached += outcome.reached
-        self.acknowledged += outcome.acknowledged
-        self.failing += bool(outcome.wrong)
-        self.verdicts[outcome.case.method, outcome.verdict] += 1
-        if outcome.lost:
-            self.losses[outcome.case.method, outcome.case.fault] += 1
+        case = outcome.case
+        row = self.rows.setdefault((case.setting, case.method, case.fault), Counter())
+        row["cases"] += 1
+        row["reached"] += outcome.reached
+        row["writes"] += outcome.acknowledged
+        row["failing"] += bool(outcome.wrong)
+        row["losing"] += bool(outcome.lost)
+        row[outcome.verdict] += 1
+
+    def sum(self, name: str) -> int:
+        """Return one figure of all cases."""
+        return sum(row[name] for row in self.rows.values())
 
     def __str__(self) -> str:
-        verdicts = ", ".join(f"{method} {verdict} {n}" for (method, verdict), n in sorted(self.verdicts.items()))
-        losses = ", ".join(f"{method} {fault} {n}" for (method, fault), n in sorted(self.losses.items())) or "none"
-        return (
-            f"{self.cases} cases, the step was reached in {self.reached}; {self.acknowledged} acknowledged writes; "
-            f"receipts: {verdicts}; cases with lost writes: {losses}; {self.failing} cases with violations"
-        )
+        head = f"{'setting':<10} {'method':<9} {'fault':<21}" + "".join(f"{name:>9}" for name in COLUMNS)
+        lines = [head]
+        for (setting, method, fault), row in sorted(self.rows.items()):
+            lines.append(f"{setting:<10} {method:<9} {fault:<21}" + "".join(f"{row[name]:>9}" for name in COLUMNS))
+        lines.append(f"{'all':<42}" + "".join(f"{self.sum(name):>9}" for name in COLUMNS))
+        return "\n".join(lines)
+
+
+COLUMNS: Final = ("cases", "reached", "writes", "none", "proven", "unproven", "lost", "losing", "failing")
+"""
+What is counted: cases, those whose step was taken, acknowledged writes, cases by their receipts, those in which a write
+was lost, those with a violation.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run cases, and print those with a violation or a loss, and the figures; return 1 after a violation."""
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim switchovers", description=__doc__)
-    parser.add_argument("--cases", type=int, default=224, help="how many; 224 are all combinations once")
+    parser.add_argument("--cases", type=int, default=720, help="how many; 720 are all combinations once")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--setting", choices=SETTINGS)
     parser.add_argument("--method", choices=sorted(STEPS))
     parser.add_argument("--step")
     parser.add_argument("--fault", choices=FAULTS)
@@ -320,11 +404,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after that time")
     parser.add_argument("--transcript", action="store_true", help="print what every Sentinel logged")
     options = parser.parse_args(arguments)
-    wanted = (options.method, options.step, options.fault)
+    wanted = (options.setting, options.method, options.step, options.fault)
     chosen = (
         case
         for case in cases(options.seed)
-        if all(want in (None, has) for want, has in zip(wanted, (case.method, case.step, case.fault), strict=True))
+        if all(
+            want in (None, has)
+            for want, has in zip(wanted, (case.setting, case.method, case.step, case.fault), strict=True)
+        )
     )
     totals, began = Totals(), time.monotonic()
 
@@ -332,8 +419,9 @@ def main(arguments: list[str] | None = None) -> int:
         totals.add(outcome)
         if outcome.wrong or outcome.lost:
             words = outcome.wrong or [f"{outcome.lost} acknowledged writes lost, receipt {outcome.verdict}"]
-            sys.stdout.write(f"{outcome.case}: {outcome.state}; {'; '.join(words)[:600]}\n")
-            sys.stdout.flush()
+            _write(f"{outcome.case}: {outcome.state}; {'; '.join(words)[:600]}")
+        if totals.sum("cases") % REPORTED_CASES == 0:
+            _write(str(totals))
 
     if options.transcript:
         run = CaseRun(next(chosen))
@@ -348,5 +436,14 @@ def main(arguments: list[str] | None = None) -> int:
         with ProcessPoolExecutor(options.jobs) as pool:
             for outcome in pool.map(run_case, islice(chosen, options.cases), chunksize=4):
                 report(outcome)
-    sys.stdout.write(f"{totals}; {time.monotonic() - began:.0f} s\n")
-    return 1 if totals.failing else 0
+    _write(f"{totals}\n{time.monotonic() - began:.0f} s")
+    return 1 if totals.sum("failing") else 0
+
+
+REPORTED_CASES: Final = 240
+"""The figures are printed each time after that many cases."""
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
