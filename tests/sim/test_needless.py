@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape
-from txsentinel.sim.needless import OUTDATED_SECONDS, Availability, NeedlessTotals, run_seed
+from txsentinel.sim.needless import OUTDATED_SECONDS, MasterAvailability, NeedlessTotals, run_seed
 
 
 class NeedlessTests(SynchronousTestCase):
@@ -23,7 +23,7 @@ class NeedlessTests(SynchronousTestCase):
     def test_kinds(self) -> None:
         """A failover is justified, late or needless by how long a majority could use the master."""
         fleet = Fleet(1, Shape())
-        found = Availability(fleet)
+        found = MasterAvailability(fleet)
         fleet.start()
         self.assertTrue(fleet.converge())
         master = fleet.sentinels[0].alive.core.master("m1")

@@ -71,7 +71,7 @@ OUTDATED_SECONDS: Final = 8.0
 """Seconds, besides ``down-after-milliseconds``, after which no report is left: five, and a new connection."""
 
 
-class Availability(Observer):
+class MasterAvailability(Observer):
     """Measures for how long each Sentinel could use each server, and sorts the failovers by that."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -161,7 +161,7 @@ def run_seed(seed: int, seconds: float = SECONDS) -> SeedOutcome:
         fence_isolated=seed % 2 == 0,
     )
     run = Run(seed, seconds, draw_plan(seed, seconds, FAULT_TYPES), shape)
-    found = Availability(run.fleet)
+    found = MasterAvailability(run.fleet)
     run.fleet.observers.append(found)
     outcome = run.faults_only()
     return SeedOutcome(outcome, found.attempts, run.checker.crashes.verdicts, found.late, found.needless)
