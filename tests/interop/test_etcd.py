@@ -226,7 +226,7 @@ class LeaseTests(EtcdCase):
         await self.until(owner, "the replica")
         # The other replica of the fixture has no link to its master.
         self.assertEqual(sum("/replicas/" in each for each in etcd.values(BASE)), 1)
-        self.assertEqual(etcd.values(role), {role: "replica"})
+        await self.until(lambda: etcd.values(role) == {role: "replica"}, "the key of its role")
         two = self.sentinel(client(), lease=2.0, confd=True)
         first, owners = owner(), set()
         one.service.stopService()
@@ -242,7 +242,7 @@ class LeaseTests(EtcdCase):
         two.view.put(replace(master, replicas=(replica("10.0.0.9", master=master.address),)))
         await self.until(lambda: f"{BASE}replicas/10.0.0.9:6379" in etcd.values(BASE), "the new replica")
         await self.until(lambda: key not in etcd.values(BASE), "the end of the old one")
-        self.assertEqual(etcd.values(role), {})
+        await self.until(lambda: not etcd.values(role), "the end of the key of its role")
 
 
 class LoginTests(EtcdCase):

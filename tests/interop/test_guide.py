@@ -193,7 +193,7 @@ class GuideTests(SynchronousTestCase):
         for sentinel in others:
             sentinel.kill()
         down.kill()
-        wait_for(lambda: "majority_unreachable" in self.explanation(first.port), SECONDS, "the explanation")
+        wait_for(lambda: self.is_stuck(first.port), SECONDS, "the explanation of a master that is down")
 
         def moved(command: GuideCommand) -> None:
             if command.words.startswith("txsentinel history"):
@@ -225,9 +225,10 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual({each.kind for each in self.fleet.sentinels}, {"txsentinel"})
 
     @staticmethod
-    def explanation(port: int) -> str:
-        """Return the explanation of one Sentinel."""
-        return str(call(port, "TXSENTINEL", "EXPLAIN", "mymaster"))
+    def is_stuck(port: int) -> bool:
+        """Whether the master is down for one Sentinel, which cannot be elected."""
+        explanation = str(call(port, "TXSENTINEL", "EXPLAIN", "mymaster"))
+        return "majority_unreachable" in explanation and "s_down" in str(call(port, "SENTINEL", "MASTER", "mymaster"))
 
     def is_down(self, port: int, other: int) -> bool:
         """Whether one Sentinel considers another one down."""

@@ -143,7 +143,7 @@ class ScriptTests(SynchronousTestCase):
         with ExitStack() as stack:
             self.begin(stack)
             self.wait_idle()
-            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-RETRY-DELAY", 100, "SCRIPT-MAX-RUNTIME", 300)
+            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-RETRY-DELAY", 100)
 
             for ending in ("1", "kill"):
                 self.plan(ending)
@@ -165,9 +165,11 @@ class ScriptTests(SynchronousTestCase):
             self.wait_calls(1)
             job = pairs_of(self.sentinel.call("SENTINEL", "PENDING-SCRIPTS"))
             self.assertEqual((job["flags"], job["retry-num"]), ("running", "1"))
+            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-MAX-RUNTIME", 1)
             wait_for(lambda: self.event_received("-script-timeout"), SECONDS, "-script-timeout")
             self.assertEqual(self.event_received("-script-timeout")[0], f"{self.notify} {job['pid']}")
             self.plan("0")
+            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-MAX-RUNTIME", 60_000)
             self.wait_idle()
             self.assertEqual(self.event_received("-script-error"), [])
             self.assertGreaterEqual(len(self.calls("+set")), 2)
