@@ -41,8 +41,8 @@ LAYERS = (
         " model.ulid model.receipt model.operations"
         " model.publications model.explanation model.history model.plain model.history_json model.history_merge"
         " model.comparison model.doctor model.file_end"
-        " model.extension_settings interfaces isentinel model.log_text model.log_throttle model.failure"
-        " model.drawing",
+        " model.extension_settings model.proxy_header interfaces isentinel model.log_text model.log_throttle"
+        " model.failure model.drawing",
     ),
     ("wire", "wire.numbers wire.resp wire.words wire.glob wire.requests wire.values wire.replies wire.hello wire.info"),
     (

@@ -13,7 +13,7 @@ from tests.memorynet import End, ServedConnection
 from tests.proxy.fixture import NEW, OLD, OTHER, ClientTransport, ProxyCase
 from txsentinel.client import MasterAddress
 from txsentinel.extensions.metrics.format import Format
-from txsentinel.proxy.header import SocketAddress, encoded
+from txsentinel.model.proxy_header import SocketAddress, encoded
 from txsentinel.proxy.page import page, summary
 from txsentinel.proxy.routes import OnlineReplica, online_replicas, role_problem
 from txsentinel.proxy.server import MasterProxy, with_backlog

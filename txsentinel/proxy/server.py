@@ -18,8 +18,8 @@ from twisted.logger import Logger
 
 from txsentinel.client import FollowerStopped, MasterAddress, MasterFollower
 from txsentinel.client.links import Access, Reactor
+from txsentinel.model.proxy_header import SocketAddress
 from txsentinel.proxy.counters import ProxyCounters
-from txsentinel.proxy.header import SocketAddress
 from txsentinel.proxy.routes import MasterRoute, ReplicaRoute, RoleQueue
 from txsentinel.proxy.session import ClientSide, CloseReason, ProxySession, ServerRoute
 

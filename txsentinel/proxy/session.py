@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from txsentinel.client import FollowError, MasterAddress
 from txsentinel.client.links import Reactor
-from txsentinel.proxy.header import BadProxyHeader, SocketAddress, decode, encoded
+from txsentinel.model.proxy_header import BadProxyHeader, SocketAddress, decode, encoded
 
 MAX_EARLY_BYTES: Final = 64 * 1024
 """Bytes of a client that are kept until there is a server; then nothing more is read from it."""

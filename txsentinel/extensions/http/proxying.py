@@ -8,10 +8,9 @@ HTTP, such as ``X-Forwarded-For``, are not evaluated at all.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IReactorTime, ITransport
@@ -20,27 +19,9 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
 from txsentinel.extensions.http.limits import HEAD_TIMEOUT_SECONDS, MAX_CONNECTIONS
+from txsentinel.model.proxy_header import BadProxyHeader, decode
 
 Network: TypeAlias = "IPv4Network | IPv6Network"
-
-SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
-"""The beginning of a header of version 2."""
-
-MAX_LINE: Final = 107
-"""The longest header of version 1, with its line end."""
-
-MAX_HEADER: Final = 16 + 1024
-"""The longest header of version 2 that is accepted; addresses need 52 bytes, the rest are extensions."""
-
-TCP4: Final = struct.Struct("!4s4sHH")
-TCP6: Final = struct.Struct("!16s16sHH")
-
-LOCAL: Final = 0x20
-PROXY: Final = 0x21
-
-
-class BadHeader(ValueError):
-    """What is no header of the PROXY protocol."""
 
 
 def trusted_network(text: str) -> Network:
@@ -67,53 +48,16 @@ def parse_header(data: bytes) -> tuple[IAddress | None, bytes] | None:
     Return the address of the client and what follows the header; ``None`` for the address if the proxy names none.
 
     :returns: ``None`` if more data is needed.
-    :raises BadHeader: if it is no header.
+    :raises BadProxyHeader: if it is no header.
     """
-    if data[: len(SIGNATURE)] == SIGNATURE[: len(data)]:
-        return _parse_binary(data)
-    if data[:6] != b"PROXY "[: len(data)]:
-        raise BadHeader("no header of the PROXY protocol")
-    line, end, rest = data.partition(b"\r\n")
-    if len(line) + 2 > MAX_LINE:
-        raise BadHeader("the header is too long")
-    if not end:
+    found = decode(data)
+    if found is None:
         return None
-    words = line.decode("ascii", "replace").split(" ")
-    if words[1] == "UNKNOWN":
+    header, rest = found
+    if header.source is None:
         return None, rest
-    if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
-        raise BadHeader("the header is malformed")
-    return _address(words[1] == "TCP6", words[2], words[4]), rest
-
-
-def _address(is_ipv6: bool, host: str, port: str) -> IAddress:
-    try:
-        parsed = ip_address(host)
-    except ValueError:
-        raise BadHeader("the header has no valid address") from None
-    if (parsed.version == 6) is not is_ipv6 or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise BadHeader("the header has no valid address")
-    return (IPv6Address if is_ipv6 else IPv4Address)("TCP", str(parsed), int(port))
-
-
-def _parse_binary(data: bytes) -> tuple[IAddress | None, bytes] | None:
-    if len(data) < 16:
-        return None
-    command, family = data[12], data[13]
-    end = 16 + int.from_bytes(data[14:16], "big")
-    if end > MAX_HEADER:
-        raise BadHeader("the header is too long")
-    if len(data) < end:
-        return None
-    if command == LOCAL:
-        return None, data[end:]
-    layout = {0x11: TCP4, 0x21: TCP6}.get(family)
-    if command != PROXY or (layout is not None and end < 16 + layout.size):
-        raise BadHeader("the header is malformed")
-    if layout is None:
-        return None, data[end:]
-    source, _, port, _ = layout.unpack_from(data, 16)
-    return _address(layout is TCP6, str(ip_address(source)), str(port)), data[end:]
+    family = IPv6Address if ":" in header.source.host else IPv4Address
+    return family("TCP", header.source.host, header.source.port), rest
 
 
 class ProxiedConnection(ProtocolWrapper):
@@ -144,7 +88,7 @@ class ProxiedConnection(ProtocolWrapper):
         self._header += data
         try:
             found = parse_header(self._header)
-        except BadHeader:
+        except BadProxyHeader:
             self.abortConnection()
             return
         if found is None:

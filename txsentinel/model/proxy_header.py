@@ -106,14 +106,16 @@ def _decode_binary(data: bytes) -> tuple[ProxyHeader, bytes] | None:
         raise BadProxyHeader(f"the header of the PROXY protocol has {length} bytes, too few for its addresses")
     source, destination = (kind(data[at : at + size]) for at in (16, 16 + size))
     ports = struct.unpack_from("!HH", data, 16 + 2 * size)
+    if 0 in ports:
+        raise BadProxyHeader("the header of the PROXY protocol has the port 0")
     return ProxyHeader(SocketAddress(str(source), ports[0]), SocketAddress(str(destination), ports[1])), rest
 
 
 def _decode_line(data: bytes) -> tuple[ProxyHeader, bytes] | None:
     line, end, rest = data.partition(b"\r\n")
+    if len(line) + 2 > MAX_LINE:
+        raise BadProxyHeader(f"the line of the PROXY protocol is longer than {MAX_LINE} bytes")
     if not end:
-        if len(data) >= MAX_LINE:
-            raise BadProxyHeader(f"the line of the PROXY protocol is longer than {MAX_LINE} bytes")
         return None
     words = line.decode("ascii", "replace").split(" ")
     if words[:2] == ["PROXY", "UNKNOWN"]:
@@ -131,6 +133,6 @@ def _decode_line(data: bytes) -> tuple[ProxyHeader, bytes] | None:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise ValueError(text)
     return int(text)

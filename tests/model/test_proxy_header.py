@@ -10,7 +10,15 @@ from twisted.protocols.haproxy._v1parser import V1Parser
 from twisted.protocols.haproxy._v2parser import V2Parser
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsentinel.proxy.header import MAX_HEADER, SIGNATURE, BadProxyHeader, ProxyHeader, SocketAddress, decode, encoded
+from txsentinel.model.proxy_header import (
+    MAX_HEADER,
+    SIGNATURE,
+    BadProxyHeader,
+    ProxyHeader,
+    SocketAddress,
+    decode,
+    encoded,
+)
 
 FOUR = SocketAddress("192.0.2.1", 50000), SocketAddress("198.51.100.7", 6379)
 SIX = SocketAddress("2001:db8::1", 50000), SocketAddress("2001:db8::2", 6379)
