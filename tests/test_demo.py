@@ -31,7 +31,7 @@ from txsentinel.model.plain import Plain, plain
 
 KIND = next((kind for kind in ("redis", "valkey") if available(kind)), "")
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 90.0
+SECONDS = 300.0
 
 
 class AcknowledgedTests(SynchronousTestCase):

@@ -158,14 +158,14 @@ class ProcessTests(SynchronousTestCase):
         assert parent.stdout is not None
         pid, directory = parent.stdout.readline().split()
         parent.send_signal(signal.SIGKILL)
-        parent.communicate(timeout=5)
+        parent.communicate(timeout=60)
         self.addCleanup(subprocess.run, ["rm", "-rf", directory], check=True)
 
         def gone() -> bool:
             status = Path(f"/proc/{pid}/stat")
             return not status.exists() or status.read_text().rpartition(") ")[2].startswith("Z")
 
-        self.assertTrue(wait_for(gone, 5, "the server's end"))
+        self.assertTrue(wait_for(gone, 60, "the server's end"))
 
     def test_password(self) -> None:
         """A server with a password refuses clients without it, and serves the harness."""
@@ -187,7 +187,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual(fleet.quiet_problems(), [])
             self.assertEqual(set(fleet.config_epochs().values()), {0})
             fleet.sentinels[0].call("SENTINEL", "SET", fleet.name, "quorum", "1")
-            recorder.wait_for(lambda events: any(event.channel == "+set" for event in events), 5, "+set")
+            recorder.wait_for(lambda events: any(event.channel == "+set" for event in events), 60, "+set")
             event = recorder.events[-1]
             self.assertEqual((event.sentinel, event.channel), (fleet.sentinels[0].name, "+set"))
 
@@ -221,6 +221,28 @@ class FreePortTests(SynchronousTestCase):
         """No port is returned twice, even without a listener."""
         ports = [free_port() for _ in range(50)]
         self.assertEqual(len(set(ports)), 50)
+
+    def test_ports_of_another_process(self) -> None:
+        """No port is returned that another process was given, though it has no listener."""
+        port = free_port()
+        program = (
+            "import sys; from txsentinel.demo import free_port, processes\n"
+            f"processes.PORT_RANGE = ({port}, {port} + 40)\n"
+            "print(*(free_port() for _ in range(10)), flush=True); sys.stdin.read()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).resolve().parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(other.communicate)
+        assert other.stdout is not None
+        theirs = set(map(int, other.stdout.readline().split()))
+        self.patch(processes, "PORT_RANGE", (port, port + 40))
+        ours = {port, *(free_port() for _ in range(10))}
+        self.assertEqual((len(theirs), len(ours), theirs & ours), (10, 11, set()))
 
 
 class ComparisonTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from examples.failover import MASTER, Arrivals, Integration, Missing
+from examples.failover import MASTER, SECONDS, Arrivals, Integration, Missing
 from txsentinel.demo import wait_for
 from txsentinel.demo.named import NamedProcess
 from txsentinel.demo.other_programs import find_program
@@ -64,7 +64,7 @@ class NameServer(Integration):
 
     def watch(self) -> None:
         """Begin to ask, once the first address is there."""
-        wait_for(lambda: bool(self.ask(f"_redis._tcp.{MASTER}", "SRV")), 30, "the first address in the zone")
+        wait_for(lambda: bool(self.ask(f"_redis._tcp.{MASTER}", "SRV")), SECONDS, "the first address in the zone")
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 

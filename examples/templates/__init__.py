@@ -79,4 +79,4 @@ class RenderedFiles(Integration):
         """Stop reading."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(5.0)
+            self._thread.join()

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-LIFETIME = 60
+LIFETIME = 300
 """Seconds after which a script ends, even if its parent process is gone."""
 
 PAUSE = 0.05

@@ -58,7 +58,7 @@ class Shell:
     def run(self, command: Sequence[str], password: str | None) -> str:
         """Return the output of a command; raise ``SubprocessError`` if it fails or returns an error."""
         done = subprocess.run(
-            command, env=self.environment(password), capture_output=True, text=True, timeout=30, check=True
+            command, env=self.environment(password), capture_output=True, text=True, timeout=60, check=True
         )
         if re.match(r"(ERR|READONLY|NOAUTH|NOPERM|WRONGPASS|LOADING) ", done.stdout):
             raise subprocess.SubprocessError(done.stdout)
@@ -96,7 +96,7 @@ def main(plan: Plan) -> None:
     lines: queue.Queue[str] = queue.Queue()
     subscription = shell.subscribe(lines)
     try:
-        while "+switch-master" not in lines.get(timeout=30):
+        while "+switch-master" not in lines.get(timeout=120):
             pass
         report_step("ready")
         received = False

@@ -28,7 +28,7 @@ from txsentinel.sim.simulation import Simulation
 from txsentinel.wire.replies import NeedMore, ReplyReader
 from txsentinel.wire.resp import pack
 
-TIMEOUT = 8.0
+TIMEOUT = 50.0
 """Seconds after which an expectation has failed."""
 
 START_TIMEOUT = 60.0
@@ -333,6 +333,9 @@ class RealServer:
             f"dir {directory}",
             'save ""',
             "hz 100",
+            # Pings to replicas would change offsets between two commands of a test.
+            "repl-ping-replica-period 3600",
+            "repl-timeout 7200",
             f"dbfilename {port}.rdb",
             f"appendonly {'yes' if log else 'no'}",
             "appendfsync always",

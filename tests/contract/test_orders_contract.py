@@ -159,7 +159,7 @@ class OrdersContract(Contract):
     def test_held_commands_in_order(self: Any) -> None:
         """What was held first is executed first; a further pause holds the commands after it only."""
         older, newer = self.client(), self.client()
-        call(self.a, "CLIENT PAUSE 200")
+        call(self.a, "CLIENT PAUSE 500")
         for connection, command in ((newer, "PING"), (older, "CLIENT PAUSE 200")):
             connection.send(command)
             until = self.servers.seconds() + 0.02
@@ -197,13 +197,13 @@ class OrdersContract(Contract):
         """Repeated orders of one length keep writes held until the last one ends, also those of several clients."""
         writer, other = self.client(), self.client()
         began = self.servers.seconds()
-        call(self.a, "CLIENT PAUSE 400 WRITE")
+        call(self.a, "CLIENT PAUSE 800 WRITE")
         writer.send("INCR n")
-        for connection in (other, self.a, other):
+        for connection in (other, self.a):
             until = self.servers.seconds() + 0.2
             self.eventually(lambda until=until: call(self.a, "PING") and self.servers.seconds() >= until)
             self.assertTrue(writer.idle())
-            self.assertEqual(call(connection, "CLIENT PAUSE 400 WRITE"), b"OK")
+            self.assertEqual(call(connection, "CLIENT PAUSE 800 WRITE"), b"OK")
         self.assertEqual(writer.reply(), 1)
         self.assertGreaterEqual(self.servers.seconds() - began, 1.0 - CLOCK_GRAIN)
 
@@ -290,11 +290,11 @@ class OrdersContract(Contract):
 
     def test_failover_times_out(self: Any) -> None:
         """If a replica does not catch up in time, the master stays one, and blocked commands are executed."""
-        self.start_failover(300)
         began = self.servers.seconds()
+        self.start_failover(900)
         writer = self.blocked_client("SET color red")
         self.assertEqual(writer.reply(), b"OK")
-        self.assertGreaterEqual(self.servers.seconds() - began, 0.3 - 2 * CLOCK_GRAIN)
+        self.assertGreaterEqual(self.servers.seconds() - began, 0.9 - 2 * CLOCK_GRAIN)
         self.assertEqual(self.failover_state(), "no-failover")
         self.assertEqual(self.info(self.a).role, "master")
 
@@ -354,10 +354,10 @@ class OrdersContract(Contract):
         """It ends at its timeout as usual. In Redis 6.2 it does not: the endless one of the FAILOVER continues."""
         self.start_failover()
         call(self.a, "FAILOVER ABORT")
-        call(self.a, "CLIENT PAUSE 200 WRITE")
+        call(self.a, "CLIENT PAUSE 600 WRITE")
         writer = self.blocked_client("SET color red")
         if self.one_pause:
-            until = self.servers.seconds() + 0.5
+            until = self.servers.seconds() + 1.0
             self.eventually(lambda: call(self.a, "PING") and self.servers.seconds() > until)
             self.assertTrue(writer.idle())
             call(self.a, "CLIENT UNPAUSE")

@@ -14,7 +14,7 @@ from tests.differential.tablefile import Group, words_of
 from tests.resp import pack
 from tests.servers import wait_for
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Timeout of a reply in seconds; only cases without a reply take so long."""
 
 FIRST_REPLY_SECONDS = 0.8
@@ -23,7 +23,7 @@ FIRST_REPLY_SECONDS = 0.8
 SILENCE_SECONDS = 0.15
 """Seconds without a byte after which a reply to raw input counts as complete."""
 
-EVENT_TIMEOUT = 60.0
+EVENT_TIMEOUT = 120.0
 """Timeout of an event of a failover in seconds."""
 
 Outcomes = dict[str, list[str]]

@@ -123,7 +123,7 @@ class Environment:
 
     def start_sentinels(self) -> None:
         """Start the Sentinels, once the servers run; :meth:`wait_stable` waits for the rest."""
-        wait_for(lambda: self.replica.replication()["master_link_status"] == "up", 10, "the replica to be synchronized")
+        wait_for(lambda: self.replica.replication()["master_link_status"] == "up", 60, "the replica to be synchronized")
         self.sentinel.start(ready=False)
         self.locked.start(ready=False)
 
@@ -146,4 +146,4 @@ class Environment:
                 and [pairs(each)["flags"] for each in peers] == ["sentinel"]
             )
 
-        wait_for(is_stable, 60, f"{self.sentinel.name} to have seen everything", every=0.1)
+        wait_for(is_stable, 120, f"{self.sentinel.name} to have seen everything", every=0.1)

@@ -18,10 +18,10 @@ from tests.differential.tablefile import CONFIGURATIONS, read_groups
 from tests.servers import Connection, free_port
 from txsentinel.demo.programs import sentinel_command
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 """Timeout of a start in seconds."""
 
-RESOLUTION_TIMEOUT = 5.0
+RESOLUTION_TIMEOUT = 60.0
 """Timeout of the lookup of a name in seconds."""
 
 ROOT = Path(__file__).resolve().parents[2]

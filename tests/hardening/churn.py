@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tests.interop.hostile import Attacker, FakeServer, resident_memory
 from tests.resp import pack
-from tests.servers import Harness, SentinelProcess
+from tests.servers import DeadlineExpired, Harness, SentinelProcess, wait_for
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS
 
 CONCURRENT = 50
 """Number of connections that are open at the same time."""
@@ -74,8 +75,8 @@ def run_client(rng: random.Random, port: int) -> None:
             client.socket.close()
 
 
-def run(kind: str, seconds: float, seed: int) -> ChurnFigures:
-    """Run for so many seconds."""
+def run(kind: str, seconds: float, seed: int, connections: int = 2 * CONCURRENT) -> ChurnFigures:
+    """Run for so many seconds, and at least with so many connections."""
     rng = random.Random(seed)
     figures = ChurnFigures()
     with Harness() as harness:
@@ -83,14 +84,18 @@ def run(kind: str, seconds: float, seed: int) -> ChurnFigures:
         sentinel = harness.sentinel(kind, monitor=[("good", "127.0.0.1", healthy.port, 1)])
         sentinel.start()
         started_at = time.monotonic()
-        while time.monotonic() - started_at < seconds:
+        while time.monotonic() - started_at < seconds or figures.connections < connections:
             run_client(rng, sentinel.port)
             figures.connections += CONCURRENT
             if not figures.megabytes_first and time.monotonic() - started_at > WARM_UP * seconds:
                 figures.megabytes_first = resident_memory(sentinel.pid) / (1 << 20)
                 figures.descriptors_first = descriptors(sentinel)
         figures.seconds = time.monotonic() - started_at
-        time.sleep(1.0)  # the last ones disconnect
+        # The last ones disconnect.
+        with contextlib.suppress(DeadlineExpired):
+            wait_for(
+                lambda: descriptors(sentinel) <= figures.descriptors_first, MAX_WAIT_SECONDS, "the ends of connections"
+            )
         figures.megabytes_last = resident_memory(sentinel.pid) / (1 << 20)
         figures.descriptors_last = descriptors(sentinel)
         healthy.close()

@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass, field
 
 from tests.interop.hostile import FakeServer
-from tests.servers import Connection, Harness, ReplyError, SentinelProcess, pairs
+from tests.servers import Connection, Harness, ReplyError, SentinelProcess, pairs, wait_for
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS
 
 MASTERS = 4
 """Number of masters whose quorum is changed, and of those that are added and removed."""
@@ -49,7 +50,7 @@ class Changes:
     def run(self, sentinel: SentinelProcess) -> None:
         """Make one change after the other."""
         try:
-            connection = Connection(sentinel.port, timeout=10.0)
+            connection = Connection(sentinel.port)
             while True:
                 self._change(connection)
         except (OSError, EOFError, ReplyError):
@@ -97,10 +98,12 @@ def run(kind: str, kills: int, seed: int) -> CrashFigures:
             changes = Changes(rng, known, healthy.port)
             thread = threading.Thread(target=changes.run, args=(sentinel,), daemon=True)
             thread.start()
+            if not figures.kills:
+                wait_for(lambda: changes.acknowledged, MAX_WAIT_SECONDS, "a change")  # noqa: B023
             time.sleep(rng.uniform(0.01, 0.4))
             sentinel.kill()
             figures.kills += 1
-            thread.join(15.0)
+            thread.join(MAX_WAIT_SECONDS)
             assert not thread.is_alive(), "the client did not notice"
             figures.acknowledged += changes.acknowledged
             sentinel.start(keep_config=True)

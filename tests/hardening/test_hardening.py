@@ -29,7 +29,7 @@ class HardeningTests(SynchronousTestCase):
 
     def test_churn(self) -> None:
         """Some hundred clients leave no descriptors behind."""
-        figures = churn.run("txsentinel", 3.0, seed=3)
+        figures = churn.run("txsentinel", 3.0, seed=3, connections=100)
         self.assertGreaterEqual(figures.connections, 100)
         self.assertLessEqual(figures.descriptors_last, figures.descriptors_first + 5)
 

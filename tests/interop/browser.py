@@ -35,7 +35,7 @@ ARGUMENTS: Final = (
     "--disable-sync",
 )
 
-SECONDS: Final = 30.0
+SECONDS: Final = 120.0
 """Timeout for all that a browser does in much less time."""
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class Browser:
 
     def __init__(self, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self._profile = tempfile.mkdtemp(prefix="txsentinel-browser-")
+        self._scripts: list[str] = []
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for argument in (*ARGUMENTS, f"--user-data-dir={self._profile}"):
@@ -68,8 +69,11 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def reset(self) -> None:
-        """Leave the page, and undo what a test has changed, but for scripts that run before those of pages."""
+        """Leave the page, and undo what a test has changed."""
         self.driver.get("about:blank")
+        while self._scripts:
+            identifier = {"identifier": self._scripts.pop()}
+            self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", identifier)
         self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
         self.resize(1280)
         self.set_dark(False)
@@ -81,8 +85,9 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def before_each_page(self, script: str) -> None:
-        """Run a script in each page before its own."""
-        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        """Run a script in each page before its own, until :meth:`reset`."""
+        added = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        self._scripts.append(added["identifier"])
 
     def open(self, address: str) -> None:
         """Load a page anew, also if it differs only in what follows ``#``."""

@@ -17,11 +17,12 @@ from tests.servers import (
     pairs,
     wait_for,
 )
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS
 
 LONG = os.environ.get("TXSENTINEL_LONG") == "1"
 """Whether the long variants were requested: every combination instead of one of each kind."""
 
-SECONDS = 30.0
+SECONDS = MAX_WAIT_SECONDS
 """Timeout for all that real processes do in much less time."""
 
 STATE_WORDS = ("myid", "monitor", "config-epoch", "leader-epoch", "current-epoch", "known-")
@@ -82,8 +83,8 @@ def listing(sentinel: SentinelProcess, what: str, name: str) -> list[dict[str, s
 def shut_down(server: RedisProcess) -> None:
     """Shut a server down in order."""
     with suppress(OSError):  # it closes the connection instead of replying
-        server.call("SHUTDOWN", "NOSAVE", timeout=15.0)
-    server.wait_ended(15.0)
+        server.call("SHUTDOWN", "NOSAVE", timeout=SECONDS)
+    server.wait_ended()
 
 
 def wait_moved(fleet: Fleet, old: RedisProcess, seconds: float = SECONDS) -> RedisProcess:

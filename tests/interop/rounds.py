@@ -33,8 +33,8 @@ from tests.servers import (
     wait_for,
 )
 
-AGREEMENT_SECONDS = 60.0
-STABLE_SECONDS = 90.0
+AGREEMENT_SECONDS = 120.0
+STABLE_SECONDS = 180.0
 
 DOWN_AFTER = 1500
 """
@@ -229,15 +229,17 @@ class MixedFleet:
             master.freeze()
         elif disruption is Disruption.SHUTDOWN:
             with suppress(OSError):  # it closes the connection instead of replying
-                master.call("SHUTDOWN", "NOSAVE", timeout=15.0)
-            master.wait_ended(15.0)
+                master.call("SHUTDOWN", "NOSAVE", timeout=AGREEMENT_SECONDS)
+            master.wait_ended()
         else:
             running = [sentinel for sentinel in self.fleet.sentinels if sentinel.running]
             words = ["SENTINEL", "FAILOVER", self.fleet.name]
             if disruption is Disruption.COORDINATED:
                 running = [sentinel for sentinel in running if sentinel.kind in COORDINATING_KINDS]
                 words.append("COORDINATED")
-            self._rng.choice(running).call(*words)
+            sentinel = self._rng.choice(running)
+            # No replica is fit until its INFO has arrived.
+            wait_for(lambda: sentinel.call(*words) == "OK", AGREEMENT_SECONDS, "the order to be taken")
 
     def _wait_agreement(self, old: RedisProcess, survivors: Sequence[RedisProcess]) -> None:
         def agreed() -> bool:

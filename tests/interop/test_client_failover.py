@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from tests.interop.fixtures import SECONDS
 from tests.servers import Fleet, Harness, RedisProcess, call, missing
 from txsentinel.client import MasterFollower
 
@@ -24,7 +25,7 @@ class WriterCase(TestCase):
 
     kind = ""
     servers = "redis"
-    timeout = 120
+    timeout = 400
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -32,7 +33,7 @@ class WriterCase(TestCase):
         self.reactor: Any = reactor
         harness = Harness()
         self.addCleanup(harness.close)
-        self.fleet = Fleet(harness, [self.kind] * 3, self.servers, down_after=1000)
+        self.fleet = Fleet(harness, [self.kind] * 3, self.servers, down_after=1000, failover_timeout=5_000)
         self.counter = 0
         self.lost: list[Exception] = []
 
@@ -48,7 +49,7 @@ class WriterCase(TestCase):
         """Start the servers, then the follower."""
         self.fleet.start()
         sentinels = [("127.0.0.1", sentinel.port) for sentinel in self.fleet.sentinels]
-        self.follower = MasterFollower(self.reactor, sentinels, "mymaster", pool_size=2, timeout=30, **options)
+        self.follower = MasterFollower(self.reactor, sentinels, "mymaster", pool_size=2, timeout=SECONDS, **options)
         self.addCleanup(self.follower.stop)
         return self.follower.start()
 
@@ -90,7 +91,7 @@ class FailoverTests:
         yield self.write(50)
         old = self.assert_written()
         old.kill()
-        yield self.write_until_moved(old, 30)
+        yield self.write_until_moved(old, SECONDS)
         yield self.write(50)
         self.assertNotEqual(self.assert_written().port, old.port)
         self.assertLessEqual(len(self.lost), 2)
@@ -110,7 +111,7 @@ class FailoverTests:
         yield self.write(50)
         old = self.assert_written()
         old.kill()
-        yield self.write_until_moved(old, 30)
+        yield self.write_until_moved(old, SECONDS)
         yield self.write(50)
         self.assertNotEqual(self.assert_written().port, old.port)
 
@@ -121,7 +122,7 @@ class FailoverTests:
         yield self.write(10)
         old = self.assert_written()
         self.fleet.sentinels[0].call("SENTINEL", "FAILOVER", "mymaster")
-        yield self.write_until_moved(old, 30)
+        yield self.write_until_moved(old, SECONDS)
         yield self.write(50)
         self.assertNotEqual(self.assert_written().port, old.port)
 
@@ -132,7 +133,7 @@ class FailoverTests:
         yield self.write(10)
         old = self.assert_written()
         old.freeze()
-        yield self.write_until_moved(old, 30)
+        yield self.write_until_moved(old, SECONDS)
         self.assertGreaterEqual(len(self.lost), 1)
         yield self.write(10)
         self.assertNotEqual(self.assert_written().port, old.port)

@@ -26,14 +26,14 @@ from txsentinel.extensions.consul.settings import ConsulSettings
 from txsentinel.extensions.http_client import RequestClient
 from txsentinel.model.snapshots import Endpoint
 
-SECONDS = 20.0
+SECONDS = 60.0
 KEY = "txsentinel/mymaster"
 
 
 class ConsulTests(TestCase):
     """A server, and Sentinels of which only the views are fake."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         """Start the server."""

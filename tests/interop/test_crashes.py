@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.fixtures import SECONDS
 from tests.servers import Fleet, Harness, RedisProcess, missing, wait_for
 
-DOWN_AFTER = 20_000
-"""Milliseconds; a failover that waits for it is distinguished from one that does not, whatever the load."""
+DOWN_AFTER = 1_200_000
+"""Milliseconds: longer than any test waits, so that a failover that waits for it fails the test, whatever the load."""
 
 ENABLED = "#: txsentinel crash-failover mymaster on"
 
@@ -34,9 +34,10 @@ class CrashTestCase(SynchronousTestCase):
         stack = ExitStack()
         self.addCleanup(stack.close)
         harness = stack.enter_context(Harness())
-        fleet = Fleet(harness, kinds or ("txsentinel",) * 3, "redis", down_after=down_after, extra=[ENABLED])
+        kinds = kinds or ("txsentinel",) * 3
+        fleet = Fleet(harness, kinds, "redis", down_after=down_after, failover_timeout=5_000, extra=[ENABLED])
         fleet.start()
-        fleet.wait_quiet(60)
+        fleet.wait_quiet()
         time.sleep(1.5)
         return fleet
 
@@ -48,7 +49,6 @@ class CrashTestCase(SynchronousTestCase):
         """Kill the master, and check that another server accepts writes before down-after can have passed."""
         old = fleet.master()
         others = [server for server in fleet.servers.values() if server is not old]
-        began = time.monotonic()
         old.kill()
 
         def writable() -> RedisProcess | None:
@@ -58,8 +58,7 @@ class CrashTestCase(SynchronousTestCase):
                     return server
             return None
 
-        master = wait_for(writable, DOWN_AFTER / 2_000, "a promotion before half of down-after")
-        self.assertLess(time.monotonic() - began, DOWN_AFTER / 1_000)
+        master = wait_for(writable, SECONDS, "a promotion long before down-after")
         self.assertIn("has crashed: its connection was lost", self.logs(fleet))
         self.assertIn("S_DOWN of master mymaster", self.logs(fleet))
         wait_for(lambda: fleet.master_port() == master.port, SECONDS, "the address at all Sentinels")
@@ -82,7 +81,7 @@ class KilledMasterTests(CrashTestCase):
         old = fleet.master()
         self.assert_replaced(fleet)
         fleet.revive(old)
-        fleet.wait_quiet(60)
+        fleet.wait_quiet()
         time.sleep(1.5)
         for sentinel in fleet.sentinels:
             sentinel.call("SENTINEL", "SET", "mymaster", "failover-timeout", "1000")

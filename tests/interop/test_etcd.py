@@ -31,7 +31,7 @@ from txsentinel.extensions.http_client import RequestClient
 from txsentinel.extensions.secret_file import SecretFile
 from txsentinel.model.snapshots import Endpoint
 
-SECONDS = 20.0
+SECONDS = 60.0
 BASE = "/txsentinel/mymaster/"
 
 
@@ -67,7 +67,7 @@ class EtcdCase(TestCase):
     if not find_program("etcd") or not find_program("etcdctl"):
         skip = "not on this machine: etcd, etcdctl"
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         """Make a directory."""
@@ -222,12 +222,12 @@ class LeaseTests(EtcdCase):
             found = json.loads(etcd.control("get", key, "--write-out=json")).get("kvs") or [{}]
             return str(found[0].get("lease", ""))
 
-        one = self.sentinel(client(), lease=2.0, confd=True)
+        one = self.sentinel(client(), lease=4.0, confd=True)
         await self.until(owner, "the replica")
         # The other replica of the fixture has no link to its master.
         self.assertEqual(sum("/replicas/" in each for each in etcd.values(BASE)), 1)
         await self.until(lambda: etcd.values(role) == {role: "replica"}, "the key of its role")
-        two = self.sentinel(client(), lease=2.0, confd=True)
+        two = self.sentinel(client(), lease=4.0, confd=True)
         first, owners = owner(), set()
         one.service.stopService()
 

@@ -20,7 +20,7 @@ class GroupTests(SynchronousTestCase):
     def test_group(self) -> None:
         """Explanation, drift, metrics and checks see all three Sentinels, and which one differs."""
         with HttpHarness() as harness:
-            fleet = Fleet(harness, ["txsentinel", "txsentinel", "redis"], password="secret")
+            fleet = Fleet(harness, ["txsentinel", "txsentinel", "redis"], password="secret", down_after=60_000)
             fleet.start()
             fleet.set_info_period(500)
             sentinel, (_, other, c_sentinel) = first(fleet), fleet.sentinels
@@ -32,23 +32,29 @@ class GroupTests(SynchronousTestCase):
                 found: dict[str, Any] = sentinel.document(explain)
                 return {each["sentinel_id"]: each for each in found["fleet"]}
 
-            found = wait_for(lambda: explained() if len(explained()) == 2 else None, SECONDS, "both to answer")
-            self.assertEqual(found.keys(), ids)
+            def both() -> dict[str, Any] | None:
+                found = explained()
+                return found if found.keys() == ids else None
+
+            found = wait_for(both, SECONDS, "both to answer")
             self.assertEqual({each["contradiction"] for each in found.values()}, {None})
             self.assertEqual([each["verdict"] for key, each in found.items() if key == c_id], [None])
             self.assertEqual(sentinel.document(f"/v1/config/{fleet.name}")["drift"], [])
 
             # The checks read the servers with the password of the Sentinel.
-            (group,) = sentinel.document("/v1/doctor")
-            self.assertEqual((group["sentinels"], group["sentinels_read"]), (3, 3))
-            self.assertEqual((group["servers"], group["servers_read"]), (3, 3))
+            def all_read() -> Any:
+                (group,) = sentinel.document("/v1/doctor")
+                counts = [group[name] for name in ("sentinels", "sentinels_read", "servers", "servers_read")]
+                return group if counts == [3] * 4 else None
+
+            group = wait_for(all_read, SECONDS, "all to be read", every=0.5)
             self.assertEqual([each for each in group["findings"] if each["severity"] == "error"], [])
             self.assertIn("D13", {each["check"] for each in group["findings"]})
             self.assertEqual(sentinel.document("/v1/doctor")[0]["at"], group["at"], "the result is kept")
 
             c_sentinel.call("SENTINEL", "SET", fleet.name, "quorum", 3)
             other.call("SENTINEL", "SET", fleet.name, "parallel-syncs", 4)
-            found = explained()
+            found = wait_for(both, SECONDS, "both to answer")
             self.assertIn("its quorum is 3, that of this Sentinel 2", found[c_id]["contradiction"])
             drift = sentinel.document(f"/v1/config/{fleet.name}")["drift"]
             options = {(each["option"], each["here"], each["there"]) for each in drift}
@@ -63,8 +69,12 @@ class GroupTests(SynchronousTestCase):
 
             wait_for(metrics, SECONDS, "the metrics", every=0.3)
             other.freeze()
-            document = sentinel.document(explain)
+
+            def one_answers() -> Any:
+                found = sentinel.document(explain)
+                return found if [each["sentinel_id"] for each in found["fleet"]] == [c_id] else None
+
+            document = wait_for(one_answers, SECONDS, "the other one to answer")
             other.thaw()
-            self.assertEqual([each["sentinel_id"] for each in document["fleet"]], [c_id])
             self.assertEqual(set(document["missing"]), ids - {c_id})
             self.assertIn("no answer in time", " ".join(document["warnings"]))

@@ -25,7 +25,7 @@ from txsentinel.interfaces import IStateDirectory
 from txsentinel.model.extension_settings import ExtensionSetting
 from txsentinel.model.snapshots import Endpoint
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @implementer(IStateDirectory)
@@ -44,7 +44,7 @@ class RuntimeSocketTests(TestCase):
     if find_program("haproxy") is None:
         skip = "not on this machine: haproxy"
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         """Prepare HAProxy."""

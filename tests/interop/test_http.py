@@ -55,7 +55,7 @@ class HttpSentinel(SentinelProcess):
         self, target: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Send a request over a connection of its own; return status, headers and body."""
-        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=SECONDS)
         try:
             connection.request(method, target, body, headers or {})
             response = connection.getresponse()
@@ -192,19 +192,34 @@ class FailoverTests(SynchronousTestCase):
                 found[path] = sentinel.ask(target)[0]
         return found
 
+    def wait_status(self, sentinel: HttpSentinel, path: str, status: int) -> None:
+        """Wait for a status: a Sentinel that had to wait for the processor is not ready for a moment."""
+        wait_for(lambda: sentinel.ask(path)[0] == status, SECONDS, f"status {status} of {path}")
+
+    def wait_statuses(self, sentinel: HttpSentinel, name: str, expected: dict[str, int]) -> None:
+        """Wait until everything that can be read has the expected status, or 200."""
+
+        def as_expected() -> bool:
+            found = self.statuses(sentinel, name)
+            wrong = {path: status for path, status in found.items() if status != expected.get(path, 200)}
+            if wrong:
+                raise ReplyError(str(wrong))
+            return True
+
+        wait_for(as_expected, SECONDS, "the statuses of all paths", every=0.2)
+
     def test_failover(self) -> None:
         """Health checks, HAProxy, events, explanation and settings follow the failover."""
         with HttpHarness() as harness:
-            fleet = Fleet(harness, ["txsentinel"] * 3)
+            fleet = Fleet(harness, ["txsentinel"] * 3, down_after=1500, failover_timeout=5_000)
             fleet.start()
             fleet.set_info_period(500)
             sentinel, old = first(fleet), fleet.master()
             replica = next(port for port in fleet.servers if port != old.port)
             address = f"127.0.0.1:{old.port}"
             is_master = f"/master/{fleet.name}/is"
-            self.assertEqual(sentinel.ask("/live")[0], 200)
-            wait_for(lambda: sentinel.ask("/ready?strict=1")[0] == 200, SECONDS, "readiness")
-            self.assertEqual(sentinel.ask(f"{is_master}/{address}")[0], 200)
+            for path in ("/live", "/ready?strict=1", f"{is_master}/{address}"):
+                self.wait_status(sentinel, path, 200)
             status, headers, _ = sentinel.ask(f"{is_master}/127.0.0.1:{replica}", "OPTIONS")
             self.assertEqual((status, headers["x-txsentinel-reason"]), (503, "not_master"))
             wait_for(
@@ -222,8 +237,7 @@ class FailoverTests(SynchronousTestCase):
             expected |= {"/v1/history/{record}": 404, "/v1/operations/{operation}": 404}
             if shutil.which("dot") is None:
                 expected |= {"/v1/topology.svg": 501, "/v1/masters/{master}/topology.svg": 501}
-            statuses = self.statuses(sentinel, fleet.name)
-            self.assertEqual(statuses, {path: expected.get(path, 200) for path in statuses})
+            self.wait_statuses(sentinel, fleet.name, expected)
 
             reader = EventReader(sentinel)
             self.assertEqual(reader.content_type, "text/event-stream")
@@ -251,10 +265,9 @@ class FailoverTests(SynchronousTestCase):
             self.assertEqual(sentinel.document("/v1")["listens"], [f"127.0.0.1:{sentinel.port}"])
             status, headers, _ = sentinel.ask(f"{is_master}/{address}")
             self.assertEqual((status, headers["x-txsentinel-reason"]), (503, "not_master"))
-            self.assertEqual(sentinel.ask(f"{is_master}/127.0.0.1:{new.port}")[0], 200)
+            self.wait_status(sentinel, f"{is_master}/127.0.0.1:{new.port}", 200)
             self.assertIn(b"\ntxsentinel_masters 1\n", sentinel.ask("/metrics")[2])
-            statuses = self.statuses(sentinel, fleet.name)
-            self.assertEqual(statuses, {path: expected.get(path, 200) for path in statuses})
+            self.wait_statuses(sentinel, fleet.name, expected)
             document = sentinel.document(f"/v1/masters/{fleet.name}/explain?journal=100")
             self.assertEqual(document["address"]["port"], new.port)
             # The leader has one record, the others have the other one.
@@ -275,7 +288,7 @@ class FailoverTests(SynchronousTestCase):
             fleet = Fleet(harness, ["txsentinel"] * 3, replicas=1)
             fleet.start()
             sentinel, name = first(fleet), fleet.name
-            self.assertEqual(sentinel.ask(f"/master/{name}")[0], 200)
+            self.wait_status(sentinel, f"/master/{name}", 200)
             for other in fleet.sentinels[1:]:
                 other.kill()
 
@@ -284,7 +297,7 @@ class FailoverTests(SynchronousTestCase):
                 return found == [f"no_majority:{name}", "isolated"]
 
             wait_for(reasons, SECONDS, "the isolation to be noticed")
-            self.assertEqual(sentinel.ask("/live")[0], 200)
+            self.wait_status(sentinel, "/live", 200)
             self.assertEqual(sentinel.document("/v1/masters")[0]["voters_reachable"], 1)
 
 
@@ -411,7 +424,7 @@ class AccessTests(SynchronousTestCase):
             sentinel.start()
             context = ssl.create_default_context(cafile=str(authority.certificate))
             context.check_hostname = False
-            connection = HTTPSConnection("127.0.0.1", sentinel.http_port, timeout=10, context=context)
+            connection = HTTPSConnection("127.0.0.1", sentinel.http_port, timeout=SECONDS, context=context)
             for host, status in (("sentinel.example", 200), ("127.0.0.1", 200), ("evil.example", 421)):
                 connection.request("GET", "/v1/masters", headers={**self.login("default", "secret"), "Host": host})
                 response = connection.getresponse()
@@ -439,7 +452,7 @@ class AccessTests(SynchronousTestCase):
                 if issued is not None:
                     context.load_cert_chain(issued.certificate, issued.key)
                 source = ("127.0.0.2" if proxied else "127.0.0.1", 0)
-                plain = socket.create_connection(("127.0.0.1", sentinel.http_port), 10, source)
+                plain = socket.create_connection(("127.0.0.1", sentinel.http_port), SECONDS, source)
                 if proxied:
                     plain.sendall(b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 8026\r\n")
                 with context.wrap_socket(plain) as connection:
@@ -475,7 +488,7 @@ class AccessTests(SynchronousTestCase):
             sentinel.start()
             self.assertEqual(path.stat().st_mode & 0o777, 0o600)
             with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(10)
+                client.settimeout(SECONDS)
                 client.connect(str(path))
                 client.sendall(b"GET /v1/session HTTP/1.0\r\n\r\n")
                 answer = b""

@@ -23,7 +23,7 @@ from tests.interop.fixtures import (
 from tests.servers import EventRecorder, Fleet, Harness, RedisProcess, SentinelProcess, missing, wait_for
 
 KINDS = ("valkey", "redis", "redis-6.2")
-DOWN_AFTER, FAILOVER_TIMEOUT = 700, 3000
+DOWN_AFTER, FAILOVER_TIMEOUT = 1200, 4000
 
 
 class LostMasterTests(SynchronousTestCase):

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.interop.fixtures import SECONDS
 from tests.servers import (
     Connection,
     EventRecorder,
@@ -81,7 +82,7 @@ class Writer(threading.Thread):
     def stop(self) -> None:
         """Stop, and wait for the thread."""
         self._stopped.set()
-        self.join(30)
+        self.join(SECONDS)
 
 
 class VerbCase(SynchronousTestCase):
@@ -89,7 +90,8 @@ class VerbCase(SynchronousTestCase):
 
     kinds: ClassVar[tuple[str, ...]] = ()
     server_kind: ClassVar[str] = "redis"
-    options: ClassVar[dict[str, Any]] = {}
+    # No process is considered down while it only waits for a busy processor.
+    options: ClassVar[dict[str, Any]] = {"down_after": 10_000}
     harness_kind: ClassVar[type[Harness]] = Harness
     harness: ClassVar[Harness]
     fleet: ClassVar[Fleet]
@@ -146,7 +148,7 @@ class VerbCase(SynchronousTestCase):
         found = json.loads(text)
         self.assertEqual(found["verdict"]["code"], "healthy")
         # Offsets grow with each PING of the master, so Sentinels that were asked at different times may differ.
-        wait_for(self.names_one_replica, 30, "one replica in the explanation and in the topology")
+        wait_for(self.names_one_replica, SECONDS, "one replica in the explanation and in the topology")
         self.assertEqual([each["reports_down"] for each in found["agreement"]["voters"]], [False] * 3)
 
     def names_one_replica(self) -> bool:
@@ -173,16 +175,16 @@ class VerbCase(SynchronousTestCase):
         for writer in writers:
             writer.start()
         try:
-            wait_for(lambda: all(len(writer.acknowledged) > 50 for writer in writers), 30, "writes")
+            wait_for(lambda: all(len(writer.acknowledged) > 50 for writer in writers), SECONDS, "writes")
             # The last INFO may be older than the new period allows.
-            wait_for(lambda: self.run_verb("switchover", "mymaster", "--dry-run")[0] == 0, 30, "the conditions")
-            status, text = self.run_verb("switchover", "mymaster", "--yes", "-o", "json")
+            wait_for(lambda: self.run_verb("switchover", "mymaster", "--dry-run")[0] == 0, SECONDS, "the conditions")
+            status, text = self.run_verb("switchover", "mymaster", "--yes", "--max-pause", "60s", "-o", "json")
             counts = [len(writer.acknowledged) for writer in writers]
             wait_for(
                 lambda: all(
                     len(writer.acknowledged) > count + 50 for writer, count in zip(writers, counts, strict=True)
                 ),
-                30,
+                SECONDS,
                 "writes at the new master",
             )
         finally:
@@ -243,7 +245,7 @@ class RedisTests(VerbCase):
         promtool = shutil.which("promtool")
         if promtool:
             done = subprocess.run(
-                [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=20
+                [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=SECONDS
             )
             # The name is that of redis_exporter.
             problems = [line for line in done.stderr.splitlines() if "use base unit" not in line]
@@ -265,9 +267,9 @@ class RedisTests(VerbCase):
             try:
                 assert watch.stdout is not None
                 self.assertIn(b"connected", watch.stdout.readline())
-                wait_for(path.exists, 30, "the program")
+                wait_for(path.exists, SECONDS, "the program")
                 self.fleet.sentinels[1].call("SENTINEL", "FAILOVER", "mymaster")
-                wait_for(lambda: len(path.read_text().splitlines()) > 1, 60, "the program to be restarted")
+                wait_for(lambda: len(path.read_text().splitlines()) > 1, SECONDS, "the program to be restarted")
                 moved = next(json.loads(line) for line in watch.stdout if b"+switch-master" in line)
             finally:
                 run.terminate()
@@ -288,12 +290,12 @@ class RedisTests(VerbCase):
         writer = Writer(self.fleet, "killed")
         writer.start()
         try:
-            wait_for(lambda: len(writer.acknowledged) > 50, 30, "writes")
+            wait_for(lambda: len(writer.acknowledged) > 50, SECONDS, "writes")
             ended = subprocess.run([sys.executable, "-c", KILLED_WHILE_HOLDING], env=environment, capture_output=True)
             self.assertEqual(ended.returncode, 9, ended)
             self.assertIn(b"writes held", ended.stdout)
             held = len(writer.acknowledged)
-            wait_for(lambda: len(writer.acknowledged) > held + 50, 30, "writes to go on")
+            wait_for(lambda: len(writer.acknowledged) > held + 50, SECONDS, "writes to go on")
         finally:
             writer.stop()
         self.assertEqual(self.fleet.wait_quiet(), before)
@@ -324,7 +326,7 @@ class PauseTests(VerbCase):
                 self.assertIn(b"GUARANTEED: 3 C Sentinels held", pause.stdout.readline())
                 master = self.fleet.master()
                 master.kill()
-                wait_for(self.all_agree, 30, "all to consider it down")
+                wait_for(self.all_agree, SECONDS, "all to consider it down")
                 # Without the pause one of them campaigns within a second.
                 for _ in range(2):
                     self.assertIn(b"GUARANTEED", pause.stdout.readline())
@@ -334,7 +336,7 @@ class PauseTests(VerbCase):
                 pause.terminate()
             self.assertIn(b"may start a failover from", pause.stdout.read())
         self.assertEqual(pause.returncode, 0)
-        wait_for(lambda: self.fleet.master_port() != master.port, 60, "the failover")
+        wait_for(lambda: self.fleet.master_port() != master.port, SECONDS, "the failover")
 
     def all_agree(self) -> bool:
         """Whether all Sentinels consider the master down by agreement."""
@@ -369,7 +371,9 @@ class TlsTests(VerbCase):
             each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
         status, text = self.run_verb("list", "mymaster", *options)
         self.assertEqual(status, 0, text)
-        status, text = self.run_verb("switchover", "mymaster", "--yes", *options)
+        ready = ("switchover", "mymaster", "--dry-run", *options)
+        wait_for(lambda: self.run_verb(*ready)[0] == 0, SECONDS, "the conditions")
+        status, text = self.run_verb("switchover", "mymaster", "--yes", "--max-pause", "60s", *options)
         self.assertEqual(status, 0, text)
         self.assertIn("PROVEN", text)
         self.fleet.wait_quiet()
@@ -443,14 +447,14 @@ class MixedTests(VerbCase):
         try:
             path = fleet.sentinels[0].directory / "secret"
             path.write_text("secret")
-            wait_for(lambda: ("D04", "error") in self.checks(), 30, "the priorities to be seen")
+            wait_for(lambda: ("D04", "error") in self.checks(), SECONDS, "the priorities to be seen")
             found = self.checks("--active", "--server-user", "limited", "--server-password-file", str(path))
         finally:
             master.call("ACL", "DELUSER", "limited")
             fleet.sentinels[0].call("SENTINEL", "SET", "mymaster", "quorum", "2")
             for server in replicas:
                 server.call("CONFIG", "SET", "replica-priority", 100)
-            wait_for(lambda: ("D04", "error") not in self.checks(), 30, "the priorities to be restored")
+            wait_for(lambda: ("D04", "error") not in self.checks(), SECONDS, "the priorities to be restored")
         self.assertLessEqual(
             {("D04", "error"), ("D05", "error"), ("D05", "warning"), ("D09", "warning"), ("D19", "note")}, found
         )

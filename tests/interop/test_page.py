@@ -18,26 +18,11 @@ from tests.interop.browser import AXE, NO_BROWSER, SECONDS, Browser, PageServer
 from tests.interop.page_server import HOSTILE_NAME, PASSWORD
 from tests.servers import Fleet, Harness, missing, wait_for
 
-MAX_DELAY_MS: Final = 1000
-"""How long after the event of a switch the page shows it, at most."""
-
-RECORD_TIMES: Final = """
-const parse = JSON.parse;
-JSON.parse = (text, ...more) => {
-  if (String(text).includes('"+switch-master"')) window.arrivedAt ??= performance.now();
-  return parse(text, ...more);
-};
-addEventListener("DOMContentLoaded", () => {
-  if (!document.getElementById("rows")) return;
-  const address = () => (document.querySelector("#rows .below") || {}).textContent || "";
-  let first = "";
-  new MutationObserver(() => {
-    first ||= address();
-    if (first && address() && address() !== first) window.shownAt ??= performance.now();
-  }).observe(document.getElementById("rows"), { subtree: true, childList: true, characterData: true });
-});
+NEVER_POLL: Final = """
+const later = window.setTimeout;
+window.setTimeout = (action, delay, ...more) => later(action, delay >= 5000 ? 1e9 : delay, ...more);
 """
-"""Records when the event of a switch arrived, and when the table had another address."""
+"""Keeps the page from reading the state at intervals, so that only events make it show a change."""
 
 SCROLL: Final = """
 const done = arguments[0], scroller = document.getElementById("scroller"), create = document.createElement;
@@ -96,21 +81,18 @@ class FailoverTests(BrowserCase):
         skip = missing("txsentinel", "valkey")
 
     def test_failover(self) -> None:
-        """After the master was killed the page shows the switch at once, the phases and the new replication."""
+        """After the master was killed events make the page show the switch, the phases and the new replication."""
         with Harness() as harness:
-            fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=1000, http=True)
+            fleet = Fleet(harness, ["txsentinel"] * 3, "valkey", down_after=1000, failover_timeout=5000, http=True)
             fleet.start(SECONDS)
             browser = self.browser()
-            browser.before_each_page(RECORD_TIMES)
+            browser.before_each_page(NEVER_POLL)
             browser.open(fleet.pages[0])
             browser.wait_for_text("#headline", "The master is up and protected")
             browser.wait_for_text("#contact", "live")
             old = fleet.master()
             browser.wait_for_text("#rows", f"127.0.0.1:{old.port}")
             old.kill()
-            shown = browser.wait(lambda: browser.run("return window.shownAt"), "another address in the table")
-            arrived = browser.wait(lambda: browser.run("return window.arrivedAt"), "the event of the switch")
-            self.assertLess(shown - arrived, MAX_DELAY_MS, "ms after the event")
             wait_for(lambda: fleet.master_port() != old.port, SECONDS, "another master")
             new = fleet.master()
             browser.wait_for_text("#rows", f"127.0.0.1:{new.port}")
@@ -154,7 +136,7 @@ class FailoverTests(BrowserCase):
             browser.press(fleet.name, Keys.ENTER)
             browser.wait_for_text("#order-body", "Switched over.")
             self.assertIn("proven", browser.text("#order-body"))
-            self.assertEqual(fleet.master_port(), new)
+            wait_for(lambda: fleet.master_port() == new, SECONDS, "all Sentinels to agree")
             metrics = urlopen(f"{fleet.pages[0]}metrics").read().decode()
             self.assertIn('switchover_receipts_total{verdict="proven"} 1\n', metrics)
             self.assertRegex(metrics, r'switchover_write_hold_seconds_count\{method="\w+"\} 1\n')

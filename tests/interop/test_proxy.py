@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from examples.failover import MASTER, Failover, run
 from examples.proxy import ProxiedClient
+from tests.interop.fixtures import SECONDS
 from tests.servers import missing
 from txsentinel.demo.blocking import Connection, wait_for
 from txsentinel.demo.other_programs import ProxyProcess, find_program
@@ -60,24 +61,33 @@ class ProxyTests(TestCase):
         new = fleet.servers[int(failover.new.rpartition(":")[2])]
         cls.stored = [new.call("EXISTS", f"number:{number}") == 1 for number in cls.numbers(new.port)]
         cls.use(proxy.port, proxy.pid, new)
-        wait_for(lambda: fleet.master_port() == new.port, 20, "all Sentinels to agree")
-        wait_for(lambda: new.replication()["connected_slaves"] == "1", 20, "the replica to follow")
-        with Connection(proxy.read_only_port) as reader:
-            cls.read_from = str(reader.call("ROLE")[0])  # type: ignore[index]
+        wait_for(lambda: fleet.master_port() == new.port, SECONDS, "all Sentinels to agree")
+        wait_for(lambda: new.replication()["connected_slaves"] == "1", SECONDS, "the replica to follow")
+        # While the proxy knows no replica, the master is read from.
+        wait_for(lambda: cls.role_at(proxy.read_only_port) == "slave", SECONDS, "the replica behind the proxy")
+        cls.read_from = cls.role_at(proxy.read_only_port)
         for sentinel in fleet.sentinels:
             # The next failover begins no sooner than after twice this time.
             sentinel.call("SENTINEL", "SET", MASTER, "failover-timeout", 1000)
         cls.cut_idle(proxy, new)
+        closed = 'txsentinel_proxy_closed_connections_total{reason="switch"}'
+        wait_for(lambda: proxy.metrics()[closed] >= IDLE, SECONDS, "the proxy to count the closed connections")
         cls.metrics = proxy.metrics()
         page = subprocess.run(
-            ["curl", "-s", f"http://127.0.0.1:{proxy.metrics_port}/metrics"], capture_output=True, timeout=20
+            ["curl", "-s", f"http://127.0.0.1:{proxy.metrics_port}/metrics"], capture_output=True, timeout=SECONDS
         ).stdout
         promtool = find_program("promtool")
         if promtool:
-            done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, timeout=20)
+            done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, timeout=SECONDS)
             cls.promtool = f"{done.returncode} {done.stderr.decode()}"
         proxy.stop()
         cls.log = proxy.log_text()
+
+    @staticmethod
+    def role_at(port: int) -> str:
+        """Return the role of the server behind a port of the proxy."""
+        with Connection(port) as reader:
+            return str(reader.call("ROLE")[0])  # type: ignore[index]
 
     @classmethod
     def numbers(cls, port: int) -> list[int]:
@@ -89,15 +99,15 @@ class ProxyTests(TestCase):
     @classmethod
     def use(cls, port: int, pid: int, master: RedisProcess) -> None:
         """Half-close a connection, and read from another one late."""
-        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
             connection.sendall(b"PING\r\n")
             connection.shutdown(socket.SHUT_WR)
             cls.half_closed = b"".join(iter(lambda: connection.recv(100), b""))
         master.call("SET", "large", "x" * LARGE)
         before = resident(pid)
-        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
             connection.sendall(b"GET large\r\n" * COUNT + b"QUIT\r\n")
-            wait_for(lambda: waiting_bytes(master) > 16 * LARGE, 20, "replies that wait at the server")
+            wait_for(lambda: waiting_bytes(master) > 16 * LARGE, SECONDS, "replies that wait at the server")
             cls.growth = resident(pid) - before
             cls.large = sum(map(len, iter(lambda: connection.recv(LARGE), b"")))
 
@@ -105,16 +115,16 @@ class ProxyTests(TestCase):
     def cut_idle(cls, proxy: ProxyProcess, master: RedisProcess) -> None:
         """Freeze the master under idle connections, and wait for their end."""
         with contextlib.ExitStack() as stack:
-            idle = [stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), 10)) for _ in range(IDLE)]
-            wait_for(
-                lambda: proxy.metrics()['txsentinel_proxy_connections{port="master"}'] >= IDLE, 20, "all connections"
-            )
+            address = ("127.0.0.1", proxy.port)
+            idle = [stack.enter_context(socket.create_connection(address, SECONDS)) for _ in range(IDLE)]
+            open_connections = 'txsentinel_proxy_connections{port="master"}'
+            wait_for(lambda: proxy.metrics()[open_connections] >= IDLE, SECONDS, "all connections")
             for each in idle:
                 each.setblocking(False)
             cls.ended_early = sum(has_ended(each) for each in idle)
             master.freeze()
-            wait_for(lambda: has_ended(idle[0]), 30, "the first end", every=0.01)
-            wait_for(lambda: all(has_ended(each) for each in idle), 5, "the other ends", every=0.01)
+            wait_for(lambda: has_ended(idle[0]), SECONDS, "the first end", every=0.01)
+            wait_for(lambda: all(has_ended(each) for each in idle), SECONDS, "the other ends", every=0.01)
             cls.ended = sum(has_ended(each) for each in idle)
         master.thaw()
 

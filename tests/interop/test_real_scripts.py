@@ -34,7 +34,7 @@ class ScriptTests(SynchronousTestCase):
     if missing("txsentinel", "valkey"):
         skip = missing("txsentinel", "valkey")
 
-    def begin(self, stack: ExitStack) -> None:
+    def begin(self, stack: ExitStack, down_after: int) -> None:
         """Start everything."""
         harness = stack.enter_context(Harness())
         self.place = harness.directory / "scripts"
@@ -48,7 +48,7 @@ class ScriptTests(SynchronousTestCase):
             f"sentinel notification-script mymaster {self.notify}",
             f"sentinel client-reconfig-script mymaster {self.reconfigure}",
         ]
-        self.fleet = Fleet(harness, ["txsentinel"], "valkey", replicas=1, down_after=400, extra=extra)
+        self.fleet = Fleet(harness, ["txsentinel"], "valkey", replicas=1, down_after=down_after, extra=extra)
         self.fleet.start()
         self.sentinel = self.fleet.sentinels[0]
         self.recorder = EventRecorder(self.fleet.ports).start()
@@ -91,7 +91,7 @@ class ScriptTests(SynchronousTestCase):
         other descriptor.
         """
         with ExitStack() as stack:
-            self.begin(stack)
+            self.begin(stack, 2_000)
             old = self.fleet.master()
             beginning = [self.notify, "+monitor", f"master mymaster 127.0.0.1 {old.port} quorum 1"]
             wait_for(lambda: beginning in self.calls(), SECONDS, "the first call")
@@ -141,9 +141,9 @@ class ScriptTests(SynchronousTestCase):
         killed. Scripts that are given up are published.
         """
         with ExitStack() as stack:
-            self.begin(stack)
+            self.begin(stack, 600_000)
             self.wait_idle()
-            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-RETRY-DELAY", 100)
+            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-RETRY-DELAY", 100, "SCRIPT-MAX-RUNTIME", 600_000)
 
             for ending in ("1", "kill"):
                 self.plan(ending)
@@ -165,12 +165,12 @@ class ScriptTests(SynchronousTestCase):
             self.wait_calls(1)
             job = pairs_of(self.sentinel.call("SENTINEL", "PENDING-SCRIPTS"))
             self.assertEqual((job["flags"], job["retry-num"]), ("running", "1"))
-            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-MAX-RUNTIME", 1)
+            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-MAX-RUNTIME", 300)
             wait_for(lambda: self.event_received("-script-timeout"), SECONDS, "-script-timeout")
             self.assertEqual(self.event_received("-script-timeout")[0], f"{self.notify} {job['pid']}")
             self.plan("0")
-            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-MAX-RUNTIME", 60_000)
             self.wait_idle()
+            self.sentinel.call("SENTINEL", "DEBUG", "SCRIPT-MAX-RUNTIME", 600_000)
             self.assertEqual(self.event_received("-script-error"), [])
             self.assertGreaterEqual(len(self.calls("+set")), 2)
 

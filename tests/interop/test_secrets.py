@@ -115,7 +115,8 @@ class SecretTests(SynchronousTestCase):
                 with self.assertRaises(ReplyError):
                     call(sentinel.port, "AUTH", PEERS)
                 sentinel.password = NEW_PEERS
-                self.assertIn(f"file:{credentials}/redis has changed: auth-pass of master", sentinel.log_text())
+                line = f"file:{credentials}/redis has changed: auth-pass of master"
+                wait_for(partial(self.logged, sentinel, line), SECONDS, line)
 
             old = fleet.master()
             old.kill()
@@ -130,7 +131,8 @@ class SecretTests(SynchronousTestCase):
                 written.append(self.everything(sentinel, page))
                 self.assertIn("secret auth-pass mymaster file:", sentinel.config_path.read_text())
             for sentinel in fleet.sentinels:
-                self.assertIn("+switch-master", (sentinel.directory / "script.log").read_text())
+                called = sentinel.directory / "script.log"
+                wait_for(partial(self.contains, called, "+switch-master"), SECONDS, "the script")
                 written += [path.read_bytes() for path in Path(sentinel.directory).rglob("*") if path.is_file()]
             contents = b"\n".join(written)
             self.assertGreater(len(contents), 50_000)
@@ -142,6 +144,11 @@ class SecretTests(SynchronousTestCase):
     def logged(sentinel: SentinelProcess, line: str) -> bool:
         """Whether the log of a Sentinel has ``line``."""
         return line in sentinel.log_text()
+
+    @staticmethod
+    def contains(path: Path, text: str) -> bool:
+        """Whether a file has a text; it may not be there yet."""
+        return text in path.read_text()
 
     @staticmethod
     def authenticated(fleet: Fleet) -> bool:

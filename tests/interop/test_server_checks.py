@@ -81,7 +81,7 @@ class CoordinatedTests(SynchronousTestCase):
         """Run failovers with a failover-timeout that must not be reached."""
         with ExitStack() as stack:
             harness = stack.enter_context(Harness())
-            fleet = Fleet(harness, ["txsentinel"] * 3, kind, failover_timeout=180_000)
+            fleet = Fleet(harness, ["txsentinel"] * 3, kind, down_after=10_000, failover_timeout=180_000)
             fleet.start()
             shorten_periods(fleet.sentinels)
             for number in range(times):

@@ -21,7 +21,7 @@ from txsentinel.extensions.template.service import TemplateService
 from txsentinel.extensions.template.settings import TemplateSettings
 from txsentinel.model.snapshots import Endpoint
 
-SECONDS = 20.0
+SECONDS = 60.0
 TEMPLATE = "{% for m in masters %}\n{{ m.name }} {{ m.address }} {{ m.ok_replicas }}\n{% endfor %}\n"
 
 SCRIPT = """#!/bin/sh
@@ -36,7 +36,7 @@ if grep -q bad "$3"; then echo "the file is bad" >&2; exit 3; fi
 class TemplateTests(TestCase):
     """A Sentinel that keeps a file, of which only the view is fake."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         """Start the service."""

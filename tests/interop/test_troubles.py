@@ -247,12 +247,12 @@ class ServerTests(FaultTestCase):
             first,
             lambda each: (
                 {(row["unfit"] or {}).get("code") for row in each["replicas"]} == {"master_link_down_too_long"}
+                and each["replicas"][0]["unfit"]["limit"] == 10_000
             ),
             "the limit to pass",
         )
         reason = unfit["replicas"][0]["unfit"]
         self.assertGreater(reason["measured"], reason["limit"])
-        self.assertEqual(reason["limit"], 10_000)
         master.kill()
         # The remedy is known when the others have been asked, too.
         found = wait_explained(
@@ -308,7 +308,7 @@ class ServerTests(FaultTestCase):
 
     def test_lost_data(self) -> None:
         """The master restarts without its data, before it is down."""
-        fleet = self.started(down_after=10_000)
+        fleet = self.started(down_after=60_000)
         master = fleet.master()
         for key in range(20):
             master.call("SET", f"key{key}", "value")
@@ -357,10 +357,10 @@ class PermissionTests(FaultTestCase):
         def refused(each: dict[str, object]) -> bool:
             rows = each["replicas"]
             assert isinstance(rows, list)
-            return {row["unfit"] and row["unfit"]["text"] for row in rows} == {"it answers PING with NOAUTH"}
+            texts = {row["unfit"] and row["unfit"]["text"] for row in rows}
+            return texts == {"it answers PING with NOAUTH"} and codes(each) == ["auth_failing"]
 
         found = wait_explained(first, refused, "the replicas to refuse PING")
-        self.assertEqual(codes(found), ["auth_failing"])
         self.assertIn("SENTINEL SET mymaster auth-pass <password>", commands(found))
         self.wait_logged(first, "answered AUTH with WRONGPASS")
         self.wait_logged(first, "is auth-pass right?")
@@ -398,7 +398,7 @@ class PermissionTests(FaultTestCase):
         self.assertIn("PING: NOPERM", found["verdict"]["text"])
         self.assertIsNone(found["sdown"]["since"])
         self.wait_logged(fleet.sentinels[0], "answered PING with NOPERM")
-        self.assertNotIn("+sdown", fleet.sentinels[0].log_text())
+        self.assertNotIn("+sdown master", fleet.sentinels[0].log_text())
 
     def test_no_promotion(self) -> None:
         """The user may not SLAVEOF: the leader states which replica refused what."""

@@ -104,7 +104,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             self.proxies.start()
-            self.fleet.start(60.0)
+            self.fleet.start()
             self.fleet.set_info_period(INFO_PERIOD)
             self._set_guards()
             self.clients.start()
@@ -169,7 +169,7 @@ class Cluster:
                     unexpected_exits.append(f"{process.name} ended with status {process.exit_status}")
                 process.start(keep_config=True, ready=False)
         for process in processes:
-            process.wait_ready(30.0)
+            process.wait_ready()
         self.fleet.set_info_period(INFO_PERIOD)
         return unexpected_exits
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.interop.server_checks import pause_problems
 from tests.outside.cluster import Cluster, Setting
 from tests.outside.plan import MASTER, Fault, FaultType, both
 from tests.outside.rounds import Result, RoundRunner
-from tests.servers import Harness, call, missing
+from tests.servers import Harness, missing
 
 PARTITION_SECONDS = 8.0
 """Several times down-after and an election, so that most of what an isolated master accepts is written in this time."""
@@ -39,8 +40,7 @@ class IsolatedMasterTests(SynchronousTestCase):
             self.assertEqual(result.violations, [])
             self.assertTrue(result.converged)
             for server in cluster.fleet.servers.values():
-                # A pause would hold it, beyond the timeout of the call.
-                call(server.port, "PUBLISH", "channel", "message", timeout=1.0)
+                self.assertEqual(pause_problems(server), [])
             return result, [line for line in sentinel.log_text().splitlines() if " paused" in line]
 
     def test_less_is_lost(self) -> None:

@@ -75,5 +75,5 @@ class GuardedRoundTests(SynchronousTestCase):
             self.assertEqual((result.promotions, result.lost), (0, 0))
             result = run(2, Fault(FaultType.EMPTY_RESTART, 0.0, 2.0, (MASTER,)))
             self.assertEqual(result.promotions, 1)
-            result = run(3, Fault(FaultType.CLOSE_PORT, 0.0, 4.0, (MASTER,)))
+            result = run(3, Fault(FaultType.CLOSE_PORT, 0.0, 7.0, (MASTER,)))
             self.assertEqual(result.promotions, 1)

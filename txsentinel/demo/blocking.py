@@ -9,12 +9,18 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 Reply: TypeAlias = "str | int | list[Reply] | ReplyError | None"
 """A reply in RESP2; text is decoded with UTF-8 and surrogateescape."""
 
 T = TypeVar("T")
+
+MAX_WAIT_SECONDS: Final = 120.0
+"""Timeout for what takes a second on an idle machine; a busy one may be many times slower."""
+
+REPLY_TIMEOUT_SECONDS: Final = 20.0
+"""Default timeout of a reply."""
 
 
 class ReplyError(Exception):
@@ -37,7 +43,7 @@ class Connection:
         self,
         port: int,
         password: str | None = None,
-        timeout: float = 5.0,
+        timeout: float = REPLY_TIMEOUT_SECONDS,
         host: str = "127.0.0.1",
         source: str | None = None,
     ) -> None:
@@ -62,6 +68,10 @@ class Connection:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def set_timeout(self, seconds: float) -> None:
+        """Change the number of seconds that one reply may take."""
+        self._socket.settimeout(seconds)
 
     def fileno(self) -> int:
         """The descriptor, so that a selector can wait for it."""
@@ -127,7 +137,7 @@ class Connection:
         self._buffer += data
 
 
-def call(port: int, *words: str | int, password: str | None = None, timeout: float = 5.0) -> Reply:
+def call(port: int, *words: str | int, password: str | None = None, timeout: float = REPLY_TIMEOUT_SECONDS) -> Reply:
     """
     Connect, send one command, return the reply, and close.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from txsentinel.demo.blocking import Reply, ReplyError, pairs, wait_for
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS, Reply, ReplyError, pairs, wait_for
 from txsentinel.demo.processes import Harness, RedisProcess, SentinelProcess, free_port, quoted
 
 
@@ -74,7 +74,7 @@ class Fleet:
         """Port of every Sentinel by its name."""
         return {sentinel.name: sentinel.port for sentinel in self.sentinels}
 
-    def start(self, seconds: float = 30.0) -> None:
+    def start(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         """
         Start the servers, then the Sentinels, and wait until all know each other and nothing is down.
 
@@ -86,7 +86,7 @@ class Fleet:
             server.wait_ready(seconds)
         self.start_sentinels(seconds)
 
-    def start_sentinels(self, seconds: float = 30.0) -> None:
+    def start_sentinels(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         """
         Start the Sentinels over servers that run, and wait until all know each other and nothing is down.
 
@@ -156,7 +156,7 @@ class Fleet:
             problems.append(f"config epochs differ: {epochs}")
         return problems
 
-    def wait_quiet(self, seconds: float = 30.0, every: float = 0.1) -> int:
+    def wait_quiet(self, seconds: float = MAX_WAIT_SECONDS, every: float = 0.1) -> int:
         """
         Wait until all agree: one master, all replicas synchronized, no instance down, every link up.
 

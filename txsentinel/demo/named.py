@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from txsentinel.demo.blocking import wait_for
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS, wait_for
 from txsentinel.demo.other_programs import find_program
 from txsentinel.demo.processes import ChildProcess, free_port
 
@@ -70,7 +70,7 @@ class NamedProcess(ChildProcess):
             old.unlink()
         (self.directory / "zone.db").write_text(_ZONE)
 
-    def wait_ready(self, seconds: float = 30.0) -> None:
+    def wait_ready(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until it has loaded the zone and listens."""
 
         def runs() -> bool:

@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from txsentinel.demo.blocking import wait_for
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS, REPLY_TIMEOUT_SECONDS, wait_for
 from txsentinel.demo.processes import ChildProcess, free_port
 
 
@@ -67,13 +67,13 @@ class EtcdProcess(ChildProcess):
     def prepare(self) -> None:
         """Do nothing, as all options are on the command line."""
 
-    def wait_ready(self, seconds: float = 30.0) -> None:
+    def wait_ready(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until it has a leader, and so can write."""
 
         def healthy() -> bool:
             if not self.running:
                 raise RuntimeError(f"{self.name} ended with status {self.exit_status}:\n{self.log_text()[-2000:]}")
-            connection = HTTPConnection("127.0.0.1", self._metrics_port, timeout=5)
+            connection = HTTPConnection("127.0.0.1", self._metrics_port, timeout=REPLY_TIMEOUT_SECONDS)
             try:
                 connection.request("GET", "/health")
                 return bool(json.loads(connection.getresponse().read()).get("health") == "true")
@@ -89,7 +89,9 @@ class EtcdProcess(ChildProcess):
     def control(self, *words: str) -> str:
         """Return the output of ``etcdctl``; it must succeed."""
         environment = {**os.environ, "ETCDCTL_API": "3"}
-        done = subprocess.run(self.control_command(*words), env=environment, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            self.control_command(*words), env=environment, capture_output=True, text=True, timeout=MAX_WAIT_SECONDS
+        )
         if done.returncode:
             raise RuntimeError(f"etcdctl {' '.join(words)}: {done.stderr}")
         return done.stdout
@@ -128,7 +130,7 @@ class HaproxyProcess(ChildProcess):
         self.directory.mkdir(parents=True, exist_ok=True)
         self.prepare()
         command: Sequence[Any] = [find_program("haproxy") or "haproxy", "-c", "-q", "-f", self.config_path]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MAX_WAIT_SECONDS)
         if done.returncode:
             raise RuntimeError(done.stderr)
         return done.stderr
@@ -171,7 +173,7 @@ class ProxyProcess(ChildProcess):
 
     def metrics(self) -> dict[str, float]:
         """Return the samples by name and labels, as they stand on the page."""
-        connection = HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", self.metrics_port, timeout=REPLY_TIMEOUT_SECONDS)
         try:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()

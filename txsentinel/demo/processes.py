@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import os
 import random
 import shutil
@@ -19,11 +20,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
-from txsentinel.demo.blocking import Reply, call, info_fields, wait_for
+from txsentinel.demo.blocking import MAX_WAIT_SECONDS, REPLY_TIMEOUT_SECONDS, Reply, call, info_fields, wait_for
 from txsentinel.demo.programs import COMPILED, SOURCE, sentinel_command, server_binary
 
 PORT_RANGE: Final = (12_000, 32_000)
@@ -37,19 +39,41 @@ _running: set[ChildProcess] = set()
 
 def free_port() -> int:
     """
-    Return a port without a listener at any address that this process did not return before.
+    Return a port without a listener at any address that no process of this user reserved before.
 
-    Processes that look for ports at the same time, such as test runners, use an eighth of the range each.
+    The port is reserved until the process ends, so that processes that look for ports at the same time, such as test
+    runners, do not get the same one before it has a listener.
     """
     rng = random.SystemRandom()
     while True:
-        port = rng.randrange(*PORT_RANGE) // 8 * 8 + os.getpid() % 8
+        port = rng.randrange(*PORT_RANGE)
         if port in _taken_ports:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
+            _reserve(port)
             _taken_ports.add(port)
             return port
+
+
+def _reserve(port: int) -> None:
+    """
+    Lock the byte of a port in a file of this user, until the process ends.
+
+    :raises OSError: if another process has locked it.
+    """
+    descriptor = _reservations()
+    if descriptor is not None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+
+
+@cache
+def _reservations() -> int | None:
+    """Open the file of reservations, which stays open; ``None`` if that is not possible."""
+    path = f"/tmp/txsentinel-ports-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    return None
 
 
 def quoted(word: str) -> str:
@@ -121,7 +145,7 @@ class ChildProcess:
 
         :param keep_config: read the configuration as the last run left it; do not write it again.
         :param ready: wait until it answers PING.
-        :raises DeadlineExpired: if it does not within 30 seconds; ``log_path`` has the log.
+        :raises DeadlineExpired: if it does not within ``MAX_WAIT_SECONDS``; ``log_path`` has the log.
         """
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
@@ -145,7 +169,7 @@ class ChildProcess:
         if ready:
             self.wait_ready()
 
-    def wait_ready(self, seconds: float = 30.0) -> None:
+    def wait_ready(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         """
         Wait until PING is answered.
 
@@ -160,11 +184,11 @@ class ChildProcess:
 
         wait_for(answered, seconds, f"{self.name} to answer")
 
-    def call(self, *words: str | int, timeout: float = 5.0) -> Reply:
+    def call(self, *words: str | int, timeout: float = REPLY_TIMEOUT_SECONDS) -> Reply:
         """Send one command on a connection of its own; errors as for :func:`txsentinel.demo.blocking.call`."""
         return call(self.port, *words, password=self.password, timeout=timeout)
 
-    def stop(self, seconds: float = 15.0) -> None:
+    def stop(self, seconds: float = 30.0) -> None:
         """End it with SIGTERM, and with SIGKILL after ``seconds``. Do nothing if it does not run."""
         if self.running:
             self.thaw()
@@ -179,10 +203,10 @@ class ChildProcess:
     def kill(self) -> None:
         """End it with SIGKILL."""
         self._signal(signal.SIGKILL)
-        self._wait(5.0)
+        self._wait(MAX_WAIT_SECONDS)
         _running.discard(self)
 
-    def wait_ended(self, seconds: float = 5.0) -> int:
+    def wait_ended(self, seconds: float = MAX_WAIT_SECONDS) -> int:
         """
         Wait until it ended by itself.
 

@@ -9,7 +9,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from txsentinel.demo.blocking import Connection, DeadlineExpired, ReplyError
+from txsentinel.demo.blocking import (
+    MAX_WAIT_SECONDS,
+    REPLY_TIMEOUT_SECONDS,
+    Connection,
+    DeadlineExpired,
+    ReplyError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class EventRecorder:
     """
 
     _RETRY_SECONDS = 0.05
+    _CONNECT_SECONDS = 0.5
 
     def __init__(
         self,
@@ -50,7 +57,7 @@ class EventRecorder:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
 
-    def start(self, seconds: float = 30.0) -> EventRecorder:
+    def start(self, seconds: float = MAX_WAIT_SECONDS) -> EventRecorder:
         """
         Begin, and return once every Sentinel has confirmed the subscription.
 
@@ -65,7 +72,7 @@ class EventRecorder:
         self._stopping.set()
         self._thread.join()
 
-    def wait_subscribed(self, seconds: float = 30.0) -> None:
+    def wait_subscribed(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         """
         Wait until there is a subscription to every Sentinel (again).
 
@@ -118,11 +125,12 @@ class EventRecorder:
             if name in self._subscriptions:
                 continue
             try:
-                connection = Connection(port, self._password, timeout=0.5)
+                connection = Connection(port, self._password, timeout=self._CONNECT_SECONDS)
             except (OSError, ReplyError):
                 continue
             try:
                 connection.call("PSUBSCRIBE", "*")
+                connection.set_timeout(REPLY_TIMEOUT_SECONDS)  # The rest of an event may be late.
             except Exception:
                 # Refused or gone during its start: the next round tries again.
                 connection.close()

@@ -22,7 +22,7 @@ from txsentinel.extensions.nng.service import RETRY_SECONDS, NngService, make_se
 from txsentinel.extensions.nng.settings import NngSettings, read_settings
 from txsentinel.model.extension_settings import ExtensionSetting, SettingError
 
-TIMEOUT_MS = 5_000
+TIMEOUT_MS = 60_000
 
 
 class SettingTests(SynchronousTestCase):
