@@ -21,7 +21,7 @@ MODULES = ("config.store", "config.saving", "server.context", "server.factory")
 EXCEPTIONS = {
     # Twisted has an attribute in place of a parameter.
     "links.factory": {"connection.factory", "self.link.attempt_waiting"},
-    "process.collector": {"service.clock"},
+    "process.collector": {"self._loop.clock"},
     "process.descriptors": {"self._check_loop.clock"},
     "reactor.multiplexer": {"port.transport"},
     # The exception is built in the same function; Twisted's ConnectionLost has no parameter for the error number.
@@ -39,6 +39,7 @@ EXCEPTIONS = {
     "tls.renewal": {"self._loop.clock"},
     # The interpreter's and the reactor's own hooks.
     "process.supervision": {"sys.excepthook"},
+    "cli.imports": {"module.__loader__", "module.__spec__.loader", "spec.loader"},
     "cli.detaching": {"twistd.'_SomeApplicationRunner'"},
     "cli.building": {"reactor.'seconds'", "generic.loglevel"},
     "cli.operator.shadowing": {"reactor.'seconds'"},

@@ -13,9 +13,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.log_events import observe_log
+from twisted import plugin
 from txsentinel.interfaces import ISentinelListener
 from txsentinel.model.events import SentinelEvent
-from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
+from txsentinel.runtime.event_plugins import WITHOUT_EVENT_PLUGINS, EventPlugins, installed_event_plugins
 
 TILT = SentinelEvent("+tilt", "#tilt mode entered")
 SDOWN = SentinelEvent("+sdown", "master m 127.0.0.1 6379", master="m")
@@ -114,6 +115,21 @@ class InstalledTests(SynchronousTestCase):
         package = self.plugin_package(a=source.format(name="Alpha"), z=source.format(name="Omega"))
         found = installed_event_plugins(package)
         self.assertEqual([type(listener).__name__ for listener in found], ["Alpha", "Omega"])
+
+    def test_only_known_modules(self) -> None:
+        """Modules of Twisted and of this project are not loaded, as they have no event plug-ins; neither is a cache."""
+        package = self.plugin_package(twisted_web="1 / 0", txsentinel_plugin="1 / 0")
+        self.assertEqual(installed_event_plugins(package), [])
+        self.assertEqual(os.listdir(package.__path__[0]).count("dropin.cache"), 0)
+        package.__path__.append(os.path.abspath(__file__))  # like an archive
+        self.assertEqual(installed_event_plugins(package), [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_no_plugins_of_these_names(self) -> None:
+        """The known modules are those that Twisted has; one that is not known costs memory, and is looked into."""
+        directory = os.path.dirname(plugin.__file__)
+        found = {name for name in os.listdir(os.path.join(directory, "plugins")) if name.endswith(".py")}
+        self.assertLessEqual(found - {"txsentinel_plugin.py"}, WITHOUT_EVENT_PLUGINS)
 
     def test_broken_plugin(self) -> None:
         """A plug-in module that cannot be imported is logged and does not prevent the start."""

@@ -12,7 +12,6 @@ import random
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from zope.interface.verify import verifyObject
 from tests.log_events import observe_log
 from txsentinel.config.recovery import recovered
 from txsentinel.interfaces import IFileStore, IHost
+from txsentinel.process import temporary
 from txsentinel.process.files import (
     FileInUse,
     FileLock,
@@ -440,7 +440,7 @@ class ReplaceTests(SynchronousTestCase):
             self.files = RealFiles(cast(ISystemReactor, FakeReactor()))
             self.write(b"old and long\n", mode=0o640)
             inode = os.stat(self.path).st_ino
-            module = tempfile if function == "mkstemp" else os
+            module = temporary if function == "mkstemp" else os
             original = getattr(module, function)
 
             def broken(*args: object, number: int = number, **kwargs: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import txsentinel
 from txsentinel.cli.tap import read_configuration
 from txsentinel.config.configuration import load
+from txsentinel.process import temporary
 from txsentinel.runtime.host import replace_file
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(txsentinel.__file__)))
@@ -73,11 +73,11 @@ class TornWriteTests(SynchronousTestCase):
 
     def test_any_step(self) -> None:
         """Before the rename the file is the old one, and from then on the new one."""
-        mkstemp, rename = tempfile.mkstemp, os.rename
+        mkstemp, rename = temporary.mkstemp, os.rename
         nothing: Callable[..., object] = lambda *arguments, **keywords: None  # noqa: E731
         for owner, name, before, left in (
-            (tempfile, "mkstemp", nothing, OLD),
-            (tempfile, "mkstemp", lambda **how: os.close(mkstemp(**how)[0]), OLD),
+            (temporary, "mkstemp", nothing, OLD),
+            (temporary, "mkstemp", lambda **how: os.close(mkstemp(**how)[0]), OLD),
             (os, "fchmod", nothing, OLD),
             (os, "fsync", nothing, OLD),
             (os, "rename", nothing, OLD),
@@ -105,6 +105,7 @@ class TornWriteTests(SynchronousTestCase):
 
 WRITER = """
 import sys
+from txsentinel.process import temporary
 from txsentinel.process.files import overwrite_file
 path, number = sys.argv[1], int(sys.argv[2])
 while True:

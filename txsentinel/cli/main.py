@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from txsentinel import __version__
-from txsentinel.cli.imports import absent
+from txsentinel.cli.imports import few_modules
 
 USAGE: Final = """\
 Usage: txsentinel [options] FILE [--directive value ...]
@@ -133,6 +131,8 @@ def refuse_misspelled_verb(word: str) -> None:
     :raises SystemExit: with the verb that may be meant.
     """
     if word.isalpha() and not os.path.lexists(word):
+        from difflib import get_close_matches
+
         found = get_close_matches(word, [*VERBS, "check", "whatif"], 1)
         if found:
             raise SystemExit(f"txsentinel: there is no verb and no file '{word}'; did you mean '{found[0]}'?\n{HINT}")
@@ -140,6 +140,8 @@ def refuse_misspelled_verb(word: str) -> None:
 
 def usage() -> str:
     """Return the help text."""
+    import textwrap
+
     return USAGE.format(verbs=textwrap.fill(", ".join(VERBS), 110, initial_indent=INDENT, subsequent_indent=INDENT))
 
 
@@ -166,8 +168,7 @@ def run_service(words: Sequence[str]) -> NoReturn:
     :raises SystemExit: with the exit status, or with the reason why it does not start.
     """
     # Not imported for the other commands. ``twistd.run`` would answer a mistake with the help text of twistd.
-    # asyncio, hashlib and hmac use OpenSSL if they can, and nothing here needs that: TLS is that of pyOpenSSL.
-    with absent("_hashlib", "ssl"):
+    with few_modules():
         from twisted.python.usage import UsageError
         from twisted.scripts import twistd
 

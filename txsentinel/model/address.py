@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from socket import AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
 
@@ -92,23 +92,13 @@ MAX_ADDRESS: Final = 64
 
 @lru_cache(maxsize=4096)
 def _canonical_ip(text: str) -> str | None:
-    if "%" in text:
-        return None
-    try:
-        address = ip_address(text)
-    except ValueError:
+    if ":" not in text:
         return _from_parts(text)
-    if isinstance(address, IPv6Address):
-        number = int(address)
-        if number >> 32 == _MAPPED:
-            return f"::ffff:{_dotted(number)}"
-        if number >> 32 == 0 and number >> 16:
-            return f"::{_dotted(number)}"
-    return str(address)
+    try:
+        return inet_ntop(AF_INET6, inet_pton(AF_INET6, text))
+    except (OSError, ValueError):
+        return None
 
-
-_MAPPED: Final = 0xFFFF
-"""The upper 96 bits of an IPv4-mapped IPv6 address."""
 
 _PART: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 

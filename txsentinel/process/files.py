@@ -10,13 +10,13 @@ import errno
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from txsentinel.config.disk import NOT_REGULAR
 from txsentinel.config.recovery import Overwriting, overwriting, recovered
+from txsentinel.process import temporary
 
 TEMPORARY: Final = ".tmp-txsentinel-"
 """The middle of the name of a temporary file, between the name of the file that it replaces and a random part."""
@@ -155,7 +155,7 @@ def replace_file(path: str, contents: bytes, mask: int, lock: FileLock | None = 
     if old is not None:
         _check_regular(old)
     with _step(CREATING):
-        descriptor, temporary = tempfile.mkstemp(prefix=name + TEMPORARY, dir=directory)
+        descriptor, created = temporary.mkstemp(prefix=name + TEMPORARY, dir=directory)
     try:
         try:
             _fill(descriptor, contents, old, mask)
@@ -164,10 +164,10 @@ def replace_file(path: str, contents: bytes, mask: int, lock: FileLock | None = 
         finally:
             os.close(descriptor)
         with _step(RENAMING):
-            os.rename(temporary, target)
+            os.rename(created, target)
     except BaseException:
         with suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(created)
         raise
     if lock is not None:
         lock.move()
@@ -293,13 +293,13 @@ def probe_file(path: str, size: int) -> str:
     _check_target(target)
     try:
         with _step(CREATING):
-            descriptor, temporary = tempfile.mkstemp(prefix=name + TEMPORARY, dir=directory)
+            descriptor, created = temporary.mkstemp(prefix=name + TEMPORARY, dir=directory)
         try:
             _write_all(descriptor, bytes(size))
         finally:
             os.close(descriptor)
             with suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(created)
     except StepFailed as error:
         if not _calls_for_overwriting(error, path):
             raise
