@@ -27,6 +27,7 @@ NOT_COMPILED: Final = {
     "tests/core/test_fan_out.py::FanOutTests::test_limited": "patches a constant",
     "tests/config/test_store.py::SlicesTests::": "patches a constant and a function",
     "tests/config/test_store.py::ManyMastersTests::test_one_of_a_thousand": "patches a function",
+    "tests/core/test_many_masters.py::": "counts lines",
     "tests/core/test_unfit_codes.py::LimitTests::test_limits": "patches constants",
     "tests/runtime/test_executor.py::": "derives from a compiled class",
     "tests/runtime/test_sweeper.py::SweepTests::": "patches a method",

@@ -50,7 +50,7 @@ LAYERS = (
         "core.errors core.role core.question core.options core.fence_state core.server_rights core.link"
         " core.failover_state core.switchover_state core.attempt"
         " core.unconfirmed core.lineage_state core.restart_state core.diagnosis_state core.crash_evidence"
-        " core.membership_state core.block_state core.instances core.reported_state core.effects"
+        " core.membership_state core.block_state core.instances core.instance_index core.reported_state core.effects"
         " core.durable_records core.due_queue"
         " core.journal_texts core.journal core.data_comparison core.operations"
         " core.state core.quorum core.pause_rules core.registry core.fan_out core.vote_leases core.pause_messages"

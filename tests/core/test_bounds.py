@@ -62,7 +62,7 @@ class CacheTests(SynchronousTestCase):
         registry = fixture.core.registry
         fixture.core.options.resolve_hostnames = True
         ours = Address("master.example", "10.0.0.1", 6379)
-        fixture.master.address = ours
+        registry.readdress(fixture.master, ours)
         registry.resolved(ours, "10.0.0.1", fixture.now)
         for number in range(3 * Limits().host_names):
             registry.resolved(Address(f"host{number}.example", "", 1), "10.0.0.9", fixture.now)

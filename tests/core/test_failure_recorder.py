@@ -8,6 +8,7 @@ from tests.core.fixture import MASTER, Fixture
 from txsentinel.core.effects import Ping
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import FailureClasses, GuardOptions
+from txsentinel.model.address import Address
 from txsentinel.model.failure import CONFIGURATION_FAULTS, FailureClass, class_of_reply
 
 DOWN_AFTER = 2_000
@@ -153,6 +154,8 @@ class NameTests(FailureTestCase):
     def test_last_known_address(self) -> None:
         """A refused attempt at the last known address counts as a failed resolution."""
         link = self.master.link
+        named = Address("master.example", self.master.address.ip, self.master.address.port)
+        self.fixture.core.registry.readdress(self.master, named)
         self.fixture.core.address_resolved(self.master.address, None, self.fixture.now)
         self.fixture.core.link_down(link, LinkKind.COMMANDS, "refused", self.fixture.now, FailureClass.REFUSED)
         assert link.failure is not None

@@ -79,11 +79,9 @@ class FailureRecorder:
 
     def resolved(self, address: Address, resolved: bool) -> None:
         """Handle the result of a name resolution."""
-        name = address.hostname.casefold()
-        for instance in self._registry.instances():
-            if instance.address.hostname.casefold() == name:
-                instance.link.unresolved = not resolved
-                self._state.touch(instance.master)
+        for instance in self._registry.named(address.hostname):
+            instance.link.unresolved = not resolved
+            self._state.touch(instance.master)
 
     def replica_reported(self, replica: Replica, report: InfoReport, now: Millis) -> None:
         """Handle an INFO of a replica: it may prove that its master is alive."""

@@ -156,7 +156,7 @@ def may_be_ordered(state: SentinelState, registry: Registry, replica: Replica) -
     master, address = replica.master, replica.address
     if replica.role_reported is Role.REPLICA and replica.follows(master.address):
         return True
-    other = next((each for each in registry.masters.values() if each.address.same(address)), None)
+    other = registry.master_at(address)
     if other is None or other is master:
         return True
     state.note_throttled(

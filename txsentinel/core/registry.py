@@ -7,6 +7,7 @@ from typing import Final
 
 from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
+from txsentinel.core.instance_index import InstanceIndex
 from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import MasterOptions
@@ -40,7 +41,7 @@ class Registry:
         self._links = 0
         self._names: dict[str, str] = {}
         self._resolved_at: dict[str, Millis] = {}
-        self._found: dict[tuple[str, int], Master] = {}
+        self._index = InstanceIndex()
 
     def master(self, name: str) -> Master:
         """
@@ -54,25 +55,17 @@ class Registry:
         return master
 
     def by_address(self, host: str, port: int) -> Master | None:
-        """
-        Return the first master with that configured address; ``host`` is an IP or a name.
-
-        Results are cached, as a peer asks about each of a thousand masters when they all go down. A cached result is
-        verified, as the address may have changed.
-        """
-        key = (host, port)
-        master = self._found.get(key)
-        if master is not None and not master.gone and master.address.port == port and master.address.ip == host:
-            return master
+        """Return the first master with that configured address; ``host`` is an IP or a name."""
         if len(host) > MAX_HOST:
             return None
-        wanted = self.address_or_name(host, port)
-        master = next((master for master in self.masters.values() if master.address.same(wanted)), None)
-        if master is not None:
-            if len(self._found) > 2 * len(self.masters):
-                self._found.clear()
-            self._found[key] = master
-        return master
+        return self.master_at(self.address_or_name(host, port))
+
+    def master_at(self, address: Address) -> Master | None:
+        """Return the first master with that address, or ``None``."""
+        found = self._index.masters_at(address)
+        if len(found) > 1:
+            return next(master for master in self.masters.values() if master in found)
+        return found[0] if found else None
 
     def matching(self, pattern: str) -> list[Master]:
         """Return the masters whose names match a glob pattern."""
@@ -214,18 +207,22 @@ class Registry:
     def awaits_resolution(self, address: Address) -> bool:
         """Whether an instance has the name of ``address`` and no IP yet."""
         wanted = address.hostname.casefold()
-        return any(i.address.hostname.casefold() == wanted and not i.address.ip for i in self.instances())
+        return any(not instance.address.ip for instance in self._index.named(wanted))
+
+    def named(self, hostname: str) -> list[Instance]:
+        """Return the instances whose address has that host name, which is no IP address."""
+        return self._index.named(hostname.casefold())
 
     def resolved(self, address: Address, ip: str, now: Millis) -> None:
         """Handle a resolved name: move the instances that have it to links at the new IP."""
         if len(self._names) >= self._state.limits.host_names:
             self._forget_names()
         self._names[address.hostname.casefold()] = ip
-        for instance in list(self.instances()):
+        for instance in self.named(address.hostname):
             known = instance.address
-            if known.hostname.casefold() != address.hostname.casefold() or known.ip == ip:
+            if known.ip == ip:
                 continue
-            instance.address = Address(known.hostname, ip, known.port)
+            self.readdress(instance, Address(known.hostname, ip, known.port))
             if known.ip:
                 # Unless names are announced, the file has the IP, as with C Sentinels, so the new one must be saved.
                 self._state.changed(instance.master)
@@ -234,9 +231,15 @@ class Registry:
 
     def _forget_names(self) -> None:
         """Remove the names from the cache that no instance has, as hellos may contain any number of names."""
-        wanted = {instance.address.hostname.casefold() for instance in self.instances()}
+        wanted = self._index.names()
         self._names = {name: ip for name, ip in self._names.items() if name in wanted}
         self._resolved_at = {name: at for name, at in self._resolved_at.items() if name in wanted}
+
+    def readdress(self, instance: Instance, address: Address) -> None:
+        """Change the address of an instance, which keeps its link."""
+        self._index.remove(instance)
+        instance.address = address
+        self._index.add(instance)
 
     def _link_anew(self, instance: Instance, now: Millis) -> None:
         shared = self.shared_link(instance.name, instance.address) if isinstance(instance, Peer) else None
@@ -275,6 +278,7 @@ class Registry:
             name, address, _UNLINKED, now, role_reported_at=now, replication_changed_at=now, options=options
         )
         self.masters[name] = master
+        self._index.add(master)
         master.link = self.open_link(master, now)
         self._state.due.schedule(master, now)
         return master
@@ -290,6 +294,7 @@ class Registry:
 
     def _discard(self, instance: Instance) -> None:
         instance.gone = True
+        self._index.remove(instance)
         self.leave_link(instance)
         self._state.due.forget(instance)
 
@@ -313,7 +318,9 @@ class Registry:
         for server in (master, *master.replicas.values()):
             server.link.part(server)
             self._state.due.forget(server)
-            server.gone = server is not master
+            if server is not master:
+                server.gone = True
+                self._index.remove(server)
         master.replicas = {}
 
     def adopt_link(self, server: Server, link: InstanceLink | None, now: Millis) -> InstanceLink:
@@ -368,6 +375,7 @@ class Registry:
         )
         replica.link = self.adopt_link(replica, link, now)
         master.replicas[name] = replica
+        self._index.add(replica)
         self._state.due.schedule(replica, now)
         return replica
 
@@ -384,9 +392,8 @@ class Registry:
 
     def shared_link(self, peer_id: str, address: Address) -> InstanceLink | None:
         """Return a link to that Sentinel at that address that a peer of another master uses, or ``None``."""
-        for master in self.masters.values():
-            peer = master.peers.get(peer_id)
-            if peer is not None and not peer.link.closed and peer.link.address.same(address):
+        for peer in self._index.peers(peer_id):
+            if not peer.link.closed and peer.link.address.same(address):
                 return peer.link
         return None
 
@@ -405,6 +412,7 @@ class Registry:
         peer = Peer(peer_id, address, _UNLINKED, now, of=master, run_id=peer_id, hello_received_at=now, opinion_at=now)
         self._link_peer(peer, link, now)
         master.peers[peer_id] = peer
+        self._index.add(peer)
         master.unconfirmed.discard(peer_id)
         self._state.due.schedule(peer, now)
         return peer
@@ -422,7 +430,7 @@ class Registry:
     def readdress_peer(self, peer: Peer, address: Address, now: Millis, link: InstanceLink | None = None) -> None:
         """Change the address of a peer, and with it its link."""
         self.leave_link(peer)
-        peer.address = address
+        self.readdress(peer, address)
         self._link_peer(peer, link, now)
 
     def _link_peer(self, peer: Peer, link: InstanceLink | None, now: Millis) -> None:
@@ -434,7 +442,7 @@ class Registry:
 
     def peers_known_as(self, peer_id: str) -> list[Peer]:
         """Return the peers with that ID, one per master."""
-        return [master.peers[peer_id] for master in self.masters.values() if peer_id in master.peers]
+        return list(self._index.peers(peer_id))
 
 
 _UNLINKED = InstanceLink(0, Address("", "", 0), (), 0, closed=True)

@@ -183,7 +183,7 @@ class Switching:
 
     def _reset_state(self, master: Master, address: Address, now: Millis, server_failover: bool | None = None) -> None:
         """Set all state of the master and of what others report about it, as at its construction."""
-        master.address = address
+        self._registry.readdress(master, address)
         master.sdown_since = master.odown_since = master.down_started_at = None
         master.script_kill_sent = False
         master.crash = CrashEvidence()
