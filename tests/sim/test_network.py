@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import cast
 
 from twisted.internet.address import IPv4Address
@@ -23,6 +24,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.groups import Shape
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.network import SimNetwork
 from txsentinel.sim.simulation import Simulation
@@ -561,3 +564,13 @@ class ReconnectingTests(NetworkCase):
         self.beta.restart()
         self.simulation.run(2)
         self.assertEqual([protocol.lost for protocol in factory.built], [ConnectionDone, None])
+
+
+class ManyGroupsTests(SynchronousTestCase):
+    """Fleets with more groups than an octet of an address has values."""
+
+    def test_addresses(self) -> None:
+        """Every host has an IPv4 address of its own."""
+        fleet = Fleet(1, Shape(masters=600, replicas=1))
+        addresses = [server.host.ip for server in fleet.servers] + [each.host.ip for each in fleet.sentinels]
+        self.assertEqual(len(set(map(ip_address, addresses))), 1203)

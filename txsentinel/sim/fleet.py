@@ -313,10 +313,12 @@ class Fleet:
         return found
 
     def _servers(self, group: int) -> list[SimRedis]:
-        first = f"10.{group}.0.1"
+        # The network of group 256 is 10.1.1; the Sentinels and clients have 10.0.
+        network = f"10.{(group - 1) % 255 + 1}.{(group - 1) // 255}"
+        first = f"{network}.1"
         servers = []
         for number in range(1, self.shape.replicas + 2):
-            host = SimHost(self.simulation, self.network, f"m{group}r{number}", f"10.{group}.0.{number}")
+            host = SimHost(self.simulation, self.network, f"m{group}r{number}", f"{network}.{number}")
             master = None if number == 1 else (first, REDIS_PORT)
             settings = {"replica_priority": "0"} if number > self.shape.replicas + 1 - self.shape.unwilling else {}
             server = SimRedis(host, REDIS_PORT, master, **settings)
