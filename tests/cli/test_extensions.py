@@ -27,6 +27,7 @@ from txsentinel.cli.extensions import (
 )
 from txsentinel.config.configuration import load
 from txsentinel.config.guards import GUARDS_BY_WORD
+from txsentinel.extensions.building import ExtensionContext
 from txsentinel.extensions.deferred import DeferredExtension
 from txsentinel.interfaces import IOperator, ISentinelExtension, ISentinelView, IStateDirectory
 from txsentinel.model.extension_settings import ExtensionSetting, SettingError
@@ -281,17 +282,10 @@ class BuildingTests(ExtensionCase):
         self.assertEqual(cast("Any", service).name, "nothing of a")
 
 
-def make_nothing(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: object,
-) -> Service:
+def make_nothing(context: ExtensionContext) -> Service:
     """Build a service that does nothing."""
     service = Service()
-    service.setName(f"nothing of {argument}")
+    service.setName(f"nothing of {context.argument}")
     return service
 
 

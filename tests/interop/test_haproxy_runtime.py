@@ -19,6 +19,7 @@ from zope.interface import implementer
 from tests.extensions.fixture import FakeOperator, FakeView, healthy_master
 from txsentinel.demo import free_port
 from txsentinel.demo.other_programs import HaproxyProcess, find_program
+from txsentinel.extensions.building import ExtensionContext
 from txsentinel.extensions.haproxy.runtime import server_addresses
 from txsentinel.extensions.haproxy.service import make_service
 from txsentinel.interfaces import IStateDirectory
@@ -101,7 +102,7 @@ listen redis
             ExtensionSetting("server", ("other", "redis/two")),
             ExtensionSetting("verify", ("1s",)),
         ]
-        service = make_service(self.view, FakeOperator(), "", NoStateDirectory(), lines, reactor)
+        service = make_service(ExtensionContext(self.view, FakeOperator(), "", NoStateDirectory(), lines, reactor))
         service.startService()
         self.addCleanup(service.stopService)
         await self.until(lambda: self.view.publishers.warnings("mymaster"), "a failure without HAProxy")

@@ -60,6 +60,18 @@ class CertificatePolicy:
         self._trusted = trusted
         self._own = own
 
+    @classmethod
+    def of_files(cls, trusted: str, own: str) -> CertificatePolicy:
+        """
+        Return the policy with the files at these paths, each empty for none.
+
+        :raises ValueError: if a file cannot be used.
+        """
+        return cls(
+            SecretFile(trusted, authorities) if trusted else None,
+            SecretFile(own, identity) if own else None,
+        )
+
     @property
     def files(self) -> list[SecretFile[Any]]:
         """The files, to be read again."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from txsentinel.extensions.building import ExtensionContext
 from txsentinel.interfaces import ISentinelExtension
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class DeferredExtension:
     """
     An extension whose module is imported when its service is built.
 
-    :param function: the full name of a function with the parameters of ``makeService``.
+    :param function: the full name of a function that takes an ``ExtensionContext`` and returns the service.
     :param extra: the extra of the project that installs the packages that it needs; ``None`` if it needs none.
     """
 
@@ -49,5 +50,5 @@ class DeferredExtension:
         """
         module, _, function = self.function.rpartition(".")
         make = getattr(import_module(module), function)
-        service: IService = make(view, operator, argument, state_dir, settings, reactor)
+        service: IService = make(ExtensionContext(view, operator, argument, state_dir, settings, reactor))
         return service

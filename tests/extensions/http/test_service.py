@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.extensions.fixture import FakeOperator, three_masters
 from tests.log_events import observe_log
+from txsentinel.extensions.building import ExtensionContext
 from txsentinel.extensions.http import service as module
 from txsentinel.extensions.http.authentication import hash_of
 from txsentinel.extensions.http.service import RETRY_SECONDS, TOKEN_SECONDS, HttpService, make_service
@@ -60,7 +61,7 @@ class ServiceCase(SynchronousTestCase):
 
     def make(self, argument: str = "tcp:8026", *settings: ExtensionSetting) -> HttpService:
         """Build a service as the command line does."""
-        return make_service(self.view, self.operator, argument, None, settings, self.reactor)  # type: ignore[arg-type]
+        return make_service(ExtensionContext(self.view, self.operator, argument, None, settings, self.reactor))  # type: ignore[arg-type]
 
 
 class ListeningTests(ServiceCase):

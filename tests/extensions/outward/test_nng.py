@@ -17,6 +17,7 @@ from tests.extensions.outward.harness import ImmediateReactor
 from tests.log_events import observe_log
 from tests.servers import free_port
 from tests.tls.authority import Authority
+from txsentinel.extensions.building import ExtensionContext
 from txsentinel.extensions.nng.responder import answer, encode_answer
 from txsentinel.extensions.nng.service import RETRY_SECONDS, NngService, make_service
 from txsentinel.extensions.nng.settings import NngSettings, read_settings
@@ -64,7 +65,8 @@ class SettingTests(SynchronousTestCase):
         path = Path(self.mktemp())
         path.write_text("no certificate")
         argument = f"pub=tls+tcp://127.0.0.1:8028;tls-certificate={path}"
-        error = self.assertRaises(ValueError, make_service, None, None, argument, None, (), None)
+        context = ExtensionContext(None, None, argument, None, (), None)  # type: ignore[arg-type]
+        error = self.assertRaises(ValueError, make_service, context)
         self.assertIn("cannot be used", str(error))
 
 

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from txsentinel.extensions.certificate_policy import CertificatePolicy, authorities, identity
+from txsentinel.extensions.building import ExtensionContext, combined
+from txsentinel.extensions.certificate_policy import CertificatePolicy
 from txsentinel.extensions.consul.client import ConsulClient
 from txsentinel.extensions.consul.publisher import ConsulPublisher
 from txsentinel.extensions.consul.settings import ConsulSettings, parse
@@ -18,8 +19,7 @@ from txsentinel.extensions.http_client import RequestClient
 from txsentinel.extensions.publishing import PublishingService
 from txsentinel.extensions.secret_file import SecretFile, SecretReader, secret_line
 from txsentinel.extensions.usable_replicas import usable_replicas
-from txsentinel.interfaces import IOperator, IPublisher, ISentinelView, IStateDirectory
-from txsentinel.model.extension_settings import ExtensionSetting
+from txsentinel.interfaces import IPublisher, ISentinelView
 from txsentinel.model.snapshots import Endpoint, ViewChange
 
 TIMEOUT: Final = 2.0
@@ -83,35 +83,25 @@ class ReplicaServices(Service):
         checking.addBoth(lambda _: self._running.discard(checking))
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> MultiService:
+def make_service(context: ExtensionContext) -> MultiService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong, or a file cannot be used.
     """
-    chosen = parse(argument, settings)
-    policy = CertificatePolicy(
-        SecretFile(chosen.ca_file, authorities) if chosen.ca_file else None,
-        SecretFile(chosen.cert_file, identity) if chosen.cert_file else None,
-    )
+    chosen = parse(context.argument, context.settings)
+    policy = CertificatePolicy.of_files(chosen.ca_file, chosen.cert_file)
     files: list[SecretFile[Any]] = policy.files
     token = SecretFile(chosen.token_file, secret_line) if chosen.token_file else None
     if token is not None:
         files.append(token)
     client = ConsulClient(
-        RequestClient(reactor, TIMEOUT, policy=policy),
+        RequestClient(context.reactor, TIMEOUT, policy=policy),
         chosen.endpoints,
         chosen.dc,
         lambda: token.value if token else "",
     )
-    return consul_services(reactor, view, client, chosen, files)
+    return consul_services(context.reactor, context.view, client, chosen, files)
 
 
 def consul_services(
@@ -131,7 +121,6 @@ def consul_services(
         return usable_replicas(view.master(name)).values() if name in view.names() else ()
 
     publisher = ConsulPublisher(client, settings, replicas)
-    service = MultiService()  # type: ignore[no-untyped-call]
     parts: list[Any] = [
         PublishingService(
             reactor,
@@ -148,6 +137,4 @@ def consul_services(
         parts.append(ReplicaServices(reactor, view, publisher, settings.wants))
     if files:
         parts.append(SecretReader(reactor, files))
-    for part in parts:
-        part.setServiceParent(service)
-    return service
+    return combined(parts)

@@ -3,12 +3,12 @@
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import MultiService
 from twisted.logger import Logger
 
+from txsentinel.extensions.building import ExtensionContext, combined
 from txsentinel.extensions.dns.exchange import exchange
 from txsentinel.extensions.dns.publisher import DnsPublisher
 from txsentinel.extensions.dns.settings import DnsSettings, read_settings
@@ -16,8 +16,7 @@ from txsentinel.extensions.publishing import PublishingService
 from txsentinel.extensions.secret_file import SecretReader
 
 if TYPE_CHECKING:
-    from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
-    from txsentinel.model.extension_settings import ExtensionSetting
+    pass
 
 FOLLOWER_DELAY: Final = (1.0, 3.0)
 """Seconds after which a Sentinel checks whether a switch of another one is published."""
@@ -46,34 +45,24 @@ class NamedMasters:
         return True
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> MultiService:
+def make_service(context: ExtensionContext) -> MultiService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong, or the file of the key cannot be used.
     """
-    chosen = read_settings(argument, settings)
-    publisher = DnsPublisher(chosen, lambda wire: exchange(reactor, chosen.server, chosen.port, wire))
-    service = MultiService()
+    chosen = read_settings(context.argument, context.settings)
+    publisher = DnsPublisher(chosen, lambda wire: exchange(context.reactor, chosen.server, chosen.port, wire))
     parts: list[Any] = [
         PublishingService(
-            reactor,
-            view,
+            context.reactor,
+            context.view,
             publisher,
             NamedMasters(chosen).wanted,
             name="dns",
             target=f"{chosen.zone} at {chosen.server}",
             follower_delay=FOLLOWER_DELAY,
         ),
-        SecretReader(reactor, [chosen.key]),  # type: ignore[list-item]
+        SecretReader(context.reactor, [chosen.key]),  # type: ignore[list-item]
     ]
-    for part in parts:
-        part.setServiceParent(service)
-    return service
+    return combined(parts)

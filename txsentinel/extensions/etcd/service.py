@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from twisted.application.service import MultiService
 
-from txsentinel.extensions.certificate_policy import CertificatePolicy, authorities, identity
+from txsentinel.extensions.building import ExtensionContext, combined
+from txsentinel.extensions.certificate_policy import CertificatePolicy
 from txsentinel.extensions.etcd.client import EtcdClient
 from txsentinel.extensions.etcd.publisher import EtcdPublisher
 from txsentinel.extensions.etcd.replicas import ReplicaKeys
@@ -15,8 +16,7 @@ from txsentinel.extensions.etcd.settings import EtcdSettings, parse
 from txsentinel.extensions.http_client import RequestClient
 from txsentinel.extensions.publishing import PublishingService
 from txsentinel.extensions.secret_file import SecretFile, SecretReader, secret_line
-from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
-from txsentinel.model.extension_settings import ExtensionSetting
+from txsentinel.interfaces import ISentinelView
 
 TIMEOUT: Final = 2.0
 """Seconds until another endpoint is asked."""
@@ -25,22 +25,15 @@ FOLLOWER_DELAY: Final = (1.0, 3.0)
 """Seconds after which a Sentinel checks whether a switch of another one is published."""
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> MultiService:
+def make_service(context: ExtensionContext) -> MultiService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong, or a file cannot be used.
     """
-    chosen = parse(argument, settings)
-    client, files = etcd_client(reactor, chosen)
-    return etcd_services(reactor, view, client, chosen, files)
+    chosen = parse(context.argument, context.settings)
+    client, files = etcd_client(context.reactor, chosen)
+    return etcd_services(context.reactor, context.view, client, chosen, files)
 
 
 def etcd_client(reactor: Any, settings: EtcdSettings) -> tuple[EtcdClient, list[SecretFile[Any]]]:
@@ -49,10 +42,7 @@ def etcd_client(reactor: Any, settings: EtcdSettings) -> tuple[EtcdClient, list[
 
     :raises ValueError: if a file cannot be used.
     """
-    policy = CertificatePolicy(
-        SecretFile(settings.ca_file, authorities) if settings.ca_file else None,
-        SecretFile(settings.cert_file, identity) if settings.cert_file else None,
-    )
+    policy = CertificatePolicy.of_files(settings.ca_file, settings.cert_file)
     files: list[SecretFile[Any]] = policy.files
     password = SecretFile(settings.password_file, secret_line) if settings.password_file else None
     if password is not None:
@@ -79,7 +69,6 @@ def etcd_services(
 
     :param files: what is read again while it runs.
     """
-    service = MultiService()  # type: ignore[no-untyped-call]
     parts: list[Any] = [
         PublishingService(
             reactor,
@@ -96,6 +85,4 @@ def etcd_services(
         parts.append(ReplicaKeys(reactor, view, client, settings, settings.wants))
     if files:
         parts.append(SecretReader(reactor, files))
-    for part in parts:
-        part.setServiceParent(service)
-    return service
+    return combined(parts)

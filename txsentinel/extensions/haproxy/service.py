@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.application.service import MultiService, Service
@@ -14,12 +13,11 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.building import ExtensionContext, combined
 from txsentinel.extensions.haproxy.agent import AgentAnswers, AgentFactory
 from txsentinel.extensions.haproxy.runtime import RuntimePublisher, RuntimeSocket
 from txsentinel.extensions.haproxy.settings import parse
 from txsentinel.extensions.publishing import PublishingService
-from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
-from txsentinel.model.extension_settings import ExtensionSetting
 
 RETRY_SECONDS: Final = 5.0
 """Interval of attempts to listen while the port is in use."""
@@ -75,28 +73,21 @@ class AgentListener(Service):
         self._call = self._reactor.callLater(RETRY_SECONDS, self._listen)
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> MultiService:
+def make_service(context: ExtensionContext) -> MultiService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong.
     """
-    chosen = parse(argument, settings)
-    service = MultiService()
-    parts: list[Any] = [AgentListener(reactor, each, AgentAnswers(view, time.time)) for each in chosen.agents]
+    chosen = parse(context.argument, context.settings)
+    answers = AgentAnswers(context.view, time.time)
+    parts: list[Any] = [AgentListener(context.reactor, each, answers) for each in chosen.agents]
     for endpoint in chosen.sockets:
-        publisher = RuntimePublisher(reactor, RuntimeSocket(reactor, endpoint), chosen.servers)
+        publisher = RuntimePublisher(context.reactor, RuntimeSocket(context.reactor, endpoint), chosen.servers)
         parts.append(
             PublishingService(
-                reactor,
-                view,
+                context.reactor,
+                context.view,
                 publisher,
                 publisher.wanted,
                 verify_interval=chosen.verify,
@@ -104,6 +95,4 @@ def make_service(
                 target=endpoint.partition(":")[2].replace("\\", ""),
             )
         )
-    for part in parts:
-        part.setServiceParent(service)
-    return service
+    return combined(parts)

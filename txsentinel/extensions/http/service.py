@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IListeningPort,
     IProtocolFactory,
     IReactorThreads,
@@ -23,6 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.building import DelayedCalls, ExtensionContext
 from txsentinel.extensions.http.acting import ActingRoutes
 from txsentinel.extensions.http.authentication import Authenticator
 from txsentinel.extensions.http.dispatcher import Dispatcher
@@ -55,8 +55,7 @@ from txsentinel.extensions.http.tokens import Token, TokenTable, parse_tokens
 from txsentinel.extensions.http.topology import TopologyRoutes
 from txsentinel.extensions.metrics.masters import MetricsOptions
 from txsentinel.extensions.metrics.page import MetricsPages
-from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
-from txsentinel.model.extension_settings import ExtensionSetting
+from txsentinel.interfaces import IOperator, ISentinelView
 
 RETRY_SECONDS: Final = 5.0
 """Interval of attempts to listen while the port is in use."""
@@ -141,7 +140,7 @@ class HttpService(Service):
         self.application = application
         self._settings = settings
         self._ports: list[IListeningPort] = []
-        self._calls: set[IDelayedCall] = set()
+        self._calls = DelayedCalls(reactor, lambda: bool(self.running))
         self._failed: set[str] = set()
         """Endpoints and files whose failure was logged."""
 
@@ -151,14 +150,12 @@ class HttpService(Service):
         self.application.events.start()
         for description in self._settings.listen:
             self._listen(description)
-        self._after(TOKEN_SECONDS, self._read_tokens)
+        self._calls.add(TOKEN_SECONDS, self._read_tokens)
 
     def stopService(self) -> Deferred[list[tuple[bool, None]]]:
         """Stop listening, and close all connections."""
         super().stopService()
-        for call in self._calls:
-            call.cancel()
-        self._calls.clear()
+        self._calls.cancel()
         self.application.events.stop()
         self.application.streams.close()
         self.application.factory.close_connections()
@@ -226,7 +223,7 @@ class HttpService(Service):
                 error=failure.getErrorMessage().rstrip("."),
                 seconds=int(RETRY_SECONDS),
             )
-        self._after(RETRY_SECONDS, lambda: self._listen(description))
+        self._calls.add(RETRY_SECONDS, lambda: self._listen(description))
 
     def _read_tokens(self) -> None:
         path = self._settings.token_file
@@ -234,7 +231,7 @@ class HttpService(Service):
             return
         reading = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), read_tokens, path)
         reading.addCallbacks(self._take_tokens, self._keep_tokens)
-        reading.addBoth(lambda _: self._after(TOKEN_SECONDS, self._read_tokens))
+        reading.addBoth(lambda _: self._calls.add(TOKEN_SECONDS, self._read_tokens))
 
     def _take_tokens(self, tokens: dict[str, Token]) -> None:
         self._failed.discard(self._settings.token_file)
@@ -245,18 +242,6 @@ class HttpService(Service):
         if self._settings.token_file not in self._failed:
             self._failed.add(self._settings.token_file)
             self._log.warn("HTTP: {error}; the former tokens stay valid", error=failure.getErrorMessage())
-
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something later, unless the service stops before."""
-        if not self.running:
-            return
-
-        def act() -> None:
-            self._calls.discard(call)
-            action()
-
-        call = self._reactor.callLater(seconds, act)
-        self._calls.add(call)
 
 
 def read_tokens(path: str) -> dict[str, Token]:
@@ -274,23 +259,16 @@ def read_tokens(path: str) -> dict[str, Token]:
         raise ValueError(f"the file of tokens {shown(path)}: {error}") from None
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: IHttpReactor,
-) -> HttpService:
+def make_service(context: ExtensionContext) -> HttpService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong or not safe, or the file of tokens is wrong.
     """
-    chosen = add_settings(parse_argument(argument), settings)
+    chosen = add_settings(parse_argument(context.argument), context.settings)
     if not chosen.listen:
         raise ValueError("an endpoint is needed, such as tcp:8026")
-    has_passwords = operator.has_passwords()
+    has_passwords = context.operator.has_passwords()
     for description in chosen.listen:
         listener = parse_listener(description)
         check_safe(listener, has_passwords, chosen.insecure)
@@ -298,7 +276,7 @@ def make_service(
             encrypted(listener.options, chosen.client_ca, Factory())
     if chosen.client_ca and not any(parse_listener(each).encrypted for each in chosen.listen):
         raise ValueError("client-ca needs an ssl: endpoint: only TLS has certificates of clients")
-    application = HttpApplication(reactor, view, operator, chosen)
+    application = HttpApplication(context.reactor, context.view, context.operator, chosen)
     if chosen.token_file:
         application.tokens.replace(read_tokens(chosen.token_file))
-    return HttpService(reactor, application, chosen)
+    return HttpService(context.reactor, application, chosen)

@@ -9,17 +9,15 @@ import pynng
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from txsentinel.extensions.building import DelayedCalls, ExtensionContext
 from txsentinel.extensions.nng.responder import MAX_SURVEY_BYTES, RECEIVE_TIMEOUT_MS, Responder
 from txsentinel.extensions.nng.settings import NngSettings, read_settings
 from txsentinel.extensions.notifications import NotificationMaker, json_bytes
 from txsentinel.extensions.setting_lines import shown
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-
-    from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
+    from txsentinel.interfaces import ISentinelView
     from txsentinel.model.events import SentinelEvent
-    from txsentinel.model.extension_settings import ExtensionSetting
     from txsentinel.model.snapshots import ViewChange
 
 RETRY_SECONDS: Final = 5.0
@@ -42,7 +40,7 @@ class NngService(Service):
         self._publisher: Any = None
         self._responder: Responder | None = None
         self._unsubscribe: Callable[[], None] | None = None
-        self._calls: set[IDelayedCall] = set()
+        self._calls = DelayedCalls(reactor, lambda: bool(self.running))
         self._failed: set[str] = set()
         """Addresses whose failure was logged."""
 
@@ -68,9 +66,7 @@ class NngService(Service):
     def stopService(self) -> None:
         """Close the sockets."""
         super().stopService()  # type: ignore[no-untyped-call]
-        for call in self._calls:
-            call.cancel()
-        self._calls.clear()
+        self._calls.cancel()
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
@@ -95,7 +91,7 @@ class NngService(Service):
                         error=str(error),
                         seconds=int(RETRY_SECONDS),
                     )
-                self._after(RETRY_SECONDS, lambda address=address: self._listen(socket, [address]))  # type: ignore[misc]
+                self._calls.add(RETRY_SECONDS, lambda address=address: self._listen(socket, [address]))  # type: ignore[misc]
             else:
                 self._failed.discard(address)
                 self._log.info("nng: listening on {address}", address=shown(address))
@@ -113,18 +109,6 @@ class NngService(Service):
 
     def _not_answered(self, problem: str) -> None:
         self._log.warn("nng: cannot answer: {problem}", problem=problem)
-
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something later, unless the service stops before."""
-        if not self.running:
-            return
-
-        def act() -> None:
-            self._calls.discard(call)
-            action()
-
-        call = self._reactor.callLater(seconds, act)
-        self._calls.add(call)
 
 
 def message(maker: NotificationMaker, event: SentinelEvent) -> bytes:
@@ -150,23 +134,16 @@ def tls_config(settings: NngSettings) -> pynng.TLSConfig:
     )
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> NngService:
+def make_service(context: ExtensionContext) -> NngService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong or not safe, or a certificate cannot be used.
     """
-    chosen = read_settings(argument, settings)
+    chosen = read_settings(context.argument, context.settings)
     if chosen.tls_certificate:
         try:
             tls_config(chosen)
         except (pynng.NNGException, ValueError) as error:
             raise ValueError(f"the certificate or its key cannot be used: {error}") from None
-    return NngService(reactor, view, chosen)
+    return NngService(context.reactor, context.view, chosen)

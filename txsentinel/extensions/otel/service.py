@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.building import ExtensionContext
 from txsentinel.extensions.finished_failovers import MAX_RECORDS, FinishedFailovers
 from txsentinel.extensions.leadership import Leadership
 from txsentinel.extensions.otel.settings import OtelSettings, read_settings
@@ -27,8 +28,7 @@ from txsentinel.extensions.otel.spans import failover_spans
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-    from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
-    from txsentinel.model.extension_settings import ExtensionSetting
+    from txsentinel.interfaces import ISentinelView
     from txsentinel.model.history import FailoverRecord
 
 EXPORT_TIMEOUT: Final = 5
@@ -199,17 +199,10 @@ def otlp_exporter(settings: OtelSettings) -> SpanExporter:
     )
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> TraceService:
+def make_service(context: ExtensionContext) -> TraceService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong.
     """
-    return TraceService(reactor, view, read_settings(argument, settings), otlp_exporter)
+    return TraceService(context.reactor, context.view, read_settings(context.argument, context.settings), otlp_exporter)

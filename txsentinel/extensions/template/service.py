@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.building import ExtensionContext, combined
 from txsentinel.extensions.publishing import PublishingService
 from txsentinel.extensions.template.publisher import TemplatePublisher
 from txsentinel.extensions.template.rendering import TemplateFile
 from txsentinel.extensions.template.settings import TemplateSettings, read_files
-from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
-from txsentinel.model.extension_settings import ExtensionSetting
+from txsentinel.interfaces import ISentinelView
 from txsentinel.model.snapshots import Instant, MasterSnapshot, ViewChange
 
 PUBLISH_TIMEOUT: Final = 150.0
@@ -110,21 +110,13 @@ class TemplateService(MultiService):
         return self.publisher.stop()
 
 
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> MultiService:
+def make_service(context: ExtensionContext) -> MultiService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong, or a template cannot be read.
     """
-    service = MultiService()  # type: ignore[no-untyped-call]
-    for each in read_files(argument, settings):
+    chosen = read_files(context.argument, context.settings)
+    for each in chosen:
         TemplateFile(each.source).check()
-        TemplateService(reactor, view, each).setServiceParent(service)  # type: ignore[no-untyped-call]
-    return service
+    return combined(TemplateService(context.reactor, context.view, each) for each in chosen)

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txsentinel.extensions.building import DelayedCalls, ExtensionContext
 from txsentinel.extensions.certificate_policy import CertificatePolicy
 from txsentinel.extensions.finished_failovers import FinishedFailovers
 from txsentinel.extensions.http_client import RequestClient
@@ -27,12 +28,9 @@ from txsentinel.model.measurements import Histogram
 from txsentinel.model.publications import LAG_BOUNDS, PublisherState, PublishOutcome
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-
     from txsentinel.extensions.http_client import HttpReply, IRequestClient
-    from txsentinel.interfaces import IOperator, ISentinelView, IStateDirectory
+    from txsentinel.interfaces import ISentinelView, IStateDirectory
     from txsentinel.model.events import SentinelEvent
-    from txsentinel.model.extension_settings import ExtensionSetting
     from txsentinel.model.history import FailoverRecord
     from txsentinel.model.snapshots import ViewChange
 
@@ -82,7 +80,7 @@ class WebhookService(MultiService):
         self._switches: dict[str, str] = {}
         """Name of a master → ID of the notification of its latest switch."""
 
-        self._calls: set[IDelayedCall] = set()
+        self._calls = DelayedCalls(reactor, lambda: bool(self.running))
         self._letters: list[DeadLetter] = []
         self._writing: Deferred[None] | None = None
         self._failing = False
@@ -100,7 +98,7 @@ class WebhookService(MultiService):
         self._withdraw = self._view.publishers.add(self._states)
         if any(target.wants(FAILOVER, None) for target in self._targets):
             self._failovers.start()
-        self._after(FILES_INTERVAL, self._look_for_retries)
+        self._calls.add(FILES_INTERVAL, self._look_for_retries)
 
     def stopService(self) -> Deferred[Any]:
         """Stop, and keep what was not delivered as dead letters."""
@@ -112,9 +110,7 @@ class WebhookService(MultiService):
         if self._withdraw is not None:
             self._withdraw()
             self._withdraw = None
-        for call in self._calls:
-            call.cancel()
-        self._calls.clear()
+        self._calls.cancel()
         for queue in self.queues.values():
             self._letters += queue.stop()
         written = self._write_letters()
@@ -153,7 +149,7 @@ class WebhookService(MultiService):
             else:
                 waiting.append(target.name)
         if waiting:
-            self._after(STAND_IN_DELAY, lambda: self._stand_in(waiting, notification))
+            self._calls.add(STAND_IN_DELAY, lambda: self._stand_in(waiting, notification))
 
     def _stand_in(self, names: Sequence[str], notification: Notification) -> None:
         """Send a switch that another Sentinel seems to have led, if that one does not."""
@@ -244,7 +240,7 @@ class WebhookService(MultiService):
             self._reactor, self._reactor.getThreadPool(), take_retries, self._state_dir.path
         )
         reading.addCallbacks(self._retry, self._no_retries)
-        reading.addBoth(lambda _: self._after(FILES_INTERVAL, self._look_for_retries))
+        reading.addBoth(lambda _: self._calls.add(FILES_INTERVAL, self._look_for_retries))
 
     def _retry(self, taken: tuple[list[tuple[str, Notification]], int]) -> None:
         found, bad = taken
@@ -270,37 +266,18 @@ class WebhookService(MultiService):
             self._unreadable = True
             self._log.warn("Webhooks: dead letters cannot be read: {error}", error=failure.getErrorMessage())
 
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something later, unless the service stops before."""
-        if not self.running:
-            return
 
-        def act() -> None:
-            self._calls.discard(call)
-            action()
-
-        call = self._reactor.callLater(seconds, act)
-        self._calls.add(call)
-
-
-def make_service(
-    view: ISentinelView,
-    operator: IOperator,
-    argument: str,
-    state_dir: IStateDirectory,
-    settings: Sequence[ExtensionSetting],
-    reactor: Any,
-) -> WebhookService:
+def make_service(context: ExtensionContext) -> WebhookService:
     """
-    Build the service; see ``ISentinelExtension.makeService``.
+    Build the service.
 
     :raises ValueError: if a setting is wrong, or a file of a secret cannot be used.
     """
-    targets = read_targets(argument, settings)
+    targets = read_targets(context.argument, context.settings)
     if not targets:
         raise ValueError("an address is needed, such as https://hooks.example.com/sentinel")
 
     def client(target: WebhookTarget) -> RequestClient:
-        return RequestClient(reactor, policy=CertificatePolicy(target.authorities))
+        return RequestClient(context.reactor, policy=CertificatePolicy(target.authorities))
 
-    return WebhookService(reactor, view, state_dir, targets, client)
+    return WebhookService(context.reactor, context.view, context.state_dir, targets, client)
