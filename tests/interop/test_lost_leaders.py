@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -166,7 +167,7 @@ class LostLeaderTests(SynchronousTestCase):
         leader = wait_for(self.ended_sentinel, SECONDS, f"a {crash}")
         for sentinel in self.fleet.sentinels:
             if sentinel is not leader:
-                with suppress(OSError):  # If this is late, the next leader has crashed, too.
+                with contextlib.suppress(OSError):  # If this is late, the next leader has crashed, too.
                     sentinel.call("SENTINEL", "SIMULATE-FAILURE", "HELP")  # clears them
         self.assertEqual(leader.wait_ended(), CRASH_STATUS)
         for sentinel in self.fleet.sentinels:
