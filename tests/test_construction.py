@@ -23,7 +23,7 @@ EXCEPTIONS = {
     "links.factory": {"connection.factory", "self.link.attempt_waiting"},
     "process.collector": {"self._loop.clock"},
     "process.descriptors": {"self._check_loop.clock"},
-    "reactor.multiplexer": {"port.transport"},
+    "reactor.client_transport": {"port.transport", "port.reactor"},
     # The exception is built in the same function; Twisted's ConnectionLost has no parameter for the error number.
     "reactor.connectors": {"why.osError"},
     "runtime.sweeper": {

@@ -82,9 +82,9 @@ LAYERS = (
         "service",
         "process.resolver reactor.priority process.log_queue process.threads process.temporary process.files"
         " process.appending process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
-        " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
-        " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
-        " runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
+        " runtime.history reactor.multiplexer reactor.client_transport reactor.read_coalescing reactor.connectors"
+        " process.collector process.descriptors runtime.listeners runtime.restoring runtime.publishing"
+        " runtime.snapshot_builder runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
         " runtime.view runtime.operator runtime.examining runtime.surface runtime.service runtime.health"
         " runtime.secrets runtime.reloading"
         " cli.overrides cli.imports cli.refusing cli.extensions process.termination process.systemd"

@@ -7,16 +7,17 @@ import select
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 from unittest import SkipTest
 
-from twisted.internet import tcp, unix
+from twisted.internet import tcp
 from twisted.internet.error import (
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
 )
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -99,10 +100,8 @@ class Echo(Protocol):
 
     @property
     def connection(self) -> tcp.Connection:
-        """The transport of Twisted, with its methods for producers."""
-        transport: object = self.transport
-        assert isinstance(transport, tcp.Connection)
-        return transport
+        """The transport with its methods for producers, which are those of Twisted's whatever it is."""
+        return cast("tcp.Connection", self.transport)
 
 
 class MultiplexerTestCase(SynchronousTestCase):
@@ -453,25 +452,8 @@ class EndTests(MultiplexerTestCase):
         self.assertEqual(self.reactor.readers, [])
 
 
-class PortTests(SynchronousTestCase):
-    """Tests of ``supported`` and ``add_port``."""
-
-    def test_other_ports(self) -> None:
-        """A port that is no TCP port, such as a simulated one, is not changed."""
-
-        class Port:
-            transport = "as before"
-
-        port = Port()
-        EpollMultiplexer(Reactor()).add_port(port)  # type: ignore[arg-type]
-        self.assertEqual(port.transport, "as before")
-
-    def test_unix_sockets(self) -> None:
-        """The port of a Unix socket is not changed, because its clients have no TCP address."""
-        port = unix.Port(b"s.sock", Factory(), reactor=Reactor())
-        before = port.transport
-        EpollMultiplexer(Reactor()).add_port(port)
-        self.assertEqual(port.transport, before)
+class SupportTests(SynchronousTestCase):
+    """Tests of ``supported``."""
 
     def test_other_reactors(self) -> None:
         """A reactor that polls no descriptors is not supported."""

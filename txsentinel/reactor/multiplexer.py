@@ -22,6 +22,7 @@ from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone, TimeoutError
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
@@ -30,10 +31,9 @@ from txsentinel.model.time_slice import TimeSlice
 from txsentinel.reactor.priority import yield_function
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocol
+    from twisted.internet.interfaces import IDelayedCall
     from twisted.internet.protocol import ClientFactory
 
 
@@ -73,27 +73,6 @@ def supported(reactor: object) -> bool:
     return hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor)
 
 
-class ClientTransport(tcp.Server):
-    """
-    The transport of a client connection, which closes in the same way as the C servers.
-
-    ``abortConnection`` of Twisted makes the kernel send a reset: the client then gets an error instead of the end of
-    the stream, and can lose replies that it has not read yet. Here only the output that the socket buffer does not
-    accept is discarded; the rest is sent, followed by the end of the stream. (The kernel still sends a reset if there
-    is unread input, as it does for the C servers.)
-    """
-
-    def abortConnection(self) -> None:
-        """Close now, without waiting for the client; output that the socket buffer does not accept is lost."""
-        if not self.disconnected:
-            # With TLS close_notify was just written; without it the other side would report a truncated stream.
-            self.doWrite()  # type: ignore[no-untyped-call]
-        tcp.Server.abortConnection(self)
-
-    def _closeSocket(self, orderly: bool) -> None:
-        tcp.Server._closeSocket(self, True)
-
-
 class _Client(tcp.Client):
     """An attempt that checks its socket once more before it times out."""
 
@@ -120,19 +99,32 @@ class EpollMultiplexer:
     :param name: the name of the channels in the reactor's log.
     :param time_slice_seconds: the time for which channels are read before the reactor polls other descriptors.
         It does not include nested polls.
+    :param defer_registration: whether changes are registered with the kernel at the end of a turn. Most connections
+        that stop reading are closed in the same turn, which then needs no call. All channels must call :meth:`forget`
+        before they close their descriptor.
     """
 
     _log = Logger(namespace=__name__)
 
-    def __init__(self, reactor: Any, name: str = "clients", time_slice_seconds: float = TIME_SLICE_SECONDS) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        name: str = "clients",
+        time_slice_seconds: float = TIME_SLICE_SECONDS,
+        defer_registration: bool = False,
+    ) -> None:
         self._reactor = reactor
         self._name = name
         self._time_slice_seconds = time_slice_seconds
+        self._defer_registration = defer_registration
         self._yield_to_clients = yield_function(reactor)
         self._poller: Any = None
         self._channels: dict[int, Channel] = {}
         self._registered: dict[int, int] = {}
-        """Descriptor → its registered epoll events; has the same keys as ``_channels``."""
+        """Descriptor → its registered epoll events."""
+
+        self._deferred: dict[int, int] = {}
+        """Descriptor → epoll events to register at the end of the turn."""
 
         self._ready: deque[tuple[int, int]] = deque()
         """Ready descriptors that are not processed yet, with their events."""
@@ -154,11 +146,6 @@ class EpollMultiplexer:
         self.received = 0
         """Number of processed events."""
 
-    def add_port(self, port: IListeningPort) -> None:
-        """Add the future connections of this port to the multiplexer. Ports other than TCP ports are ignored."""
-        if type(port) is tcp.Port:  # a port of a Unix socket is a subclass with other transports
-            port.transport = self._make_transport  # type: ignore[assignment]
-
     def connectTCP(
         self,
         host: str,
@@ -176,27 +163,15 @@ class EpollMultiplexer:
         connector.connect()
         return connector
 
-    def _make_transport(
-        self,
-        skt: socket.socket,
-        protocol: IProtocol,
-        client: tuple[object, ...],
-        port: tcp.Port,
-        number: int,
-        reactor: object,
-    ) -> Channel:
-        """Return the transport of a connection; replaces the transport class of a port."""
-        return ClientTransport(skt, protocol, client, port, number, self)  # type: ignore[arg-type]
-
     # Called by transports, for which this is the reactor.
 
     def addReader(self, channel: Channel) -> None:
         """Begin to deliver input to the channel."""
-        self._register(channel, self._registered.get(channel.fileno(), 0) | _IN)
+        self._want(channel, self._wanted(channel.fileno()) | _IN)
 
     def removeReader(self, channel: Channel) -> None:
         """Stop delivering input to the channel."""
-        self._register(channel, self._registered.get(channel.fileno(), 0) & ~_IN)
+        self._want(channel, self._wanted(channel.fileno()) & ~_IN)
 
     def addWriter(self, channel: Channel) -> None:
         """Let the channel write soon, without polling before: the socket buffer mostly has space."""
@@ -207,9 +182,18 @@ class EpollMultiplexer:
     def removeWriter(self, channel: Channel) -> None:
         """Stop writing: the channel has no more output."""
         self._writers.pop(channel, None)
-        registered = self._registered.get(channel.fileno(), 0)
-        if registered & _OUT:
-            self._register(channel, registered & ~_OUT)
+        wanted = self._wanted(channel.fileno())
+        if wanted & _OUT:
+            self._want(channel, wanted & ~_OUT)
+
+    def forget(self, channel: Channel) -> None:
+        """Remove a channel that closes its descriptor next; the kernel then removes the registration by itself."""
+        descriptor = channel.fileno()
+        self._writers.pop(channel, None)
+        self._deferred.pop(descriptor, None)
+        self._registered.pop(descriptor, None)
+        if self._channels.pop(descriptor, None) is not None and not self._channels:
+            self._close()
 
     def seconds(self) -> float:
         """Return the time of the reactor's clock."""
@@ -221,9 +205,27 @@ class EpollMultiplexer:
         later: IDelayedCall = self._reactor.callLater(delay, call, *arguments)
         return later
 
-    def _register(self, channel: Channel, wanted: int) -> None:
+    def _wanted(self, descriptor: int) -> int:
+        """Return the events that the channel of a descriptor waits for."""
+        wanted = self._deferred.get(descriptor)
+        return self._registered.get(descriptor, 0) if wanted is None else wanted
+
+    def _want(self, channel: Channel, wanted: int) -> None:
+        """Register the events that a channel waits for, or do it later."""
         descriptor = channel.fileno()
+        if self._polling and self._defer_registration:
+            self._deferred[descriptor], self._channels[descriptor] = wanted, channel
+        else:
+            self._register(channel, descriptor, wanted)
+
+    def _register(self, channel: Channel, descriptor: int, wanted: int) -> None:
+        self._deferred.pop(descriptor, None)
         present = self._registered.get(descriptor, 0)
+        if wanted:
+            self._channels[descriptor] = channel
+            if self._poller is None:
+                self._poller = select.epoll()
+                self._reactor.addReader(self)
         if wanted == present:
             return
         if not wanted:
@@ -232,14 +234,22 @@ class EpollMultiplexer:
             if not self._channels:
                 self._close()
             return
-        if self._poller is None:
-            self._poller = select.epoll()
-            self._reactor.addReader(self)
         if present:
             self._poller.modify(descriptor, wanted)
         else:
             self._poller.register(descriptor, wanted)
-        self._registered[descriptor], self._channels[descriptor] = wanted, channel
+        self._registered[descriptor] = wanted
+
+    def _register_deferred(self) -> None:
+        """Register what the channels of this turn wait for."""
+        while self._deferred:
+            descriptor, wanted = self._deferred.popitem()
+            channel = self._channels[descriptor]
+            try:
+                self._register(channel, descriptor, wanted)
+            except OSError as error:
+                # The kernel has no memory for it, for example: close this channel, and continue with the others.
+                self._disconnect(channel, error, reading=False)
 
     def _close(self) -> None:
         self._ready.clear()
@@ -271,13 +281,17 @@ class EpollMultiplexer:
                 channel = channels.get(descriptor)
                 if channel is not None:
                     self.received += 1
-                    self._turn(channel, event & (self._registered[descriptor] | _ENDED))
+                    self._turn(channel, event & (self._wanted(descriptor) | _ENDED))
                 if time_slice.over():
                     break
                 self._yield_to_clients()
         finally:
-            self._polling = False
-            self._write_out()
+            try:
+                self._write_out()
+            finally:
+                self._polling = False
+                if self._deferred:
+                    self._register_deferred()
 
     def received_until(self, now: float) -> float:
         """
@@ -347,8 +361,12 @@ class EpollMultiplexer:
             if event & _IN:
                 why = channel.doRead()
             elif event & _ENDED:
-                reading = bool(self._registered[channel.fileno()] & _IN)
-                why = CONNECTION_DONE if reading else CONNECTION_LOST
+                reading = bool(self._wanted(channel.fileno()) & _IN)
+                if reading and self._defer_registration:
+                    # If a time slice ended in between, the event may be that of an earlier connection.
+                    why = channel.doRead()
+                else:
+                    why = CONNECTION_DONE if reading else CONNECTION_LOST
             if why is None and event & _OUT and channel.fileno() >= 0:
                 reading = False
                 why = channel.doWrite()
@@ -368,7 +386,7 @@ class EpollMultiplexer:
                 if writers.pop(channel, True) is None and channel.fileno() >= 0:
                     # The socket buffer is full, or the channel is not connected yet.
                     try:
-                        self._register(channel, self._registered.get(channel.fileno(), 0) | _OUT)
+                        self._want(channel, self._wanted(channel.fileno()) | _OUT)
                     except OSError as error:
                         # There is no descriptor left for epoll: close this channel, and continue with the others.
                         self._disconnect(channel, error, reading=False)
@@ -376,12 +394,14 @@ class EpollMultiplexer:
     def _disconnect(self, channel: Channel, why: object, reading: bool) -> None:
         """Process the end of a connection, or of its input only."""
         self.removeReader(channel)
-        failure = Failure(why if isinstance(why, BaseException) else CONNECTION_LOST)
         if reading and isinstance(why, ConnectionDone):
-            channel.readConnectionLost(failure)
+            channel.readConnectionLost(connectionDone)
         else:
             self.removeWriter(channel)
-            channel.connectionLost(failure)
+            done = why is CONNECTION_DONE
+            channel.connectionLost(
+                connectionDone if done else Failure(why if isinstance(why, BaseException) else CONNECTION_LOST)
+            )
 
 
 classImplements(EpollMultiplexer, IReadDescriptor)

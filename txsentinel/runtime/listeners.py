@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from txsentinel.config.generic import GenericOptions
 from txsentinel.interfaces import IHost
 from txsentinel.model.events import Level
-from txsentinel.reactor.multiplexer import EpollMultiplexer, supported
+from txsentinel.reactor.client_transport import accept_within, client_multiplexer
+from txsentinel.reactor.multiplexer import supported
 from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.binding import CannotListen, adopt_ports, open_ports, open_unix_socket
 from txsentinel.tls.activation import TlsSupport
@@ -63,9 +64,9 @@ def open_listeners(
     if not opened:
         raise CannotListen(NO_LISTENERS)
     if supported(host.reactor):
-        multiplexer = EpollMultiplexer(host.reactor)
+        multiplexer = client_multiplexer(host.reactor)
         for port in opened:
-            multiplexer.add_port(port)
+            accept_within(multiplexer, port)
         if isinstance(host.reactor, PriorityReactor):
             host.reactor.set_priority_poll(multiplexer.poll)
     return opened
