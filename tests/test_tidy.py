@@ -56,7 +56,7 @@ LAYERS = (
         " core.state core.quorum core.pause_rules core.registry core.fan_out core.vote_leases core.pause_messages"
         " core.pause_guarantee core.pauses core.tilt core.succession core.deadlines core.handover core.probing"
         " core.membership core.failover_blocks core.lineage core.empty_restart"
-        " core.fencing core.selection core.write_holding core.blockers"
+        " core.fencing core.selection core.write_rejection core.write_holding core.blockers"
         " core.conditions core.readiness core.voting"
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"

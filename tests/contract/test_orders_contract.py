@@ -425,6 +425,9 @@ class OrdersContract(Contract):
         self.assertEqual((final.role, final.data_set.offset), ("master", held.offset))
         self.assertEqual((replies[0], replies[-1]), (b"OK", b"OK"))
         self.assertTrue(ends(writer))
+        # The pause is over: a write is answered at once, and so is PUBLISH.
+        self.refused(call(self.client(), "SET color green"), "READONLY ")
+        self.assertEqual(call(self.client(), "PUBLISH news x"), 0)
         self.eventually(lambda: self.info(self.a).master_link_up)
         continued = self.info(self.a).data_set
         self.assertEqual((continued.replid, continued.replid2), (forked.replid, held.replid))
@@ -612,6 +615,51 @@ class OrdersContract(Contract):
         self.replicate()
         self.eventually(lambda: call(self.a, "SET color red") == b"OK")
 
+    def test_rejected_writes(self: Any) -> None:
+        """
+        A value that no server reaches rejects all writes and nothing else, from the transaction on that sets it.
+
+        The offset stays, a replica gets up to it, and the value is restored in the transaction that changes the role.
+        """
+        self.replicate()
+        call(self.a, "SET color red")
+        begun = self.client("MULTI", "SET color green")
+        reject = "CONFIG SET min-replicas-to-write 999999"
+        _, _, text = self.transact(self.a, "CONFIG SET min-replicas-max-lag 10", reject, "INFO replication")
+        rejected = parse_info(text).data_set
+        assert rejected is not None
+        writer = self.client()
+        self.refused(call(writer, "SET color blue"), "NOREPLICAS ")
+        begun.send("EXEC")
+        self.refused(begun.reply(), "EXECABORT ")
+        self.assertEqual(call(writer, "GET color"), b"red")
+        self.eventually(lambda: (self.info(self.b).repl_offset or 0) >= rejected.offset)
+        self.assertEqual(self.transact(self.b, "SLAVEOF NO ONE")[0], b"OK")
+        forked = self.info(self.b).data_set
+        self.assertEqual((forked.replid2, forked.second_offset - 1), (rejected.replid, rejected.offset))
+        order = f"SLAVEOF {self.second.host} {self.second.port}"
+        restore = "CONFIG SET min-replicas-to-write 0"
+        text, value, *_ = self.transact(
+            self.a, "INFO replication", "CONFIG GET min-replicas-to-write", order, restore, *NEW_ROLE
+        )
+        final = parse_info(text)
+        assert final.data_set is not None
+        self.assertEqual((final.role, final.data_set.offset), ("master", rejected.offset))
+        self.assertEqual(value, [b"min-replicas-to-write", b"999999"])
+        self.assertTrue(ends(writer))
+        self.assertNotIn("999999", self.first.configuration())
+        self.eventually(lambda: self.info(self.a).master_link_up)
+        self.assertEqual(self.info(self.a).data_set.replid2, rejected.replid)
+        self.assertEqual(call(self.b, "SET color blue"), b"OK")
+
+    def test_lag_of_zero(self: Any) -> None:
+        """A ``min-replicas-max-lag`` of 0 turns the setting off."""
+        call(self.a, "CONFIG SET min-replicas-to-write 999999")
+        call(self.a, "CONFIG SET min-replicas-max-lag 0")
+        self.assertEqual(call(self.a, "SET color red"), b"OK")
+        call(self.a, "CONFIG SET min-replicas-max-lag 10")
+        self.refused(call(self.a, "SET color red"), "NOREPLICAS ")
+
     def test_silent_replicas_do_not_count(self: Any) -> None:
         """A replica that acknowledged nothing for longer than permitted does not count."""
         call(self.a, "CONFIG SET min-replicas-max-lag 1")
@@ -638,32 +686,46 @@ class SimulatedOrdersTests(OrdersContract, SynchronousTestCase):
     make_servers = staticmethod(SimServers)
 
 
-class RedisOrdersTests(OrdersContract, SynchronousTestCase):
+class RealOrdersContract(OrdersContract):
+    """What only real servers have."""
+
+    def test_scripts_while_writes_are_rejected(self: Any) -> None:
+        """Since 7.0 writes of scripts are rejected, too."""
+        call(self.a, "CONFIG SET min-replicas-to-write 999999")
+        write = ("EVAL", "return redis.call('SET', 'color', 'red')", "0")
+        if self.one_pause:
+            self.assertEqual(call(self.a, write), b"OK")
+        else:
+            self.assertIn(b"NOREPLICAS", call(self.a, write))
+            self.assertIsNone(call(self.a, "GET color"))
+
+
+class RedisOrdersTests(RealOrdersContract, SynchronousTestCase):
     """The Redis of the distribution."""
 
     make_servers = staticmethod(lambda: RealServers("redis"))
 
 
-class Redis62OrdersTests(OrdersContract, SynchronousTestCase):
+class Redis62OrdersTests(RealOrdersContract, SynchronousTestCase):
     """An older Redis."""
 
     one_pause = True
     make_servers = staticmethod(lambda: RealServers("redis-6.2"))
 
 
-class Redis82OrdersTests(OrdersContract, SynchronousTestCase):
+class Redis82OrdersTests(RealOrdersContract, SynchronousTestCase):
     """A current Redis."""
 
     make_servers = staticmethod(lambda: RealServers("redis-8.2"))
 
 
-class ValkeyOrdersTests(OrdersContract, SynchronousTestCase):
+class ValkeyOrdersTests(RealOrdersContract, SynchronousTestCase):
     """A current Valkey."""
 
     make_servers = staticmethod(lambda: RealServers("valkey"))
 
 
-class Valkey81OrdersTests(OrdersContract, SynchronousTestCase):
+class Valkey81OrdersTests(RealOrdersContract, SynchronousTestCase):
     """An older Valkey."""
 
     make_servers = staticmethod(lambda: RealServers("valkey-8.1"))

@@ -21,6 +21,7 @@ from txsentinel.core.effects import Connect
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import SentinelOptions
+from txsentinel.core.switchover_state import WriteLimits
 from txsentinel.links.context import Secure
 from txsentinel.links.pool import LinkPool
 from txsentinel.model.address import Address
@@ -216,11 +217,14 @@ class RecordingCore:
     def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
         self.received.append(("clients closed", clients))
 
+    def write_limits_read(self, link: InstanceLink, limits: WriteLimits | None, error: str, now: Millis) -> None:
+        self.received.append(("limits", limits or error))
+
     def writes_held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
         self.received.append(("held", info))
 
-    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
-        self.received.append(("demoted", info))
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, to_write: int | None, now: Millis) -> None:
+        self.received.append(("demoted", info, to_write))
 
     def rights_checked(self, link: InstanceLink, denied: dict[str, str], now: Millis) -> None:
         self.received.append(("rights", denied))

@@ -11,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.links.fixture import BOTH, FakeTransport, Fixture, log_lines_of
 from txsentinel.core.effects import (
     AbortHandOver,
+    AcceptWrites,
     AskMasterDown,
     Connect,
+    DemoteHeld,
     Disconnect,
     FinishHandOver,
     HandOver,
@@ -20,13 +22,16 @@ from txsentinel.core.effects import (
     PauseWrites,
     Ping,
     PublishHello,
+    ReadWriteLimits,
     Reconfigure,
+    RejectWrites,
     RequestInfo,
     ResumeWrites,
     SendCommand,
 )
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import HandOverEnd, LinkKind
+from txsentinel.core.switchover_state import WriteLimits
 from txsentinel.model.timings import Limits
 from txsentinel.wire.resp import pack
 
@@ -638,6 +643,70 @@ class HandOverTests(CommandLinkCase):
         self.fixture.do(FinishHandOver(self.link))
         self.transport.lost(ConnectionError())
         self.assertIs(self.link.handover_end, HandOverEnd.FINISH)
+
+
+class WriteRejectionTests(CommandLinkCase):
+    """The settings by which a master rejects writes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.link = self.fixture.link(COMMANDS)
+        self.transport = self.connected(self.link)
+
+    def set_both(self, to_write: int, max_lag: int) -> bytes:
+        """Return the commands that set both."""
+        first = pack("CONFIG", "SET", "min-replicas-max-lag", max_lag)
+        return first + pack("CONFIG", "SET", "min-replicas-to-write", to_write)
+
+    def test_read(self) -> None:
+        """Both values are reported, or the error of the server."""
+        self.fixture.do(ReadWriteLimits(self.link))
+        asked = pack("CONFIG", "GET", "min-replicas-to-write") + pack("CONFIG", "GET", "min-replicas-max-lag")
+        self.assertEqual(self.transport.take_written(), asked)
+        self.transport.protocol.dataReceived(b"*2\r\n$1\r\na\r\n$1\r\n2\r\n*2\r\n$1\r\nb\r\n$2\r\n10\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [("limits", WriteLimits(2, 10))])
+        for replies, error in (
+            (b"-NOPERM no\r\n-NOPERM no\r\n", "NOPERM no"),
+            (b"*0\r\n*0\r\n", "an answer without a number"),
+            (b"*2\r\n$1\r\na\r\n$1\r\nx\r\n:1\r\n", "an answer without a number"),
+        ):
+            self.fixture.do(ReadWriteLimits(self.link))
+            self.transport.protocol.dataReceived(replies)
+            self.assertEqual(self.fixture.core.take_inputs(), [("limits", error)])
+
+    def test_reject(self) -> None:
+        """One transaction, whose INFO is reported; a command that is refused is, too."""
+        self.fixture.do(RejectWrites(self.link, WriteLimits(999_999, 10)))
+        expected = pack("MULTI") + self.set_both(999_999, 10) + pack("INFO", "replication") + pack("EXEC")
+        self.assertEqual(self.transport.take_written(), expected)
+        self.transport.protocol.dataReceived(b"+OK\r\n" + b"+QUEUED\r\n" * 3 + b"*3\r\n+OK\r\n+OK\r\n$2\r\nhi\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [("held", b"hi")])
+        self.fixture.do(RejectWrites(self.link, WriteLimits(999_999, 10)))
+        self.transport.protocol.dataReceived(b"+OK\r\n" + b"-NOPERM no\r\n" * 2 + b"+QUEUED\r\n-EXECABORT\r\n")
+        refused = ("refused", "CONFIG SET min-replicas-max-lag 10", "NOPERM no")
+        self.assertEqual(self.fixture.core.take_inputs(), [refused])
+
+    def test_accept(self) -> None:
+        """The values are restored, and written to the file if they may be in it."""
+        for rewrite in (False, True):
+            self.fixture.do(AcceptWrites(self.link, WriteLimits(1, 0), rewrite))
+            written = pack("CONFIG", "REWRITE") if rewrite else b""
+            expected = pack("MULTI") + self.set_both(1, 0) + written + pack("EXEC")
+            self.assertEqual(self.transport.take_written(), expected)
+            self.transport.protocol.dataReceived(b"+OK\r\n" + b"+QUEUED\r\n" * (2 + rewrite) + b"*0\r\n")
+        self.assertEqual(self.fixture.core.take_inputs(), [])
+
+    def test_demote(self) -> None:
+        """The values are restored behind SLAVEOF and before the file is written; what they were is reported."""
+        self.fixture.do(DemoteHeld(self.link, "10.0.0.2", 6380, WriteLimits(1, 0)))
+        order = pack("SLAVEOF", "10.0.0.2", 6380) + self.set_both(1, 0)
+        asked = pack("INFO", "replication") + pack("CONFIG", "GET", "min-replicas-to-write")
+        rest = pack("CONFIG", "REWRITE") + pack("CLIENT", "KILL", "TYPE", "normal")
+        rest += pack("CLIENT", "KILL", "TYPE", "pubsub")
+        self.assertEqual(self.transport.take_written(), pack("MULTI") + asked + order + rest + pack("EXEC") + INFO)
+        values = b"$2\r\nhi\r\n*2\r\n$1\r\na\r\n$6\r\n999999\r\n" + b"+OK\r\n" * 4 + b":1\r\n:0\r\n"
+        self.transport.protocol.dataReceived(b"+OK\r\n" + b"+QUEUED\r\n" * 8 + b"*8\r\n" + values)
+        self.assertEqual(self.fixture.core.take_inputs(), [("demoted", b"hi", 999_999), ("clients closed", 1)])
 
 
 class WritePauseTests(CommandLinkCase):

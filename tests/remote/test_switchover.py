@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.remote.fake_servers import NEW, OLD, REPLID, FakeServers
 from tests.remote.samples import MASTER, NAME, SENTINELS, fleet, master_report, replica, sentinel, unreachable
 from txsentinel.model.receipt import (
+    REJECTED,
+    REJECTED_WITH_GAPS,
     Fence,
     NewMaster,
     OldMaster,
@@ -210,6 +212,16 @@ class JudgementTests(SynchronousTestCase):
         self.assertEqual(self.verdict(replace(self.OLD, offset_final=None)), ("unproven", None))
         self.assertEqual(self.verdict(new=replace(self.NEW, replid2="7" * 40)), ("unproven", None))
         self.assertEqual(self.verdict(new=replace(self.NEW, replid2=None)), ("unproven", None))
+
+    def test_rejected(self) -> None:
+        """While writes are rejected, expired keys are deleted; with a gap, such bytes may be writes."""
+        old = replace(self.OLD, offset_final=1100)
+        for kind, expected in ((REJECTED, ("unproven", None)), (REJECTED_WITH_GAPS, ("lost", 100))):
+            fence = replace(self.FENCE, kind=kind)
+            found = judge(old, self.NEW, fence, Instant(10))
+            self.assertEqual((found.verdict.value, found.lost_bytes), expected)
+            self.assertEqual(judge(self.OLD, self.NEW, fence, Instant(10)).verdict, ReceiptVerdict.PROVEN)
+            self.assertEqual(judge(old, self.NEW, fence, Instant(10_000)).verdict, ReceiptVerdict.LOST)
 
     def test_ulid(self) -> None:
         """26 digits, ordered by time; the example is that of the specification of ULID."""

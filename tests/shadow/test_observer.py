@@ -14,6 +14,7 @@ from txsentinel.shadow.observer import FIRST_ID, READS, FleetLogin, ObservedMast
 
 DROPPED = {
     "AbortHandOver",
+    "AcceptWrites",
     "CheckRights",
     "Crash",
     "DemoteHeld",
@@ -24,7 +25,9 @@ DROPPED = {
     "PauseClients",
     "PauseWrites",
     "PublishHello",
+    "ReadWriteLimits",
     "Reconfigure",
+    "RejectWrites",
     "ResumeWrites",
     "RunScript",
     "SendCommand",

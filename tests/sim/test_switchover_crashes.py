@@ -44,8 +44,8 @@ class CrashTests(SynchronousTestCase):
 
     def test_table(self) -> None:
         """The table has every step with every fault, and no case is repeated before all have had their turn."""
-        table = list(islice(cases(), 720))
-        self.assertEqual(len(set(table)), 720)
+        table = list(islice(cases(), 1080))
+        self.assertEqual(len(set(table)), 1080)
         self.assertEqual({case.seed for case in table}, {1})
 
     def test_settings(self) -> None:

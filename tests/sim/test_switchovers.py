@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.core.durable_records import RecordKind
 from txsentinel.model.history import FailoverKind, Outcome
 from txsentinel.model.history_json import decode_records
 from txsentinel.model.receipt import ReceiptVerdict
@@ -90,7 +91,7 @@ class MethodTests(SwitchoverCase):
 
     def check(self, method: str) -> Any:
         """Check the steps and the receipt of a method; return the operation."""
-        fleet = self.start()
+        fleet = self.fleet if hasattr(self, "fleet") else self.start()
         old = self.master()
         wanted = next(server for server in fleet.servers if not server.is_master)
         begun = self.order("TO", wanted.host.ip, "6379", "METHOD", method, "COMMENT", "new disk")
@@ -133,6 +134,23 @@ class MethodTests(SwitchoverCase):
         steps = [each["step"] for each in operation["steps"]]
         self.assertEqual(steps[2:5], ["elected", "promotion_ordered", "writes_held"])
 
+    def test_reject(self) -> None:
+        """The writes are rejected once the former values are durable at all Sentinels; then they are restored."""
+        fleet = self.start()
+        for server in fleet.servers:
+            server.configure({"min-replicas-to-write": "1", "min-replicas-max-lag": "0"})
+        operation = self.check("reject")
+        steps = [each["step"] for each in operation["steps"]]
+        expected = ["requested", "checked", "elected", "writes_held", "caught_up", "promotion_ordered", "promoted"]
+        self.assertEqual(steps, [*expected, "demoted", "clients_closed", "receipt"])
+        self.assertEqual(operation["receipt"]["fence"]["kind"], "min-replicas-to-write")
+        fleet.run(4.0)
+        names = ("min-replicas-to-write", "min-replicas-max-lag")
+        self.assertEqual({tuple(map(each.setting, names)) for each in fleet.servers}, {("1", "0")})
+        for sentinel in fleet.sentinels:
+            core = sentinel.alive.core
+            self.assertEqual(list(core.records.in_force(RecordKind.REJECTING, core.swept_at or 0)), [])
+
     def test_dry_run(self) -> None:
         """A dry run changes nothing and needs no votes, but returns the plan."""
         self.start()
@@ -157,6 +175,112 @@ class MethodTests(SwitchoverCase):
         self.assertEqual([server.replication.id for server in fleet.servers], [each["id"] for each in before])
         self.assertTrue(all(not server.paused for server in fleet.servers))
         self.check_fine()
+
+
+class RejectionTests(SwitchoverCase):
+    """Writes that are rejected are accepted again, whatever happens."""
+
+    def value(self, server: Any) -> str:
+        """Return ``min-replicas-to-write`` of a server."""
+        found: str = server.setting("min-replicas-to-write")
+        return found
+
+    def begin(self, seed: int = 1) -> tuple[Any, Any, Any]:
+        """Begin a switchover to a replica that gets nothing, so that writes are rejected until the time is over."""
+        fleet = self.start(seed)
+        old = self.master()
+        old.configure({"min-replicas-to-write": "1"})
+        replica = next(server for server in fleet.servers if not server.is_master)
+        fleet.network.partition([old.host], [replica.host])
+        old.write([b"SET", b"m1:0", b"new"])
+        begun = self.order("TO", replica.host.ip, "6379", "METHOD", "REJECT", "MAXPAUSE", "400")
+        self.assertEqual(begun["state"], "running", begun)
+        self.assertTrue(fleet.simulation.run_until(lambda: self.value(old) == "999999", 2.0))
+        return fleet, old, begun
+
+    def records(self, sentinel: Any) -> list[Any]:
+        """Return the records in force of a Sentinel."""
+        core = sentinel.alive.core
+        return list(core.records.in_force(RecordKind.REJECTING, core.swept_at or 0))
+
+    def test_aborted(self) -> None:
+        """If the replica does not get everything in time, the former value is restored at once."""
+        fleet, old, begun = self.begin()
+        self.assertEqual([len(self.records(each)) for each in fleet.sentinels], [1, 1, 1])
+        operation = self.finish(begun)
+        self.assertEqual((operation["state"], operation["problem"]["code"]), ("failed", "max_pause"), operation)
+        fleet.run(0.1)
+        self.assertEqual(self.value(old), "1")
+        refused = self.order("METHOD", "FENCE")
+        self.assertEqual(self.codes(refused) & {"rejects_writes"}, {"rejects_writes"}, refused)
+        fleet.network.heal()
+        fleet.run(4.0)
+        self.assertEqual([self.records(each) for each in fleet.sentinels], [[], [], []])
+        self.assertIs(self.master(), old)
+        self.check_fine()
+
+    def test_leader_dies(self) -> None:
+        """If the leader dies for good, the others restore the value when it would not reject the writes any more."""
+        fleet, old, _ = self.begin()
+        fleet.sentinels[0].host.kill()
+        fleet.run(5.0)
+        self.assertEqual(self.value(old), "999999")
+        fleet.network.heal()
+        self.assertTrue(fleet.simulation.run_until(lambda: self.value(old) == "1", 10.0))
+        fleet.run(4.0)
+        self.assertEqual([self.records(each) for each in fleet.sentinels[1:]], [[], []])
+        self.assertIs(self.master(), old)
+
+    def test_everything_restarts(self) -> None:
+        """A value that was written to the file of the old master is restored there, also after all have restarted."""
+        fleet, old, _ = self.begin()
+        old.rewrite()
+        hosts = [old.host, *(each.host for each in fleet.sentinels)]
+        for host in hosts:
+            host.kill()
+        fleet.network.heal()
+        fleet.run(1.0)
+        for host in hosts:
+            host.restart()
+        self.assertTrue(fleet.simulation.run_until(lambda: self.value(old) == "1", 30.0))
+        old.host.kill()
+        old.host.restart()
+        self.assertEqual(self.value(old), "1")
+        fleet.run(4.0)
+        self.assertEqual([self.records(each) for each in fleet.sentinels], [[], [], []])
+
+    def test_removed(self) -> None:
+        """A master that is not monitored any more accepts writes."""
+        fleet, old, _ = self.begin()
+        self.assertEqual(self.call("SENTINEL", "REMOVE", self.name), "OK")
+        fleet.run(0.5)
+        self.assertEqual(self.value(old), "1")
+
+    def test_never_by_itself(self) -> None:
+        """The method is used only if it is named, which the refusal of the others points out."""
+        fleet = self.start()
+        self.order("DRYRUN")
+        rights = fleet.sentinels[0].alive.core.master(self.name).link.rights
+        assert rights is not None
+        rights.denied["CLIENT PAUSE"] = "NOPERM no permission"
+        refused = self.order()
+        self.assertEqual(self.codes(refused), {"not_permitted_on_server"})
+        self.assertIn("reject is possible if it is named", refused["reasons"][0]["text"])
+        rights.denied["CONFIG SET"] = "NOPERM no permission"
+        named = self.order("METHOD", "REJECT")
+        self.assertIn("answers CONFIG SET with NOPERM", named["reasons"][0]["text"])
+        self.assertNotIn("reject is possible", self.order()["reasons"][0]["text"])
+
+    def test_rejects_already(self) -> None:
+        """A master that rejects all writes by the same value is left as it is."""
+        self.start()
+        old = self.master()
+        old.configure({"min-replicas-to-write": "999999"})
+        operation = self.finish(self.order("METHOD", "REJECT"))
+        self.assertEqual((operation["state"], operation["problem"]["code"]), ("failed", "not_permitted_on_server"))
+        self.assertIn("rejects all writes already", operation["problem"]["text"])
+        self.fleet.run(3.0)
+        self.assertEqual(self.value(old), "999999")
 
 
 class ConditionTests(SwitchoverCase):

@@ -42,6 +42,7 @@ RECORD_SETTINGS: Final[Mapping[RecordKind, Mapping[str, tuple[str, ...]]]] = {
         "to": (),
         "expect": (),
     },
+    RecordKind.REJECTING: {"to-write": (), "max-lag": (), "hold": ()},
 }
 """The settings of each kind, with the words that each may have; an empty tuple permits any."""
 

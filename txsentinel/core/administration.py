@@ -161,6 +161,7 @@ class Administration:
         master = self._registry.master(name)
         address = master.published_address
         servers = [master.address, *(replica.address for replica in master.replicas.values())]
+        self._failovers.holds.rejections.discard(master)
         removed = Removed(
             master,
             address,

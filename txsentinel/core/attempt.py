@@ -66,7 +66,13 @@ class Attempt:
     def fences(self) -> bool:
         """Whether this Sentinel holds the writes of the old master itself."""
         plan = None if self.operation is None else self.operation.plan
-        return plan is not None and plan.method is SwitchoverMethod.FENCE
+        return plan is not None and plan.method is not SwitchoverMethod.HANDOVER
+
+    @property
+    def rejects(self) -> bool:
+        """Whether it does so by rejecting them."""
+        plan = None if self.operation is None else self.operation.plan
+        return plan is not None and plan.method is SwitchoverMethod.REJECT
 
     @property
     def automatic(self) -> bool:

@@ -46,10 +46,13 @@ class RecordKind(Enum):
     SCHEDULED = "switchover"
     """A switchover of a master at a later time."""
 
+    REJECTING = "rejecting-writes"
+    """A server that rejects writes for a switchover, with the settings to restore; the subject is its address."""
+
     @property
     def has_subject(self) -> bool:
         """Whether there may be several for one master, each with a subject."""
-        return self in (RecordKind.FORGOTTEN, RecordKind.PARKED)
+        return self in (RecordKind.FORGOTTEN, RecordKind.PARKED, RecordKind.REJECTING)
 
 
 class RecordKey(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
+from txsentinel.core.switchover_state import WriteLimits
 from txsentinel.model.address import Address
 from txsentinel.model.events import Level, SentinelEvent
 from txsentinel.model.timings import Millis
@@ -142,16 +143,42 @@ class HoldWrites:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadWriteLimits:
+    """Read ``min-replicas-to-write`` and ``min-replicas-max-lag``."""
+
+    link: InstanceLink
+
+
+@dataclass(frozen=True, slots=True)
+class RejectWrites:
+    """Set both, so that all writes are rejected, and send INFO in the same transaction, as ``HoldWrites`` does."""
+
+    link: InstanceLink
+    limits: WriteLimits
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptWrites:
+    """Restore both; ``rewrite`` is whether CONFIG REWRITE is sent, too."""
+
+    link: InstanceLink
+    limits: WriteLimits
+    rewrite: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DemoteHeld:
     """
     Make an old master whose writes are held a replica, in one transaction: INFO, SLAVEOF, CLIENT KILL, CLIENT UNPAUSE.
 
-    The INFO in it has the last offset that it had as a master.
+    The INFO in it has the last offset that it had as a master. ``limits`` are restored in place of CLIENT UNPAUSE if
+    they were set to reject the writes.
     """
 
     link: InstanceLink
     host: str
     port: int
+    limits: WriteLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +315,9 @@ LinkEffect: TypeAlias = (
     | Reconfigure
     | HandOver
     | HoldWrites
+    | ReadWriteLimits
+    | RejectWrites
+    | AcceptWrites
     | DemoteHeld
     | CheckRights
     | FinishHandOver

@@ -15,7 +15,6 @@ from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState, SyncStep
-from txsentinel.core.fan_out import FanOut
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
 from txsentinel.core.journal import SwitchedServers
@@ -61,7 +60,7 @@ class Failovers:
         switching: Switching,
         reconfiguration: Reconfiguration,
         verdicts: VerdictLog,
-        fan_out: FanOut,
+        holds: WriteHolds,
     ) -> None:
         self._state = state
         self._elections = elections
@@ -71,7 +70,7 @@ class Failovers:
         self._reconfiguration = reconfiguration
         self._verdicts = verdicts
         self.handovers = Handovers(state)
-        self.holds = WriteHolds(state, probing, fan_out)
+        self.holds = holds
 
     def evaluate(self, master: Master, now: Millis) -> None:
         """Start a failover of ``master`` or advance the current one, as far as possible now."""
@@ -245,6 +244,7 @@ class Failovers:
             )
             journal.ended(master.name)
         self.handovers.abort(master, failover)
+        self.holds.release(master, failover, now)
         master.failover = None
         self._start_rules.forget(master)
 

@@ -141,6 +141,12 @@ class ConnectionState:
     held_elsewhere_until: Millis | None = None
     """Until when another Sentinel may hold the writes of the server for a switchover; written by ``switchover``."""
 
+    limits_asked_at: Millis | None = None
+    """When it was last asked whether it rejects writes, as a switchover had ordered; by ``write_rejection``."""
+
+    limits_fine_since: Millis | None = None
+    """When it was first seen not to do so any more."""
+
     rights: ServerRights | None = None
     """What the server permits, according to the last test; written by ``switchover``."""
 

@@ -6,6 +6,7 @@ from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Repl
 from txsentinel.core.link import LinkKind
 from txsentinel.core.parts import CoreParts
 from txsentinel.core.reported_state import ReportedState, reported_state
+from txsentinel.core.switchover_state import WriteLimits
 from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
@@ -128,13 +129,23 @@ class LinkInputs(CoreParts):
             if isinstance(instance, Master):
                 self._evaluation.step(instance, now)
 
-    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
+    def write_limits_read(self, link: InstanceLink, limits: WriteLimits | None, error: str, now: Millis) -> None:
+        """Handle the settings by which a server rejects writes; ``None`` if ``error`` was the answer."""
+        problem = self.rejections.limits_read(link, limits, error, now)
+        for instance in list(link.instances):
+            if isinstance(instance, Master):
+                if problem is not None:
+                    self._failovers.handover_refused(instance, "CONFIG GET", problem, now)
+                self._evaluation.step(instance, now)
+
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, to_write: int | None, now: Millis) -> None:
         """
         Handle that a server whose writes were held has answered the order to follow the new master.
 
         :param info: its INFO of the moment before; ``None`` if it refused the order.
+        :param to_write: its ``min-replicas-to-write`` then, if that was asked for.
         """
-        self.switchovers.old_master_demoted(link, info, now)
+        self.switchovers.old_master_demoted(link, info, to_write, now)
 
     def rights_checked(self, link: InstanceLink, denied: dict[str, str], now: Millis) -> None:
         """Handle the result of ``CheckRights``: the denied commands with the errors."""

@@ -40,6 +40,8 @@ from txsentinel.core.tilt import TiltGuard
 from txsentinel.core.verdict_log import VerdictLog
 from txsentinel.core.vote_count import VoteCounter
 from txsentinel.core.voting import Voting
+from txsentinel.core.write_holding import WriteHolds
+from txsentinel.core.write_rejection import WriteRejections
 from txsentinel.model.timings import Limits, Millis, Timings
 
 
@@ -67,6 +69,7 @@ class CoreParts:
             self.state, self.registry, self._questions, self._probing, self.forgetting, self.failover_blocks
         )
         reconfiguration = Reconfiguration(self.state, self.registry, self._switching)
+        self.rejections = WriteRejections(self.state, self.registry, self.fan_out)
         self._failovers = Failovers(
             self.state,
             Elections(self.state, self._voting, self._questions, votes, self.fan_out),
@@ -75,7 +78,7 @@ class CoreParts:
             self._switching,
             reconfiguration,
             verdicts,
-            self.fan_out,
+            WriteHolds(self.state, self._probing, self.fan_out, self.rejections),
         )
         self._restarts = EmptyRestarts(self.state, self._probing)
         self._observation = Observation(
@@ -97,7 +100,9 @@ class CoreParts:
         self.id_reply = confirmations.answered
         self._order_replies = OrderReplies(self.journal)
         self.follow_order_refused = self._order_replies.follow_order_refused
-        self.switchovers = Switchovers(self.state, self.registry, self._probing, self._failovers, self.tilt)
+        self.switchovers = Switchovers(
+            self.state, self.registry, self._probing, self._failovers, self.tilt, self.rejections
+        )
         self.schedules = Schedules(self.state, self.registry, self.fan_out, self.switchovers)
         self.pauses = Pauses(self.state, self.registry, self.fan_out)
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)

@@ -15,6 +15,7 @@ from txsentinel.core.state import SentinelState
 from txsentinel.core.switchover_state import Operation, SwitchoverOrder
 from txsentinel.core.tilt import TiltGuard
 from txsentinel.core.write_holding import FINAL_HOLD, MIN_FENCE, fence_period, hold_limit
+from txsentinel.core.write_rejection import WriteRejections
 from txsentinel.model.operations import Precondition, SwitchoverMethod, SwitchoverPlan
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.model.timings import Millis
@@ -23,8 +24,9 @@ from txsentinel.model.timings import Millis
 class SwitchoverConditions:
     """Evaluates the conditions of switchovers, and plans them."""
 
-    def __init__(self, state: SentinelState, tilt: TiltGuard) -> None:
+    def __init__(self, state: SentinelState, tilt: TiltGuard, rejections: WriteRejections) -> None:
         self._state = state
+        self._rejections = rejections
         self._tilt = tilt
 
     def candidate(self, master: Master, order: SwitchoverOrder, now: Millis) -> Replica | None:
@@ -54,6 +56,10 @@ class SwitchoverConditions:
                 period = fence_period(master.options.down_after)
                 text = f"down-after-milliseconds permits to hold writes for {period} ms only, {MIN_FENCE} are needed"
                 found.append(Precondition("down_after_too_short", text, None, period, MIN_FENCE))
+        for server in (master, candidate):
+            problem = None if server is None else self._rejections.problem(server, now)
+            if server is not None and problem is not None:
+                found.append(Precondition("rejects_writes", problem, server.address.joined()))
         return found
 
     def plan(self, master: Master, operation: Operation, now: Millis) -> SwitchoverPlan | None:
@@ -67,6 +73,7 @@ class SwitchoverConditions:
             return None
         by_hostname, down_after = self._state.options.announce_hostnames, master.options.down_after
         fence = method is SwitchoverMethod.FENCE
+        rejected = order.max_pause + FINAL_HOLD
         return SwitchoverPlan(
             method,
             why,
@@ -74,7 +81,7 @@ class SwitchoverConditions:
             Endpoint(candidate.address.announced(by_hostname), candidate.address.port),
             lag(master, candidate),
             hold_limit(order.max_pause, down_after) if fence else order.max_pause,
-            FINAL_HOLD if fence else order.max_pause + MAX_PAUSE,
+            FINAL_HOLD if fence else rejected if method is SwitchoverMethod.REJECT else order.max_pause + MAX_PAUSE,
             votes_needed(master),
             reachable_sentinels(master),
         )
@@ -94,7 +101,9 @@ class SwitchoverConditions:
             if obstacles[method] is None:
                 return method, reason
             reason = f"{method.value} is not possible: {obstacles[method]}"
-        return None, "; ".join(f"{each.value}: {problem}" for each, problem in obstacles.items())
+        possible = obstacles.pop(SwitchoverMethod.REJECT) is None
+        text = "; ".join(f"{each.value}: {problem}" for each, problem in obstacles.items())
+        return None, f"{text}; reject is possible if it is named" if possible else text
 
     def _of_sentinel(self, now: Millis) -> Iterator[Precondition]:
         if self._tilt.active:
@@ -188,7 +197,7 @@ def _obstacle(method: SwitchoverMethod, master: Master, candidate: Replica) -> s
     """Return why ``method`` cannot be used; ``None`` if it can."""
     if method is SwitchoverMethod.HANDOVER and master.server_failover is None:
         return "the master does not support FAILOVER"
-    if master.server_failover is None and (master.major_version or 0) < 7:
+    if method is not SwitchoverMethod.REJECT and master.server_failover is None and (master.major_version or 0) < 7:
         return "the master does not support CLIENT PAUSE WRITE, which needs version 6.2"
     needed_of_old, needed_of_new = NEEDED[method]
     denied = [*_denied(master.link, needed_of_old), *_denied(candidate.link, needed_of_new)]

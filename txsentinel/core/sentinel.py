@@ -63,6 +63,7 @@ class SentinelCore(LinkInputs):
         self._hello_processing.confirmations.sweep(now)
         self.sweep_members(now, wall_now)
         self.schedules.evaluate(now, wall_now)
+        self.rejections.evaluate(now, wall_now)
         if self.state.operations.held_elsewhere:
             self.switchovers.expire_holds(now)
         if self.state.operations.pending:
@@ -94,7 +95,9 @@ class SentinelCore(LinkInputs):
             if failover is None:
                 continue
             # With many failovers under way, most commits concern few of them.
-            if recovered or (failover.vote_generation is not None and before < failover.vote_generation <= generation):
+            rejection = None if failover.operation is None else failover.operation.rejection
+            awaited = failover.vote_generation if rejection is None else rejection.generation
+            if recovered or (awaited is not None and before < awaited <= generation):
                 self._evaluation.step(master, now)
 
     def commit_failed(self, generation: int, now: Millis, error: StorageError = UNKNOWN_STORAGE_ERROR) -> None:

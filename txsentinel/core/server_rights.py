@@ -15,7 +15,9 @@ CHECKED: Final = (
     "CLIENT PAUSE",
     "CLIENT UNPAUSE",
     "CLIENT KILL",
+    "CONFIG GET",
     "CONFIG REWRITE",
+    "CONFIG SET",
     "FAILOVER",
     "INFO",
     "SLAVEOF",
@@ -29,6 +31,10 @@ NEEDED: Final = {
     ),
     SwitchoverMethod.FENCE: (
         ("CLIENT PAUSE", "CLIENT UNPAUSE", "CLIENT KILL", "CONFIG REWRITE", "INFO", "SLAVEOF"),
+        ("CLIENT KILL", "CONFIG REWRITE", "INFO", "SLAVEOF"),
+    ),
+    SwitchoverMethod.REJECT: (
+        ("CLIENT KILL", "CONFIG GET", "CONFIG REWRITE", "CONFIG SET", "INFO", "SLAVEOF"),
         ("CLIENT KILL", "CONFIG REWRITE", "INFO", "SLAVEOF"),
     ),
 }

@@ -26,6 +26,7 @@ from txsentinel.core.server_rights import CHECKED, RIGHTS_AGE, ServerRights
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switchover_state import Operation, SwitchEvidence, SwitchoverOrder, judged
 from txsentinel.core.tilt import TiltGuard
+from txsentinel.core.write_rejection import WriteRejections
 from txsentinel.model.history import JournalKind
 from txsentinel.model.operations import OperationState, Precondition, SwitchoverMethod
 from txsentinel.model.receipt import AddressKnown
@@ -49,13 +50,19 @@ class Switchovers:
     """Executes the operations of ``TXSENTINEL SWITCHOVER``."""
 
     def __init__(
-        self, state: SentinelState, registry: Registry, probing: Probing, failovers: Failovers, tilt: TiltGuard
+        self,
+        state: SentinelState,
+        registry: Registry,
+        probing: Probing,
+        failovers: Failovers,
+        tilt: TiltGuard,
+        rejections: WriteRejections,
     ) -> None:
         self._state = state
         self._registry = registry
         self._probing = probing
         self._failovers = failovers
-        self._conditions = SwitchoverConditions(state, tilt)
+        self._conditions = SwitchoverConditions(state, tilt, rejections)
 
     @property
     def next_due(self) -> Millis:
@@ -171,17 +178,18 @@ class Switchovers:
             link.rights = ServerRights(now, link.commands_since, denied)
         self.advance(now)
 
-    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, to_write: int | None, now: Millis) -> None:
         """
         Handle that the old master of a fence has answered the order to follow.
 
         :param info: its INFO of the moment before; ``None`` if it refused the order.
+        :param to_write: its ``min-replicas-to-write`` then, if that was asked for.
         """
         link.demote_to = None
         for operation in list(self._state.operations.pending.values()):
             evidence = operation.evidence
             if info is not None and evidence is not None and self._is_at(link, evidence.old):
-                self._failovers.holds.demoted(operation, info, now)
+                self._failovers.holds.demoted(operation, info, to_write, now)
         self.advance(now)
 
     def clients_closed(self, link: InstanceLink, clients: int, now: Millis) -> None:
@@ -374,7 +382,7 @@ class Switchovers:
 
     def _finish(self, master: Master, operation: Operation, evidence: SwitchEvidence, now: Millis) -> None:
         evidence.judgement = found = judged(evidence)
-        if evidence.method is SwitchoverMethod.FENCE:
+        if evidence.method is not SwitchoverMethod.HANDOVER:
             self._failovers.holds.report_hold(master, operation, 0, now)
         held = None if evidence.released_at is None else evidence.released_at - evidence.armed_at
         operation.step(now, "receipt", f"{found.verdict.value}: {found.why}")

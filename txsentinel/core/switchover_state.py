@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from txsentinel.model.operations import (
     OperationSnapshot,
@@ -14,6 +14,8 @@ from txsentinel.model.operations import (
     SwitchoverPlan,
 )
 from txsentinel.model.receipt import (
+    REJECTED,
+    REJECTED_WITH_GAPS,
     AddressKnown,
     Fence,
     Judgement,
@@ -33,8 +35,16 @@ DEFAULT_MAX_LAG: Final = 1 << 20
 HOLD_KINDS: Final = {
     SwitchoverMethod.HANDOVER: "failover-command",
     SwitchoverMethod.FENCE: "client-pause-write",
+    SwitchoverMethod.REJECT: REJECTED,
 }
 """What stops the writes, as receipts name it."""
+
+
+class WriteLimits(NamedTuple):
+    """Two settings of a server: the number of replicas without which it rejects writes, and their lag in seconds."""
+
+    to_write: int
+    max_lag: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,24 @@ class WriteHold:
 
 
 @dataclass(slots=True, eq=False)
+class WriteRejection:
+    """How far the preparation is after which the old master may be ordered to reject writes."""
+
+    asked_at: Millis
+    former: WriteLimits | None = None
+    """The values of before; ``None`` until the server has answered."""
+
+    sent_at: Millis | None = None
+    """When they were recorded here, and sent to the other Sentinels of our kind."""
+
+    generation: int = 0
+    """The generation with which the record is durable here."""
+
+    stored: bool = False
+    """Whether the others have answered, or did not in time."""
+
+
+@dataclass(slots=True, eq=False)
 class SwitchEvidence:
     """What is known for the receipt; times are those of the monotonic clock."""
 
@@ -155,7 +183,15 @@ class SwitchEvidence:
     asked_at: Millis = 0
     """When their INFO was last requested."""
 
+    has_gaps: bool = False
+    """Whether writes were possible while they were rejected."""
+
     judgement: Judgement | None = None
+
+    @property
+    def fence_kind(self) -> str:
+        """What stopped the writes."""
+        return REJECTED_WITH_GAPS if self.has_gaps else HOLD_KINDS[self.method]
 
 
 @dataclass(slots=True, eq=False)
@@ -173,6 +209,9 @@ class Operation:
 
     problem: Precondition | None = None
     ended_at: Millis | None = None
+    rejection: WriteRejection | None = None
+    """Only if the method is to reject the writes."""
+
     hold: WriteHold | None = None
     evidence: SwitchEvidence | None = None
     syncs_before: tuple[int, int] | None = None
@@ -199,7 +238,7 @@ def judged(evidence: SwitchEvidence) -> Judgement:
     return judge(
         OldMaster(evidence.old, evidence.replid, evidence.offset_at_fence, final),
         NewMaster(evidence.new, evidence.replid2, evidence.fork_offset),
-        Fence("", Instant(evidence.armed_at), None, Instant(evidence.expires_at)),
+        Fence(evidence.fence_kind, Instant(evidence.armed_at), None, Instant(evidence.expires_at)),
         demoted,
     )
 
@@ -215,7 +254,7 @@ def receipt_of(operation_id: str, master: str, evidence: SwitchEvidence, wall_of
         OldMaster(evidence.old, evidence.replid, evidence.offset_at_fence, evidence.offset_final),
         NewMaster(evidence.new, evidence.replid2, evidence.fork_offset),
         Fence(
-            HOLD_KINDS[evidence.method],
+            evidence.fence_kind,
             Instant(evidence.armed_at + wall_offset),
             None if released is None else released - evidence.armed_at,
             Instant(evidence.expires_at + wall_offset),

@@ -2,9 +2,11 @@
 How a switchover holds the writes of the old master until a chosen replica has all of them.
 
 Two methods: the servers hand over their roles by themselves (``handover``), or this Sentinel holds the writes, waits
-for the replica and promotes it (the fence). Nothing is held for longer than the operator permits, and a fence is
-shorter than ``down-after-milliseconds``: a Sentinel whose PUBLISH is held gets no answers on that connection and would
-consider the master down. So if this Sentinel dies, writes go on at the old master before another one fails it over.
+for the replica and promotes it (the fence). A variant of the latter rejects the writes (``write_rejection``).
+
+Nothing is held for longer than the operator permits, and a fence is shorter than ``down-after-milliseconds``: a
+Sentinel whose PUBLISH is held gets no answers on that connection and would consider the master down. So if this
+Sentinel dies, writes go on at the old master before another one fails it over.
 
 Just before the promotion the hold is extended to ``FINAL_HOLD``. If this Sentinel dies after it, or loses the old
 master, another Sentinel either makes the old master a replica of the new one or the replica a replica again, depending
@@ -19,13 +21,14 @@ from typing import Final
 
 from txsentinel.core.effects import DemoteHeld, HoldWrites
 from txsentinel.core.fan_out import FanOut, PeerAnswer
-from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
+from txsentinel.core.instances import Failover, InstanceLink, Master, Replica, Server
 from txsentinel.core.probing import Probing
 from txsentinel.core.selection import unfit_because
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switchover_state import Operation, SwitchEvidence, WriteHold
+from txsentinel.core.write_rejection import REJECTING, WriteRejections
 from txsentinel.model.history import JournalKind
-from txsentinel.model.operations import Precondition
+from txsentinel.model.operations import Precondition, SwitchoverMethod
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.model.timings import Millis
 from txsentinel.wire.info import DataSetReport, parse_info
@@ -43,6 +46,9 @@ FINAL_HOLD: Final[Millis] = 10_000
 MIN_FENCE: Final[Millis] = 400
 """Shortest timeout with which a fence is attempted: half of it must suffice to promote the replica."""
 
+SCRIPTS_REJECTED: Final = 7
+"""The first major version that rejects the writes of scripts, too."""
+
 
 def fence_period(down_after: Millis) -> Millis:
     """Return the timeout of the pause: four fifths of ``down-after-milliseconds``, at most ``MAX_FENCE``."""
@@ -57,7 +63,8 @@ def hold_limit(max_pause: Millis, down_after: Millis) -> Millis:
 class WriteHolds:
     """Holds the writes of old masters for switchovers, and releases them."""
 
-    def __init__(self, state: SentinelState, probing: Probing, fan_out: FanOut) -> None:
+    def __init__(self, state: SentinelState, probing: Probing, fan_out: FanOut, rejections: WriteRejections) -> None:
+        self.rejections = rejections
         self._state = state
         self._probing = probing
         self._fan_out = fan_out
@@ -119,8 +126,10 @@ class WriteHolds:
         assert operation is not None and promoted is not None
         hold = operation.hold
         if hold is None:
-            # A PUBLISH without an answer may be held by a pause; the order would wait behind it.
-            if master.link.commands_up and master.hello_sent_at is None:
+            if failover.rejects:
+                self._reject(master, operation, now)
+            elif master.link.commands_up and master.hello_sent_at is None:
+                # A PUBLISH without an answer may be held by a pause; the order would wait behind it.
                 period = fence_period(master.options.down_after)
                 limit = hold_limit(operation.order.max_pause, master.options.down_after)
                 operation.hold = WriteHold(now, now + period, now + limit)
@@ -137,8 +146,29 @@ class WriteHolds:
         if hold.extended_at is None:
             operation.step(now, "caught_up", f"{promoted.name} has all of them")
             hold.extended_at = now
-            self._state.emit(HoldWrites(master.link, FINAL_HOLD), probe=True)
+            if not hold.extended:
+                self._state.emit(HoldWrites(master.link, FINAL_HOLD), probe=True)
         return hold.extended
+
+    def _reject(self, master: Master, operation: Operation, now: Millis) -> None:
+        """Have the master reject writes, once the values to restore are recorded."""
+        if not master.link.commands_up:
+            return
+        max_pause = operation.order.max_pause
+        rejection = self.rejections.prepare(master, operation, max_pause + FINAL_HOLD, now)
+        former, sent_at = rejection.former, rejection.sent_at
+        durable = self._state.durable_generation >= rejection.generation
+        if former is None or sent_at is None or not (rejection.stored and durable):
+            return
+        # It needs no extension, as the server does not end it by itself.
+        operation.hold = WriteHold(now, sent_at + max_pause + FINAL_HOLD, now + max_pause, extended=True)
+        self.rejections.order(master, former)
+        self.report_hold(master, operation, FINAL_HOLD, now)
+
+    def release(self, master: Master, failover: Failover, now: Millis) -> None:
+        """Accept writes again after a switchover was aborted that rejects them; pauses are ended by ``handover``."""
+        if failover.rejects:
+            self.rejections.release(master, now)
 
     def held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
         """Handle that the server of ``link`` holds writes; ``info`` is its INFO of that moment."""
@@ -201,6 +231,7 @@ class WriteHolds:
             None if report is None else report.replid2,
             None if report is None or report.replid2 is None else report.second_offset - 1,
             operation.syncs_before,
+            has_gaps=failover.rejects and (master.major_version or 0) < SCRIPTS_REJECTED,
         )
         fork = "unknown" if evidence.fork_offset is None else str(evidence.fork_offset)
         operation.step(now, "promoted", f"{replica.name} is master; its history forked at {fork}")
@@ -210,7 +241,9 @@ class WriteHolds:
     def demote(self, link: InstanceLink) -> None:
         """Make an old master whose writes are held a replica; the order is durable and published before."""
         if link.demote_to is not None and link.commands_up:
-            self._state.emit(DemoteHeld(link, *link.demote_to))
+            limits = [self.rejections.former(each) for each in link.instances if isinstance(each, Server)]
+            former = next((each for each in limits if each is not None), None)
+            self._state.emit(DemoteHeld(link, *link.demote_to, former))
 
     def link_up(self, link: InstanceLink) -> None:
         """Handle a new connection: repeat the order, unless another server is the master now."""
@@ -224,14 +257,17 @@ class WriteHolds:
                 return
         link.demote_to = None
 
-    def demoted(self, operation: Operation, info: bytes, now: Millis) -> None:
-        """Handle that the old master follows; ``info`` is its INFO of the moment before."""
+    def demoted(self, operation: Operation, info: bytes, to_write: int | None, now: Millis) -> None:
+        """Handle that the old master follows; ``info`` and ``to_write`` are what it was the moment before."""
         evidence, report = operation.evidence, parse_info(info)
         if evidence is None or evidence.offset_final is not None:
             return
         if report.role == "master" and report.data_set is not None and report.data_set.replid == evidence.replid:
             evidence.offset_final, evidence.demoted_at = report.data_set.offset, now
             evidence.released_at = now
+            if evidence.method is SwitchoverMethod.REJECT and to_write != REJECTING:
+                evidence.has_gaps = True
+                operation.step(now, "setting_changed", f"min-replicas-to-write was {to_write}, not {REJECTING}")
             operation.step(now, "demoted", f"{evidence.old} follows; its last offset was {evidence.offset_final}")
 
 

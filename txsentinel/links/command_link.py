@@ -8,7 +8,16 @@ from functools import partial
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from txsentinel.core.effects import AskMasterDown, CheckRights, DemoteHeld, HandOver, HoldWrites, Reconfigure
+from txsentinel.core.effects import (
+    AcceptWrites,
+    AskMasterDown,
+    CheckRights,
+    DemoteHeld,
+    HandOver,
+    HoldWrites,
+    Reconfigure,
+    RejectWrites,
+)
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import ACCEPTABLE
@@ -16,6 +25,7 @@ from txsentinel.links import encoded_commands
 from txsentinel.links.connection import Answer, LinkConnection, ignore
 from txsentinel.links.context import LinkContext, instance_kind
 from txsentinel.links.transaction import TransactionReplies
+from txsentinel.links.write_limits import write_limits_of
 from txsentinel.model.failure import LinkFailure, class_of_reply
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
@@ -141,9 +151,40 @@ class CommandLink(LinkConnection):
         transaction = TransactionReplies(commands, done, ("CLIENT", "INFO"))
         self._transact(commands, transaction)
 
+    def read_write_limits(self) -> None:
+        """Read the settings by which writes are rejected, and report them to the core, or the error."""
+        first, second = encoded_commands.write_limits()
+        replies: list[object] = []
+
+        def answered(reply: object, now: Millis) -> None:
+            replies.append(reply)
+            if len(replies) == 2 and not self.void:
+                limits, error = write_limits_of(replies)
+                self._context.core.write_limits_read(self.link, limits, error, now)
+
+        for words in (first, second):
+            self._send(encoded_commands.encoded_command(self.link, words), answered)
+
+    def reject_writes(self, order: RejectWrites) -> None:
+        """Send the transaction that rejects writes; report the offset, or a refused command, to the core."""
+        commands = encoded_commands.reject_writes(order)
+
+        def done(refusal: tuple[str, str] | None) -> None:
+            if refusal is None:
+                self._writes_held(transaction)
+            self._hand_over_done(refusal)
+
+        transaction = TransactionReplies(commands, done, ("CONFIG", "INFO"))
+        self._transact(commands, transaction)
+
+    def accept_writes(self, order: AcceptWrites) -> None:
+        """Send the transaction that restores the settings; they are read again later, so only a refusal is logged."""
+        commands = encoded_commands.accept_writes(order)
+        self._transact(commands, TransactionReplies(commands, self._role_change_done))
+
     def demote_held(self, order: DemoteHeld) -> None:
         """
-        Send the transaction that makes an old master with held writes a replica, and INFO after it.
+        Send the transaction that makes an old master with held or rejected writes a replica, and INFO after it.
 
         Its last offset is reported to the core.
         """
@@ -153,7 +194,8 @@ class CommandLink(LinkConnection):
             self._role_change_done(refusal)
             core, now = self._context.core, self._context.host.now()
             if not self.void:
-                core.old_master_demoted(self.link, None if transaction.void else transaction.info, now)
+                info = None if transaction.void else transaction.info
+                core.old_master_demoted(self.link, info, transaction.to_write, now)
                 if transaction.void and refusal is not None:
                     core.follow_order_refused(self.link, *refusal, now)
             self._clients_closed(transaction)

@@ -11,6 +11,7 @@ from twisted.internet.protocol import ClientFactory
 from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.options import SentinelOptions
+from txsentinel.core.switchover_state import WriteLimits
 from txsentinel.interfaces import IHost
 from txsentinel.links.attempts import ConnectThrottle
 from txsentinel.model.address import Address
@@ -83,10 +84,13 @@ class CoreInputs(Protocol):
     def handover_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction by which it hands over its role."""
 
+    def write_limits_read(self, link: InstanceLink, limits: WriteLimits | None, error: str, now: Millis) -> None:
+        """Handle the settings by which a server rejects writes."""
+
     def writes_held(self, link: InstanceLink, info: bytes, now: Millis) -> None:
         """A server holds writes for a switchover; ``info`` is its INFO of that moment."""
 
-    def old_master_demoted(self, link: InstanceLink, info: bytes | None, now: Millis) -> None:
+    def old_master_demoted(self, link: InstanceLink, info: bytes | None, to_write: int | None, now: Millis) -> None:
         """
         A server with held writes has answered the order to follow the new master.
 

@@ -11,9 +11,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from txsentinel.core.effects import AskMasterDown, CheckRights, DemoteHeld, HandOver, HoldWrites, Reconfigure
+from txsentinel.core.effects import (
+    AcceptWrites,
+    AskMasterDown,
+    CheckRights,
+    DemoteHeld,
+    HandOver,
+    HoldWrites,
+    Reconfigure,
+    RejectWrites,
+)
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
+from txsentinel.core.switchover_state import WriteLimits
 from txsentinel.wire.hello import HELLO_CHANNEL
 from txsentinel.wire.resp import pack
 
@@ -162,14 +172,47 @@ def hold_writes(order: HoldWrites) -> list[Words]:
     return [("MULTI",), ("CLIENT", "PAUSE", order.period, "WRITE"), INFO_OF_HOLD, ("EXEC",)]
 
 
+TO_WRITE: Final = "min-replicas-to-write"
+MAX_LAG: Final = "min-replicas-max-lag"
+"""The settings by which a server rejects writes; it ignores the first if the second is 0."""
+
+
+GET_TO_WRITE: Final[Words] = ("CONFIG", "GET", TO_WRITE)
+
+
+def write_limits() -> list[Words]:
+    """Return the commands that read both."""
+    return [GET_TO_WRITE, ("CONFIG", "GET", MAX_LAG)]
+
+
+def _set_limits(limits: WriteLimits) -> list[Words]:
+    return [("CONFIG", "SET", MAX_LAG, limits.max_lag), ("CONFIG", "SET", TO_WRITE, limits.to_write)]
+
+
+def reject_writes(order: RejectWrites) -> list[Words]:
+    """Return the transaction from which on writes are rejected, and that reports the offset of the last one before."""
+    return [("MULTI",), *_set_limits(order.limits), INFO_OF_HOLD, ("EXEC",)]
+
+
+def accept_writes(order: AcceptWrites) -> list[Words]:
+    """Return the transaction that restores the settings."""
+    return [("MULTI",), *_set_limits(order.limits), *([("CONFIG", "REWRITE")] if order.rewrite else []), ("EXEC",)]
+
+
 def demote_held(order: DemoteHeld) -> list[Words]:
-    """Return the transaction that makes an old master with held writes a replica, and reports its last offset."""
+    """
+    Return the transaction that makes an old master with held writes a replica, and reports its last offset.
+
+    Settings are restored before they are written to its file.
+    """
     return [
         ("MULTI",),
         INFO_OF_HOLD,
+        *([] if order.limits is None else [GET_TO_WRITE]),
         ("SLAVEOF", order.host, order.port),
+        *([] if order.limits is None else _set_limits(order.limits)),
         *_NEW_ROLE,
-        ("CLIENT", "UNPAUSE"),
+        *([("CLIENT", "UNPAUSE")] if order.limits is None else []),
         ("EXEC",),
     ]
 
@@ -178,7 +221,9 @@ _TESTED: Final[dict[str, Words]] = {
     "CLIENT PAUSE": ("CLIENT", "PAUSE", 1, "WRITE"),
     "CLIENT UNPAUSE": ("CLIENT", "UNPAUSE"),
     "CLIENT KILL": KILL_NORMAL,
+    "CONFIG GET": ("CONFIG", "GET", TO_WRITE),
     "CONFIG REWRITE": ("CONFIG", "REWRITE"),
+    "CONFIG SET": ("CONFIG", "SET", TO_WRITE, 0),
     "FAILOVER": ("FAILOVER", "ABORT"),
     "INFO": INFO_OF_HOLD,
     "SLAVEOF": ("SLAVEOF", "NO", "ONE"),

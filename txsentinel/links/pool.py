@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from txsentinel.core.effects import (
     AbortHandOver,
+    AcceptWrites,
     AskMasterDown,
     CheckRights,
     Connect,
@@ -23,8 +24,10 @@ from txsentinel.core.effects import (
     PauseWrites,
     Ping,
     PublishHello,
+    ReadWriteLimits,
     Reconfigure,
     Reconnect,
+    RejectWrites,
     RequestId,
     RequestInfo,
     RequestRole,
@@ -108,6 +111,9 @@ class LinkPool:
             FinishHandOver: self._finish_hand_over,
             AbortHandOver: self._abort_hand_over,
             HoldWrites: self._hold_writes,
+            ReadWriteLimits: self._read_write_limits,
+            RejectWrites: self._reject_writes,
+            AcceptWrites: self._accept_writes,
             DemoteHeld: self._demote_held,
             CheckRights: self._check_rights,
             KillScript: self._kill_script,
@@ -227,6 +233,21 @@ class LinkPool:
         connection = self._command_link(effect.link)
         if connection is not None:
             connection.hold_writes(effect)
+
+    def _read_write_limits(self, effect: ReadWriteLimits) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.read_write_limits()
+
+    def _reject_writes(self, effect: RejectWrites) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.reject_writes(effect)
+
+    def _accept_writes(self, effect: AcceptWrites) -> None:
+        connection = self._command_link(effect.link)
+        if connection is not None:
+            connection.accept_writes(effect)
 
     def _demote_held(self, effect: DemoteHeld) -> None:
         connection = self._command_link(effect.link)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from txsentinel.links.encoded_commands import INFO_OF_HOLD, KILL_NORMAL, Words
+from txsentinel.links.encoded_commands import GET_TO_WRITE, INFO_OF_HOLD, KILL_NORMAL, Words
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
+from txsentinel.wire.numbers import canonical_integer
 from txsentinel.wire.resp import text
 from txsentinel.wire.values import ErrorLine
 
@@ -42,6 +43,9 @@ class TransactionReplies:
         self.info: bytes | None = None
         """The reply to INFO; ``None`` if the transaction has none, or was not executed."""
 
+        self.to_write: int | None = None
+        """``min-replicas-to-write``; ``None`` if the transaction does not ask for it, or was not executed."""
+
         self.clients_closed: int | None = None
         """How many clients CLIENT KILL TYPE normal disconnected; ``None`` if it was not executed."""
 
@@ -55,6 +59,8 @@ class TransactionReplies:
                     self.clients_closed = result
                 elif command == INFO_OF_HOLD and isinstance(result, bytes) and not isinstance(result, ErrorLine):
                     self.info = result
+                elif command == GET_TO_WRITE and isinstance(result, list) and len(result) == 2:
+                    self.to_write = canonical_integer(result[1]) if isinstance(result[1], bytes) else None
                 if command[0] in self._decisive:
                     self._note(command, result)
                     self.void = self.void or isinstance(result, ErrorLine)

@@ -19,6 +19,9 @@ class SwitchoverMethod(Enum):
     FENCE = "fence"
     """``CLIENT PAUSE … WRITE``, then the replica is promoted when it has everything."""
 
+    REJECT = "reject"
+    """The same with ``min-replicas-to-write`` in place of the pause: writes are rejected. Only if it is named."""
+
 
 class OperationState(Enum):
     """The state of an operation."""

@@ -8,6 +8,12 @@ from typing import Final
 
 from txsentinel.model.snapshots import Endpoint, Instant
 
+REJECTED: Final = "min-replicas-to-write"
+"""The kind of a fence that rejects all writes of clients. Expired keys are deleted meanwhile."""
+
+REJECTED_WITH_GAPS: Final = "min-replicas-to-write-with-gaps"
+"""The same if writes were possible: by scripts on servers before 7.0, or as another client changed the setting."""
+
 
 class ReceiptVerdict(Enum):
     """What is known about acknowledged writes."""
@@ -115,10 +121,13 @@ def judge(old: OldMaster, new: NewMaster, fence: Fence, demoted_at: Instant | No
     missing = max(old.offset_final, old.offset_at_fence) - new.fork_offset
     held = demoted_at < fence.expires_at
     if missing > 0:
-        if held and missing == PING_BYTES and old.offset_at_fence <= new.fork_offset:
+        if held and missing == PING_BYTES and fence.kind != REJECTED and old.offset_at_fence <= new.fork_offset:
             return Judgement(
                 ReceiptVerdict.UNPROVEN, f"{PING_BYTES} bytes are missing while writes were held, most likely a PING"
             )
+        if held and fence.kind == REJECTED and old.offset_at_fence <= new.fork_offset:
+            text = f"{missing:,} bytes are missing although writes were rejected, most likely deletions of expired keys"
+            return Judgement(ReceiptVerdict.UNPROVEN, text)
         return Judgement(ReceiptVerdict.LOST, f"the old master had {missing:,} bytes that the new one lacks", missing)
     if not held:
         return Judgement(ReceiptVerdict.UNPROVEN, "the writes were released before the old master was demoted")

@@ -117,13 +117,18 @@ PAUSE <master-name>|* FOR <milliseconds> [SCOPE failover|hands-off]
     day at most. C Sentinels are kept from it by their votes.
 PAUSED [<master-name>]
     Return the pauses in force, and whether a failover is possible all the same.
+REJECTING <master-name> <operation-id> <requested-unix-ms> <until-unix-ms>
+    <withdrawn> <by> <host>:<port> [<name>=<value> ...]
+    Store the settings of a server that rejects writes for a switchover of
+    another Sentinel, to restore them; sent by that Sentinel.
 RESUME <master-name>|*
     End pauses, here and on the other Sentinels.
 SCHEDULE <master-name> <operation-id> <requested-unix-ms> <until-unix-ms>
     <withdrawn> <by> <comment> [<name>=<value> ...]
     Store a scheduled switchover of another Sentinel; sent by that Sentinel.
-SWITCHOVER <master-name> [TO <host> <port>] [AT <unix-ms>] [METHOD (AUTO|HANDOVER|FENCE)]
-    [TIMEOUT <ms>] [MAXLAG <bytes>] [MAXPAUSE <ms>] [DRYRUN] [COMMENT <text>]
+SWITCHOVER <master-name> [TO <host> <port>] [AT <unix-ms>]
+    [METHOD (AUTO|HANDOVER|FENCE|REJECT)] [TIMEOUT <ms>] [MAXLAG <bytes>]
+    [MAXPAUSE <ms>] [DRYRUN] [COMMENT <text>]
     [EXPECT <host> <port> <config-epoch>] [KEY <idempotency-key>]
     Replace a healthy master by a replica without losing a write. Return the
     operation when its conditions were tested; with DRYRUN nothing is done.

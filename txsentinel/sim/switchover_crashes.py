@@ -48,6 +48,16 @@ STEPS: Final = {
         "demoted",
     ),
     "handover": ("requested", "checked", "elected", "promotion_ordered", "writes_held", "promoted", "clients_closed"),
+    "reject": (
+        "requested",
+        "checked",
+        "elected",
+        "writes_held",
+        "caught_up",
+        "promotion_ordered",
+        "promoted",
+        "demoted",
+    ),
 }
 """Method → the steps after which something fails."""
 
@@ -277,8 +287,9 @@ class CaseRun:
             return
         host = machines[who]
         if what == "unpause":
-            # Another client ends the pause.
+            # Another client ends the pause, or sets what rejects the writes.
             old.unpause_clients(PauseReason.CLIENT_PAUSE)
+            old.configure({"min-replicas-to-write": "0"})
             return
         if what == "stop":
             host.pause_for(self.random.choice((0.1, 0.6, 2.0, 11.0, 12.5)))
@@ -394,7 +405,7 @@ was lost, those with a violation.
 def main(arguments: list[str] | None = None) -> int:
     """Run cases, and print those with a violation or a loss, and the figures; return 1 after a violation."""
     parser = argparse.ArgumentParser(prog="python -m txsentinel.sim switchovers", description=__doc__)
-    parser.add_argument("--cases", type=int, default=720, help="how many; 720 are all combinations once")
+    parser.add_argument("--cases", type=int, default=1080, help="how many; 1080 are all combinations once")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--setting", choices=SETTINGS)
     parser.add_argument("--method", choices=sorted(STEPS))

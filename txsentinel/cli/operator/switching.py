@@ -110,7 +110,7 @@ def deferred_interrupts(switchover: Switchover) -> Iterator[None]:
 @click.argument("master")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "handover", "fence", METHOD]),
+    type=click.Choice(["auto", "handover", "fence", "reject", METHOD]),
     default="auto",
     show_default=True,
     help=f"How writes are held; {METHOD} does it from outside.",

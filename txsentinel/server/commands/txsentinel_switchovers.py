@@ -221,34 +221,54 @@ def cancel(services: SavingServices, client: Client, request: Sequence[bytes]) -
     return _rendered(services, services.core.switchovers.cancel(text(request[2]), by, services.host.now()))
 
 
+def _record(request: Sequence[bytes], kind: RecordKind) -> DurableRecord:
+    """
+    Return the record that another Sentinel sends. Its word 8 is the subject, or a comment if the kind has none.
+
+    :raises CommandError: if a word is wrong.
+    """
+    command = text(request[1]).upper()
+    requested, until = integer(request[4]), integer(request[5])
+    settings: dict[str, str] = {}
+    for raw in request[9:]:
+        name, equals, value = text(raw).partition("=")
+        if not equals or name not in RECORD_SETTINGS[kind] or len(value) > MAX_COMMENT:
+            raise CommandError(f"ERR a setting of TXSENTINEL {command} is not known or too long")
+        settings[name] = value
+    refuse_control_characters(request, 2, f"TXSENTINEL {command}")
+    if len(request[3]) > MAX_ID or not request[3].isalnum() or max(len(request[7]), len(request[8])) > MAX_COMMENT:
+        raise CommandError(f"ERR the ID, the user or the word after it of TXSENTINEL {command} is not valid")
+    subject, reason = (text(request[8]), "") if kind.has_subject else ("", text(request[8]))
+    return DurableRecord(
+        RecordKey(kind, text(request[2]), subject),
+        until,
+        requested,
+        text(request[3]),
+        text(request[7]),
+        reason,
+        request[6] == b"1",
+        tuple((name, settings[name]) for name in RECORD_SETTINGS[kind] if name in settings),
+    )
+
+
 def schedule(services: SavingServices, client: Client, request: Sequence[bytes]) -> Reply:
     """
     Store a scheduled switchover of another Sentinel, which sends this itself; reply ``OK`` when it is durable.
 
     :raises CommandError: if the master is unknown, or a word is wrong.
     """
-    requested, until = integer(request[4]), integer(request[5])
-    settings: dict[str, str] = {}
-    for raw in request[9:]:
-        name, equals, value = text(raw).partition("=")
-        if not equals or name not in RECORD_SETTINGS[RecordKind.SCHEDULED] or len(value) > MAX_COMMENT:
-            raise CommandError("ERR a setting of the schedule is not known or too long")
-        settings[name] = value
-    refuse_control_characters(request, 2, "TXSENTINEL SCHEDULE")
-    if len(request[3]) > MAX_ID or not request[3].isalnum() or max(len(request[7]), len(request[8])) > MAX_COMMENT:
-        raise CommandError("ERR the ID, the user or the comment of the schedule is not valid")
-    core = services.core
-    record = DurableRecord(
-        RecordKey(RecordKind.SCHEDULED, text(request[2])),
-        until,
-        requested,
-        text(request[3]),
-        text(request[7]),
-        text(request[8]),
-        request[6] == b"1",
-        tuple((name, settings[name]) for name in RECORD_SETTINGS[RecordKind.SCHEDULED] if name in settings),
-    )
-    core.schedules.received(record, services.host.now(), wall_now(services))
+    record = _record(request, RecordKind.SCHEDULED)
+    services.core.schedules.received(record, services.host.now(), wall_now(services))
+    return once_saved(services)
+
+
+def rejecting(services: SavingServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """
+    Store the settings of a server that rejects writes for a switchover of another Sentinel, which sends this itself.
+
+    :raises CommandError: if the master is unknown, or a word is wrong.
+    """
+    services.core.rejections.received(_record(request, RecordKind.REJECTING), services.host.now())
     return once_saved(services)
 
 
@@ -277,7 +297,7 @@ COMMANDS: Final[CommandModule[SavingServices]] = {
             *MASTER_NAME,
             optional(block("candidate", text_argument("host"), integer_argument("port"), token="TO")),
             optional(integer_argument("at-unix-ms", token="AT")),
-            optional(oneof("method", word("AUTO"), word("HANDOVER"), word("FENCE"), token="METHOD")),
+            optional(oneof("method", word("AUTO"), word("HANDOVER"), word("FENCE"), word("REJECT"), token="METHOD")),
             optional(integer_argument("timeout-ms", token="TIMEOUT")),
             optional(integer_argument("max-lag-bytes", token="MAXLAG")),
             optional(integer_argument("max-pause-ms", token="MAXPAUSE")),
@@ -338,6 +358,24 @@ COMMANDS: Final[CommandModule[SavingServices]] = {
         ),
         acts=True,
     ): schedule,
+    txsentinel(
+        "txsentinel|rejecting",
+        arity=-9,
+        since="0.2.0",
+        alias_of="sentinel|failover",
+        summary="Stores the settings of a server that rejects writes for a switchover",
+        arguments=(
+            *MASTER_NAME,
+            text_argument("operation-id"),
+            integer_argument("requested-unix-ms"),
+            integer_argument("until-unix-ms"),
+            integer_argument("withdrawn"),
+            text_argument("by"),
+            text_argument("server"),
+            optional(multiple(text_argument("setting"))),
+        ),
+        acts=True,
+    ): rejecting,
     txsentinel(
         "txsentinel|holding",
         arity=6,

@@ -404,10 +404,10 @@ class RedisInstance:
 
     def lacks_replicas(self) -> bool:
         """Whether fewer replicas are connected than ``min-replicas-to-write`` requires."""
-        wanted = int(self._settings["min-replicas-to-write"])
-        if not wanted:
+        wanted, max_lag = int(self._settings["min-replicas-to-write"]), int(self._settings["min-replicas-max-lag"])
+        if not wanted or not max_lag:
             return False
-        oldest = self.host.reactor.seconds() - int(self._settings["min-replicas-max-lag"]) - 1
+        oldest = self.host.reactor.seconds() - max_lag - 1
         attached = [client.attached for client in self.replicas()]
         return sum(replica.state == "online" and replica.acknowledged_at > oldest for replica in attached) < wanted
 
