@@ -27,6 +27,18 @@ DIRECTORY: Final = SOURCE / "build" / "upstream"
 CONFIG: Final = "CONFIG"
 """Placeholder in the command line for the configuration file of the suite."""
 
+FACTOR: Final = 6
+"""
+How many times as often the suites try what they wait for. Theirs is for an idle machine: the start of a Sentinel, which
+takes a Python a fraction of a second there, may take five seconds.
+"""
+
+_ATTEMPTS: Final = {
+    "support/server.tcl": ("server_is_up", "retrynum"),
+    "support/test.tcl": ("wait_for_condition", "maxtries"),
+}
+"""File below ``tests`` → a procedure that tries something repeatedly, and its parameter with the number of attempts."""
+
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _PASSED: Final = re.compile(r"\d\d:\d\d:\d\d> .*(: |\s)OK")
 _FAILED_TEST: Final = re.compile(r"\d\d:\d\d:\d\d> .*FAILED: ")
@@ -78,17 +90,21 @@ class Outcome:
         return f"{self.name}: {self.passed} tests in {self.units} units {verdict}, {self.seconds:.0f} s"
 
 
-def prepare(tree: Path, kind: str, sentinel: str, into: Path) -> None:
+def prepare(tree: Path, kind: str, sentinel: str, into: Path, factor: int = FACTOR) -> None:
     """
     Copy the tests of ``tree`` to ``into`` and put the programs where they expect them.
 
+    :param factor: see :data:`FACTOR`.
     :raises BinaryMissing: if there is no server, or no Sentinel, of that kind on this machine.
+    :raises SourceMissing: if the suite waits in another way than is known here.
     """
     server = server_binary(kind)
     command = sentinel_command(sentinel, CONFIG)
     if into.exists():
         shutil.rmtree(into)
     shutil.copytree(tree / "tests", into / "tests", symlinks=True)
+    for name, (procedure, attempts) in _ATTEMPTS.items():
+        _multiply(into / "tests" / name, procedure, attempts, factor)
     programs = into / "src"
     programs.mkdir()
     (programs / f"{kind}-server").symlink_to(server)
@@ -98,6 +114,17 @@ def prepare(tree: Path, kind: str, sentinel: str, into: Path) -> None:
     # The process ID must be that of the Sentinel: the suite stops and kills it.
     launcher.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(source))}\nexport PYTHONPATH\nexec {words}\n")
     launcher.chmod(0o755)
+
+
+def _multiply(path: Path, procedure: str, parameter: str, factor: int) -> None:
+    """Have a procedure in Tcl multiply a parameter first."""
+    text = path.read_text(errors="surrogateescape") if path.exists() else ""
+    first_line = re.compile(rf"^proc {procedure} \{{.*\b{parameter}\b.*\{{$", re.MULTILINE)
+    line = f"    set {parameter} [expr {{${parameter} * {factor}}}]"
+    changed, count = first_line.subn(lambda match: f"{match[0]}\n{line}", text)
+    if count != 1:
+        raise SourceMissing(f"{path} has no procedure {procedure} with the parameter {parameter}")
+    path.write_text(changed, errors="surrogateescape")
 
 
 def run(into: Path, outcome: Outcome, single: list[str]) -> None:
@@ -133,6 +160,12 @@ def main() -> int:
     parser.add_argument(
         "--sentinel", default="txsentinel", help="whose Sentinel to test: txsentinel, compiled, redis or valkey"
     )
+    parser.add_argument(
+        "--factor",
+        type=int,
+        default=FACTOR,
+        help="how many times as often to try what the suites wait for (%(default)s)",
+    )
     arguments = parser.parse_args()
     outcomes: list[Outcome] = []
     try:
@@ -144,7 +177,7 @@ def main() -> int:
             outcome = Outcome(tree.name)
             outcomes.append(outcome)
             into = DIRECTORY / "run" / tree.name
-            prepare(tree, kind_of(tree), arguments.sentinel, into)
+            prepare(tree, kind_of(tree), arguments.sentinel, into, arguments.factor)
             run(into, outcome, arguments.single)
     except (SourceMissing, BinaryMissing) as missing:
         print(missing, file=sys.stderr)

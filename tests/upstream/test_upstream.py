@@ -35,6 +35,9 @@ Testing unit: 06-ckquorum.tcl
 FAILED: caught an error in the test couldn't read file
 WARNING 3 test(s) failed."""
 
+SERVER_IS_UP = "proc server_is_up {host port retrynum} {"
+WAIT_FOR_CONDITION = "proc wait_for_condition {maxtries delay e _else_ elsescript} {"
+
 
 class OutcomeTests(SynchronousTestCase):
     """Counting."""
@@ -90,7 +93,7 @@ class PrepareTests(SynchronousTestCase):
     def test_programs(self) -> None:
         """The server is a link; the launcher becomes the Sentinel, with the given file."""
         into = Path(self.mktemp()).resolve()
-        prepare(self.tree("tests/sentinel/run.tcl"), "redis", "txsentinel", into)
+        prepare(self.waiting_tree(), "redis", "txsentinel", into)
         self.assertTrue(os.access(into / "src" / "redis-server", os.X_OK))
         launcher = into / "src" / "redis-sentinel"
         done = subprocess.run([launcher, "/no/such/sentinel.conf"], capture_output=True, text=True)
@@ -98,5 +101,24 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn("/no/such/sentinel.conf", done.stderr)
         self.assertIn(f"exec {sys.executable} ", launcher.read_text())
 
+    def waiting_tree(self) -> Path:
+        """Create a suite that consists of the two procedures that wait."""
+        tree = self.tree("tests/sentinel/run.tcl", "tests/support/x")
+        for name, line in (("server", SERVER_IS_UP), ("test", WAIT_FOR_CONDITION)):
+            (tree / "tests" / "support" / f"{name}.tcl").write_text(f"{line}\n    body\n}}\n")
+        return tree
+
+    def test_attempts(self) -> None:
+        """What the suite waits for is tried more often; a suite that waits in another way is refused."""
+        tree, into = self.waiting_tree(), Path(self.mktemp()).resolve()
+        prepare(tree, "redis", "redis", into, 7)
+        expected = f"{SERVER_IS_UP}\n    set retrynum [expr {{$retrynum * 7}}]\n    body\n}}\n"
+        self.assertEqual((into / "tests" / "support" / "server.tcl").read_text(), expected)
+        self.assertIn("set maxtries [expr {$maxtries * 7}]", (into / "tests" / "support" / "test.tcl").read_text())
+        (tree / "tests" / "support" / "test.tcl").write_text("proc wait_for_something {} {\n}\n")
+        refused = self.assertRaises(SourceMissing, prepare, tree, "redis", "redis", into, 7)
+        self.assertIn("wait_for_condition", str(refused))
+
     if missing("redis"):
+        test_attempts.skip = missing("redis")  # type: ignore[attr-defined]
         test_programs.skip = missing("redis")  # type: ignore[attr-defined]
