@@ -86,7 +86,7 @@ LAYERS = (
         " process.collector process.descriptors runtime.listeners runtime.restoring runtime.publishing"
         " runtime.snapshot_builder runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
         " runtime.view runtime.operator runtime.examining runtime.surface runtime.service runtime.health"
-        " runtime.secrets runtime.reloading"
+        " runtime.secrets runtime.reloading runtime.quorum_log"
         " cli.overrides cli.imports cli.refusing cli.extensions process.termination process.systemd"
         " process.supervision cli.detaching cli.building cli.tap cli.server_options",
     ),

@@ -238,6 +238,7 @@ def load_state() -> LoadState:
         running_scripts=0,
         links=9,
         simulated_failures=0,
+        scheduled_operations=2,
     )
 
 

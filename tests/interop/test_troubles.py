@@ -131,7 +131,7 @@ class SentinelTests(FaultTestCase):
         self.wait_logged(first, "No failover of mymaster: the quorum is 4 and only 3 Sentinels are known")
 
     def test_different_settings(self) -> None:
-        """Two Sentinels of a group have different quorums: their answers to AGREE show it."""
+        """Two Sentinels of a group have different quorums: their answers to AGREE and their logs show it."""
         fleet = self.started()
         first, second, third = fleet.sentinels
         second.call("SENTINEL", "SET", "mymaster", "quorum", 3)
@@ -141,6 +141,9 @@ class SentinelTests(FaultTestCase):
         self.assertEqual(hashes[0], hashes[2])
         self.assertNotEqual(hashes[0], hashes[1])
         self.assertEqual({each["port"] for each in answers}, {fleet.master_port()})
+        place = f"127.0.0.1:{second.port}"
+        self.wait_logged(first, f"The quorum of master mymaster is 2 here, and 3 at the Sentinel {place}. Set the same")
+        self.wait_logged(second, "The quorum of master mymaster is 3 here, and 2 at the Sentinel ")
 
     def test_one_way(self) -> None:
         """A peer announces a wrong port: its hellos arrive, its address refuses."""

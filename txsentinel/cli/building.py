@@ -31,6 +31,7 @@ from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugi
 from txsentinel.runtime.health import SentinelHealth
 from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost
 from txsentinel.runtime.listeners import CannotStart
+from txsentinel.runtime.quorum_log import QuorumLog
 from txsentinel.runtime.reloading import Reload
 from txsentinel.runtime.restoring import load_users
 from txsentinel.runtime.secrets import SecretRenewal
@@ -129,6 +130,8 @@ def build_process(options: ProcessOptions, reactor: ISystemReactor) -> IService:
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
     frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
     surface = sentinel.surface
+    quorum_log = QuorumLog(reactor, surface.view, lambda: sentinel.core.timings.info_period, note)
+    quorum_log.setServiceParent(process)  # type: ignore[no-untyped-call]
     if options.extensions:
         try:
             load_users(sentinel.context.access, options.configuration, note)

@@ -303,6 +303,9 @@ class LoadState:
     simulated_failures: int
     """The bits of ``sentinel_simulate_failure_flags``."""
 
+    scheduled_operations: int
+    """Switchovers that are ordered for a later time."""
+
 
 @dataclass(frozen=True, slots=True)
 class MasterChange:

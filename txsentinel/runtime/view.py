@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import implementer
 
+from txsentinel.core.durable_records import RecordKind
 from txsentinel.core.instances import Master
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.explanation import Explanation, JournalRecord, with_warnings
@@ -266,6 +267,9 @@ class SentinelView:
             pending_scripts=len(scripts.jobs) - running,
             running_scripts=running,
             links=self._service.link_count(),
+            scheduled_operations=sum(
+                1 for _ in self._core.state.records.in_force(RecordKind.SCHEDULED, self._host.now())
+            ),
             simulated_failures=sum(CRASH_BITS[word] for word in self._core.simulate_crash),
         )
 

@@ -44,6 +44,7 @@ COMMANDS: Final = _counter("commands", "Executed commands of clients.")
 REJECTED: Final = _counter(
     "rejected_clients", "Connections that were rejected for lack of descriptors or by maxclients."
 )
+SCHEDULED: Final = _gauge("scheduled_operations", "Switchovers that are ordered for a later time.")
 EVENTS: Final = _counter("events", "Events.", "channel")
 TILTS: Final = _counter("tilt", "Entries into TILT, and extensions of it.", "cause")
 TILT_SECONDS: Final = _counter("tilt_seconds", "Time spent in TILT, counted when TILT ends.", "cause")
@@ -168,7 +169,7 @@ SENTINEL_FAMILIES: Final = (
         SCRIPTS_RUNNING,
         SCRIPTS_WAITING,
     ),
-    *(COMMANDS, REJECTED, EVENTS, TILTS, TILT_SECONDS, COMMITS, COMMIT_FAILURES, COMMIT_SECONDS, LOOP_LAG),
+    *(COMMANDS, REJECTED, SCHEDULED, EVENTS, TILTS, TILT_SECONDS, COMMITS, COMMIT_FAILURES, COMMIT_SECONDS, LOOP_LAG),
     *(PING_SECONDS, VOTE_SECONDS, VOTES, LINK_FAILURES, PUBLISHED, PUBLISH_LAG, PUBLISH_PENDING),
 )
 FAILOVER_FAMILIES: Final = (FAILOVERS, PHASE_SECONDS, RECEIPTS, WRITE_HOLD, LOST_BYTES, RECORDS)

@@ -54,6 +54,7 @@ def _numbers(sentinel: SentinelSnapshot, load: LoadState) -> Iterator[tuple[Fami
     yield catalogue.SCRIPTS_WAITING, load.pending_scripts
     yield catalogue.COMMANDS, load.commands_processed
     yield catalogue.REJECTED, load.rejected_connections
+    yield catalogue.SCHEDULED, load.scheduled_operations
 
 
 def _measured(
