@@ -18,6 +18,7 @@ class LinkTestCase(SynchronousTestCase):
         """Connect."""
         self.fixture = Fixture()
         self.measured = self.fixture.measurements
+        self.measured.observe()
         self.link = self.fixture.link(kinds)
         self.fixture.do(Connect(self.link))
         transport = self.fixture.reactor.connectors[0].accept()
@@ -44,6 +45,16 @@ class RoundTripTests(LinkTestCase):
         state = self.measured.ping_round_trips["master"].state()
         self.assertEqual((state.count, state.sum_ms), (2, 304))
         self.assertEqual(self.measured.ping_round_trips["peer"].state().count, 0)
+
+    def test_not_wanted(self) -> None:
+        """Without a view, nothing of a PING is measured; it is from the first PING after that on."""
+        transport = self.connect(LinkKind.COMMANDS)
+        for wanted in (False, True):
+            self.measured.observed = wanted
+            self.ping()
+            self.fixture.reactor.advance(0.1)
+            transport.protocol.dataReceived(b"+PONG\r\n")
+            self.assertEqual(self.measured.ping_round_trips["peer"].state().count, int(wanted))
 
     def test_overlapping(self) -> None:
         """While a PING is unanswered, the next one does not shorten its time."""

@@ -98,6 +98,17 @@ class ExecutorCase(SynchronousTestCase):
 class DrainTests(ExecutorCase):
     """Effects are executed or wait, and the changed state is saved."""
 
+    def test_executed(self) -> None:
+        """What looks at effects is called only if there were some: most replies cause none."""
+        calls: list[str] = []
+        executor = Executor(self.host, self.core, self.publish, self.note, self.scripts, PATH)  # type: ignore[arg-type]
+        executor.connect(self.links, self.store, lambda: calls.append("drained"), lambda: calls.append("executed"))
+        executor.drain()
+        self.assertEqual(calls, ["drained"])
+        self.outbox.emit(self.ping(), probe=True)
+        executor.drain()
+        self.assertEqual(calls, ["drained", "executed", "drained"])
+
     def test_probes_and_others(self) -> None:
         """A probe is executed at once, although an effect before it waits for its generation."""
         generation = self.outbox.changed("m")

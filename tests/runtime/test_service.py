@@ -235,10 +235,13 @@ class StartTests(ServiceCase):
         self.assertEqual(self.seen(), NOTHING)
 
     def test_view_before_the_start(self) -> None:
-        """A view that was read before the start shows the masters of the file right after it."""
+        """A view that was read before the start shows the masters of the file right after it, and has PING measured."""
         for text in (WITH_ID, PLAIN):
             self.build(text)
+            measured = self.service.executor.measurements
+            self.assertFalse(measured.observed)
             view = self.service.surface.view
+            self.assertTrue(measured.observed)
             self.assertEqual(view.masters(), ())
             self.service.startService()
             self.assertEqual([each.name for each in view.masters()], ["m"])

@@ -39,6 +39,16 @@ class SweepTests(SynchronousTestCase):
         self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
         self.assertGreaterEqual(min(gaps), 2)
 
+    def test_called_after_sweeps(self) -> None:
+        """What waits for time to pass is called after each sweep, until it has ended."""
+        sweeping, calls = self.sentinel.alive.sweeping, []
+        sweeping.call_after_sweeps(lambda: calls.append(len(self.swept)))
+        self.fleet.run(1.0)
+        self.assertEqual(calls, list(range(1, len(self.swept) + 1)))
+        sweeping.call_after_sweeps(None)
+        self.fleet.run(1.0)
+        self.assertLess(len(calls), len(self.swept))
+
     def test_brought_forward(self) -> None:
         """A deadline before the next periodic sweep has a sweep of its own."""
         host, due, swept = self.sentinel.host, self.core.state.due, self.swept
@@ -76,8 +86,14 @@ class SweepTests(SynchronousTestCase):
         self.assertIn("2400 of them at work and 100 waiting for a processor", str(report))
 
     def test_measurements(self) -> None:
-        """Delays of periodic sweeps are measured; TILT is counted by cause, and its duration when it has ended."""
+        """
+        Delays of periodic sweeps are measured if there is a view.
+
+        TILT is counted by cause, and its duration when it has ended.
+        """
         measured = self.sentinel.alive.executor.measurements
+        self.assertEqual(measured.sweep_delays.state().count, 0)
+        measured.observe()
         before = measured.sweep_delays.state()
         self.sentinel.host.pause_for(3.0)
         self.fleet.run(4.0)

@@ -136,7 +136,9 @@ class CoreParts:
             self.failover_blocks,
         )
         self._swept_at: Millis | None = None
-        self._members_swept_at: Millis | None = None
+        self._members_due: Millis | None = None
+        """When :meth:`sweep_members` is due; ``None`` before its first call."""
+
         self._swept_late = False
         self.saved_at: Millis | None = None
         """When the hard state was last saved; ``None`` if it was not yet."""
@@ -203,11 +205,8 @@ class CoreParts:
         return self.registry.master(name)
 
     def sweep_members(self, now: Millis, wall_now: Millis) -> None:
-        """Apply what the passing of time changes about the members of groups, at most every ``CLEANUP_PERIOD``."""
-        before = self._members_swept_at
-        if before is not None and now - before < CLEANUP_PERIOD:
-            return
-        self._members_swept_at = now
+        """Apply what the passing of time changes about the members of groups, every ``CLEANUP_PERIOD``."""
+        self._members_due = now + CLEANUP_PERIOD
         for master in self.registry.masters.values():
             membership, guards = master.membership, master.options.guards
             if membership.parked:

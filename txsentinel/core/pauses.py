@@ -258,6 +258,8 @@ class Pauses:
         """
         state = self._state
         self._wall_offset = wall_now - now
+        if not (len(state.records) or state.admissions or self._exchanges or self._waiters):
+            return
         if state.admissions:
             state.admissions = {name: each for name, each in state.admissions.items() if now < each.until}
         for held in state.records.expire(now):

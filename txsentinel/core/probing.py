@@ -333,7 +333,12 @@ class Probing:
 
     def _hello_period(self, instance: Instance) -> Millis:
         period = self._state.timings.publish_period
-        return ACKNOWLEDGED_FACTOR * period if isinstance(instance, Peer) and instance.acknowledges else period
+        if isinstance(instance, Peer) and instance.is_txsentinel:
+            # As ``Peer.acknowledges``, without the calls: this is evaluated most often of all.
+            master = instance.of
+            if master is not None and instance.acknowledged_epoch == master.config_epoch:
+                return ACKNOWLEDGED_FACTOR * period
+        return period
 
     def _held_until(self, instance: Instance) -> Millis:
         if isinstance(instance, Peer) and instance.is_txsentinel:

@@ -61,8 +61,10 @@ class SentinelCore(LinkInputs):
         self.pauses.evaluate(now, wall_now)
         self.fan_out.expire(now)
         self._hello_processing.confirmations.sweep(now)
-        self.sweep_members(now, wall_now)
-        self.schedules.evaluate(now, wall_now)
+        if self._members_due is None or now >= self._members_due:
+            self.sweep_members(now, wall_now)
+        if len(self.state.records) or self.state.operations.scheduled:
+            self.schedules.evaluate(now, wall_now)
         self.rejections.evaluate(now, wall_now)
         if self.state.operations.held_elsewhere:
             self.switchovers.expire_holds(now)

@@ -43,7 +43,7 @@ class CommandLink(LinkConnection):
         self._ping_sent_at: Millis | None = None
         """When the PING was sent whose round trip is measured; ``None`` if none is unanswered."""
 
-        self._round_trips = context.measurements.ping_round_trips
+        self._measurements = context.measurements
         self._role_changes = 0
         """The number of transactions whose EXEC is not answered yet."""
 
@@ -53,9 +53,9 @@ class CommandLink(LinkConnection):
         self.link.pending_commands = 0
 
     def ping(self) -> None:
-        """Send PING. Its round trip is measured unless another one is unanswered."""
+        """Send PING. Its round trip is measured, if it is to be, unless another one is unanswered."""
         link = self.link
-        if self._ping_sent_at is None:
+        if self._measurements.observed and self._ping_sent_at is None:
             self._ping_sent_at = link.ping_sent_at
         self._send(encoded_commands.ping(link), self._ping_answered)
 
@@ -303,7 +303,7 @@ class CommandLink(LinkConnection):
         sent_at = self._ping_sent_at
         if sent_at is not None:
             self._ping_sent_at = None
-            self._round_trips[instance_kind(self.link)].observe(now - sent_at)
+            self._measurements.ping_round_trips[instance_kind(self.link)].observe(now - sent_at)
         super()._ping_answered(reply, now)
         refused = isinstance(reply, ErrorLine) and not reply.startswith(ACCEPTABLE)
         consequence = "this does not count as a valid reply"

@@ -104,6 +104,9 @@ class Measurements:
     """What the parts of one Sentinel measure."""
 
     def __init__(self) -> None:
+        self.observed = False
+        """Whether a view exists. Without one nobody can read what occurs often, so that is not measured."""
+
         self.ping_round_trips = {kind: Histogram() for kind in INSTANCE_KINDS}
         self.vote_round_trips = Histogram()
         self.commits = Histogram()
@@ -116,6 +119,10 @@ class Measurements:
 
         self.tilts: Counter[str] = Counter()
         self.tilt_ms: Counter[str] = Counter()
+
+    def observe(self) -> None:
+        """Measure from now on what occurs often."""
+        self.observed = True
 
     def commit_failed(self) -> None:
         """Count a write that has failed."""

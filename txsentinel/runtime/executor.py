@@ -80,6 +80,7 @@ class Executor:
     _links: ILinks
     _store: IStore
     _drained: Callable[[], None]
+    _executed: Callable[[], None]
 
     def __init__(
         self,
@@ -123,11 +124,14 @@ class Executor:
         self.barrier = DurabilityBarrier(self._perform, host.yield_to_clients)
         self._connected = False
 
-    def connect(self, links: ILinks, store: IStore, drained: Callable[[], None]) -> None:
+    def connect(
+        self, links: ILinks, store: IStore, drained: Callable[[], None], executed: Callable[[], None] = lambda: None
+    ) -> None:
         """
         Set the links and the store, once.
 
         :param drained: called after each drain, because the next sweep may be due earlier then.
+        :param executed: called before that if there were effects, which most replies do not cause.
         :raises RuntimeError: if it was called before.
         """
         if self._connected:
@@ -136,6 +140,7 @@ class Executor:
         self._links = links
         self._store = store
         self._drained = drained
+        self._executed = executed
 
     def drain(self) -> None:
         """Execute or defer the effects since the last call, and have the changed state saved."""
@@ -163,6 +168,7 @@ class Executor:
         finally:
             self._draining = False
         self._links.flush()
+        self._executed()
         self._drained()
 
     def save(self) -> int:

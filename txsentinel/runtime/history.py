@@ -70,7 +70,7 @@ class FailoverHistory:
     The records of one Sentinel.
 
     :param note: writes a line to the log.
-    :param checked: called by :meth:`check` at first.
+    :param await_sweeps: has a function called after each sweep, until it is called with ``None``.
     :param directory: the directory of the file; ``None`` to keep records in memory only.
     """
 
@@ -79,16 +79,16 @@ class FailoverHistory:
         host: IHost,
         core: SentinelCore,
         note: Callable[[Level, str], None],
-        checked: Callable[[], None] = lambda: None,
+        await_sweeps: Callable[[Callable[[], None] | None], None],
         directory: str | None = None,
     ) -> None:
         self._host = host
         self._core = core
         self._note = note
-        self._checked = checked
+        self._await_sweeps = await_sweeps
         self.path = None if directory is None else posixpath.join(directory, FILE_NAME)
         self._finished = core.journal.finished
-        """What the core has finished, always the same list: it is looked at after each reply."""
+        """What the core has finished, always the same list: it is looked at often."""
 
         self._ended: list[tuple[str, JournalEntry]] = []
         """Name of the master and end of each failover that has no record yet, and what amends those that have."""
@@ -140,14 +140,14 @@ class FailoverHistory:
         return record.group
 
     def check(self) -> None:
-        """Make the records that are due; called after each input of the core."""
-        self._checked()
+        """Make the records that are due; called after each input that had effects, and by sweeps while some wait."""
         finished = self._finished
         if not finished and not self._ended:
             return
         now = self._host.now()
         if finished:
             self._take(finished)
+            self._await_sweeps(self.check)
         if now < self._next_check:
             return
         self._next_check = now + CHECK_INTERVAL
@@ -162,6 +162,8 @@ class FailoverHistory:
             else:
                 waiting.append((master, end))
         self._ended = waiting
+        if not waiting:
+            self._await_sweeps(None)
 
     def flush(self) -> Deferred[None]:
         """

@@ -117,8 +117,8 @@ class SentinelService(MultiService):
             measured,
         )
         self.sweeping = SweepLoop(host, self.core, self.executor.drain, horizon.received_until, measured)
-        self.history = FailoverHistory(host, self.core, note, self.sweeping.adjust, state_dir)
-        self.executor.connect(self.links, self.store, self.history.check)
+        self.history = FailoverHistory(host, self.core, note, self.sweeping.call_after_sweeps, state_dir)
+        self.executor.connect(self.links, self.store, self.sweeping.adjust, self.history.check)
         self.context = ServerContext(
             core=self.core,
             barrier=self.executor.barrier,

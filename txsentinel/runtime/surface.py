@@ -52,6 +52,7 @@ class Surface:
         self._note = note
         self._links = links
         self._events = events
+        self._measurements = measurements
         self.measurements = measurements.state
         self._ports = ports
         self._history = history
@@ -59,8 +60,9 @@ class Surface:
 
     @cached_property
     def view(self) -> SentinelView:
-        """The read-only view. Without it the core reports no changes."""
+        """The read-only view. Without it the core reports no changes, and what occurs often is not measured."""
         context = self._context
+        self._measurements.observe()
         view = SentinelView(context.host, context.core, context, self, self._history)
         context.core.state.observe_changes(view.touched)
         return view

@@ -29,7 +29,7 @@ class SweepLoop:
 
     :param turn: executes the decisions of the core.
     :param received_until: takes the present time, returns the time until which all input has been read.
-    :param measurements: counts delays, and TILT.
+    :param measurements: counts TILT, and delays if there is a view.
     """
 
     def __init__(
@@ -58,10 +58,15 @@ class SweepLoop:
         self._tilts = core.tilt.total
         self._tilt_since: Millis | None = None
         self._swept: Callable[[], None] | None = None
+        self._waiting: Callable[[], None] | None = None
 
     def observe(self, swept: Callable[[], None]) -> None:
         """Call ``swept`` after each sweep that did not fail, instead of the function that was given before."""
         self._swept = swept
+
+    def call_after_sweeps(self, waiting: Callable[[], None] | None) -> None:
+        """Call ``waiting`` after each sweep, as it waits for time to pass, until this is called with ``None``."""
+        self._waiting = waiting
 
     def start(self) -> None:
         """Start: sweep now and periodically."""
@@ -93,7 +98,7 @@ class SweepLoop:
         if recently:
             # The skipped sweep must not delay the next one.
             gap -= MIN_INTERVAL
-        if self._next_periodic:
+        if self._next_periodic and self._measurements.observed:
             self._measurements.sweep_delays.observe(max(0, now - self._next_periodic))
         self._next_periodic = now + gap
         self._loop.interval = gap / 1000
@@ -117,6 +122,8 @@ class SweepLoop:
             if self._core.tilt.total != self._tilts or self._tilt_since is not None:
                 self._measure_tilt(now)
             self._turn()
+            if self._waiting is not None:
+                self._waiting()
             if self._swept is not None:
                 self._swept()
         except Exception:
