@@ -308,7 +308,12 @@ class RunTests(ServiceCase):
 
 
 class StopTests(ServiceCase):
-    """The end."""
+    """The end, after the first probe of the disk, for which it would wait."""
+
+    def start(self, text: str = WITH_ID) -> None:
+        """Build a service, start it, and let its probe succeed."""
+        super().start(text)
+        self.files.probes[0].callback("")
 
     def test_everything_is_closed(self) -> None:
         """Ports, clients and links are closed, and no timer is left."""
