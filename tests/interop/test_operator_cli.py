@@ -43,17 +43,17 @@ KILLED_WHILE_HOLDING = """
 import os, sys
 from txsentinel.cli.operator import command, switching
 
-def made(plan, settings, server_settings, limits, progress):
+def made(plan, settings, server_settings, limits, progress, log, stop):
     def watched(after_ms, text):
         progress(after_ms, text)
-        if text.startswith("writes held"):
+        if text.startswith("writes "):
             os._exit(9)
-    return original(plan, settings, server_settings, limits, watched)
+    return original(plan, settings, server_settings, limits, watched, log=log, stop=stop)
 
 original, switching.Switchover = switching.Switchover, made
-sys.exit(command.run(["switchover", "mymaster", "--yes"]))
+sys.exit(command.run(["switchover", "mymaster", "--yes", *sys.argv[1:]]))
 """
-"""A program that ends without any cleanup when the writes are held."""
+"""A program that ends without any cleanup when the writes are held or rejected."""
 
 
 class Writer(threading.Thread):
@@ -115,12 +115,16 @@ class VerbCase(SynchronousTestCase):
 
     def run_verb(self, *words: str) -> tuple[int, str]:
         """Run a verb, starting from the first Sentinel; return its status and what it printed."""
-        environment = {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
+        environment = {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"} | self.state_home()
         with CliRunner().isolation(None, {"XDG_CONFIG_HOME": "/nonexistent"} | environment) as (out, errors, *_):
             status = command.run(words)
             sys.stderr.flush()
             self.errors = errors.getvalue().decode()
             return status, out.getvalue().decode()
+
+    def state_home(self) -> dict[str, str]:
+        """Return the variable with the directory in which changed settings are recorded."""
+        return {"XDG_STATE_HOME": str(self.harness.directory / "state")}
 
     def check_reading(self) -> None:
         """Check the verbs that only read."""
@@ -166,7 +170,7 @@ class VerbCase(SynchronousTestCase):
         self.assertEqual(self.run_verb("set", "mymaster", "parallel-syncs", "1", "--fleet")[0], 0)
         self.assertEqual(self.run_verb("diff")[0], 0)
 
-    def check_switchover(self) -> None:
+    def check_switchover(self, *words: str) -> None:
         """Check that a master under writes is moved, and that no acknowledged write is lost."""
         for each in self.fleet.sentinels:
             each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
@@ -178,7 +182,7 @@ class VerbCase(SynchronousTestCase):
             wait_for(lambda: all(len(writer.acknowledged) > 50 for writer in writers), SECONDS, "writes")
             # The last INFO may be older than the new period allows.
             wait_for(lambda: self.run_verb("switchover", "mymaster", "--dry-run")[0] == 0, SECONDS, "the conditions")
-            status, text = self.run_verb("switchover", "mymaster", "--yes", "--max-pause", "60s", "-o", "json")
+            status, text = self.run_verb("switchover", "mymaster", "--yes", "--max-pause", "60s", "-o", "json", *words)
             counts = [len(writer.acknowledged) for writer in writers]
             wait_for(
                 lambda: all(
@@ -200,15 +204,20 @@ class VerbCase(SynchronousTestCase):
             present = {int(each) for each in call(after, "SMEMBERS", writer.key)}  # type: ignore[union-attr, arg-type]
             self.assertEqual(set(writer.acknowledged) - present, set())
         self.assertEqual(receipt["resyncs"], {"partial": 2, "full": 0})
+        # Nothing is held there any more: a write is answered.
+        refused = self.assertRaises(ReplyError, call, before, "SET", "color", "red")
+        self.assertIn("READONLY", str(refused))
+        for server in self.fleet.servers.values():
+            self.assertEqual(server.call("CONFIG", "GET", "min-replicas-to-write"), ["min-replicas-to-write", "0"])
         for server in self.fleet.servers.values():
             self.assertEqual(server.call("CONFIG", "GET", "replica-priority"), ["replica-priority", "100"])
 
-    def check_all(self) -> None:
-        """Check all verbs that leave the group as it is."""
+    def check_all(self, *words: str) -> None:
+        """Check all verbs that leave the group as it is; ``words`` are options of the switchover."""
         self.check_reading()
         self.check_explained()
         self.check_settings()
-        self.check_switchover()
+        self.check_switchover(*words)
 
 
 class RedisTests(VerbCase):
@@ -285,6 +294,7 @@ class RedisTests(VerbCase):
             each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
         before = self.fleet.master_port()
         environment = os.environ | {"TXSENTINEL_SENTINELS": f"127.0.0.1:{self.fleet.sentinels[0].port}"}
+        environment |= self.state_home()
         recorder = EventRecorder(self.fleet.ports).start()
         self.addCleanup(recorder.stop)
         writer = Writer(self.fleet, "killed")
@@ -302,8 +312,26 @@ class RedisTests(VerbCase):
         self.assertEqual([each.payload for each in recorder.events if each.channel == "+sdown"], [])
         present = {int(each) for each in call(before, "SMEMBERS", writer.key)}  # type: ignore[union-attr, arg-type]
         self.assertEqual(set(writer.acknowledged) - present, set())
-        for server in self.fleet.servers.values():
-            server.call("CONFIG", "SET", "replica-priority", 100)
+        self.check_restored({"replica-priority": "100"})
+        ended = subprocess.run(
+            [sys.executable, "-c", KILLED_WHILE_HOLDING, "--method", "reject"], env=environment, capture_output=True
+        )
+        self.assertEqual(ended.returncode, 9, ended)
+        refused = self.assertRaises(ReplyError, call, before, "SET", "color", "red")
+        self.assertIn("NOREPLICAS", str(refused))
+        self.check_restored({"replica-priority": "100", "min-replicas-to-write": "0"})
+
+    def check_restored(self, expected: dict[str, str]) -> None:
+        """Check that what was left is reported and set back."""
+        findings = json.loads(self.run_verb("doctor", "-o", "json")[1])[0]["findings"]
+        left = {each["text"].partition(" of ")[0] for each in findings if each["check"] == "D21"}
+        self.assertEqual(left, set(expected))
+        status, text = self.run_verb("restore")
+        self.assertEqual((status, text.count("is set back from")), (0, len(expected)), text)
+        for name, value in expected.items():
+            found = {server.call("CONFIG", "GET", name)[1] for server in self.fleet.servers.values()}  # type: ignore[index]
+            self.assertEqual(found, {value})
+        self.assertEqual(self.run_verb("restore"), (0, "no setting is recorded as changed\n"))
 
 
 class PauseTests(VerbCase):
@@ -397,7 +425,7 @@ class ValkeyTests(VerbCase):
 
     def test_verbs(self) -> None:
         """All Sentinels are found from one address, agree, and are explained and changed."""
-        self.check_all()
+        self.check_all("--method", "reject")
 
 
 class OwnTests(VerbCase):
@@ -410,6 +438,7 @@ class OwnTests(VerbCase):
     def test_verbs(self) -> None:
         """All Sentinels agree, are explained and changed, and record the switchover."""
         self.check_all()
+        self.check_switchover("--method", "reject")
         status, text = self.run_verb("history", "mymaster", "-o", "json")
         self.assertEqual(status, 0, text)
         newest = json.loads(text)[0]["record"]

@@ -41,6 +41,7 @@ class FakeServers:
         """What the Sentinels show; ``None`` for the present one."""
 
         self.paused = False
+        self.settings = {"min-replicas-to-write": "1", "min-replicas-max-lag": "0"}
         self.order: Reply = Status(b"OK")
         self.down: set[Endpoint] = set()
         self.leaks = 0
@@ -118,6 +119,12 @@ class FakeServers:
             return 3
         if command.startswith("CONFIG SET replica-priority"):
             self.priority = int(command.rpartition(" ")[2])
+        words = command.split()
+        if words[:2] == ["CONFIG", "GET"]:
+            found = self.settings | {"replica-priority": str(self.priority)}
+            return [data(words[2]), data(found[words[2]])]
+        if words[:2] == ["CONFIG", "SET"] and words[2] in self.settings:
+            self.settings[words[2]] = words[3]
         if command.startswith("CLIENT PAUSE"):
             self.paused = True
         if command == "CLIENT UNPAUSE":

@@ -11,6 +11,7 @@ from txsentinel.cli.operator.doctor import doctor_result
 from txsentinel.cli.operator.drawing import dot_text
 from txsentinel.cli.operator.explanation import show_explanation
 from txsentinel.cli.operator.listing import list_masters, list_sentinels
+from txsentinel.cli.operator.pause_column import PausesRead
 from txsentinel.cli.operator.screen import FORMATS, rendered
 from txsentinel.cli.operator.topology import show_topology
 from txsentinel.model.snapshots import Instant
@@ -20,6 +21,8 @@ from txsentinel.remote.doctor.examination import Examination
 from txsentinel.remote.explaining import explain_fleet
 from txsentinel.remote.reports import CachedInfo, InstanceReport
 from txsentinel.remote.switchover_checks import choose_candidate, choose_leader, group_problems
+
+NO_PAUSES = PausesRead(Instant(0))
 
 NUMBERS = st.sampled_from(["", "-1", "0", "1", "99999999999999999999", "-9999999999999999999", "18446744073709551615"])
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=8)
@@ -69,8 +72,8 @@ class HostileReportTests(SynchronousTestCase):
         agreement = agreement_on(found, NAME)
         examination = Examination(agreement)
         results = [
-            list_masters(found),
-            list_sentinels(found, NAME),
+            list_masters(found, NO_PAUSES),
+            list_sentinels(found, NAME, NO_PAUSES),
             show_topology(found, NAME),
             show_explanation(explain_fleet(agreement, Instant(1_800_000_000_000)), "here"),
             doctor_result([(examination, findings(examination))]),

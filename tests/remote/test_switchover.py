@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,10 +24,12 @@ from txsentinel.model.receipt import (
 from txsentinel.model.snapshots import Endpoint, Instant
 from txsentinel.model.ulid import new_ulid
 from txsentinel.remote.agreement import agreement_on
+from txsentinel.remote.changed_settings import ChangedSetting, ChangeLog, restore_settings
 from txsentinel.remote.connection import ConnectionSettings
 from txsentinel.remote.servers import ServerReport
-from txsentinel.remote.switchover import Switchover, SwitchoverAborted, SwitchoverLimits, limits_for
+from txsentinel.remote.switchover import Switchover, SwitchoverLimits, limits_for
 from txsentinel.remote.switchover_checks import choose_leader, group_problems, server_problems
+from txsentinel.remote.write_stops import RejectedWrites, SwitchoverAborted
 from txsentinel.wire.values import ErrorLine
 
 
@@ -81,6 +86,7 @@ class SwitchoverTests(SynchronousTestCase):
                 "10.0.0.2 CLIENT KILL TYPE pubsub",
                 "10.0.0.2 CLIENT UNPAUSE",
                 "10.0.0.1 CONFIG SET replica-priority 100",
+                "10.0.0.1 CONFIG REWRITE",
             ],
         )
         self.assertEqual((receipt.verdict, receipt.lost_bytes), (ReceiptVerdict.PROVEN, None))
@@ -182,6 +188,136 @@ class SwitchoverTests(SynchronousTestCase):
         """The 14 bytes of a PING to the replicas are not reported as lost."""
         self.servers.leaks = 14
         self.assertEqual(self.run_one().verdict, ReceiptVerdict.UNPROVEN)
+
+
+class RecordedTests(SynchronousTestCase):
+    """What is changed at servers is recorded before, and restored after, also by another process."""
+
+    def setUp(self) -> None:
+        self.servers = FakeServers()
+        self.log = ChangeLog(Path(self.mktemp()) / "txsentinel" / "changed.json")
+        self.seen: list[tuple[str, ...]] = []
+        self.servers.on_command = self.watch
+
+    def watch(self, command: str) -> None:
+        """Note what is recorded when a setting is changed."""
+        if command.startswith("CONFIG SET"):
+            self.seen.append(tuple(f"{each.name} {each.value} {each.former}" for each in self.log.read()))
+
+    def run_one(self, rejects: bool = False, scripts_write: bool = False) -> Receipt:
+        """Run a switchover."""
+        settings, servers = ConnectionSettings(), self.servers
+        return Switchover(
+            servers.plan(),
+            settings,
+            settings,
+            SwitchoverLimits(),
+            lambda after_ms, text: None,
+            servers.connect,
+            servers.clock,
+            servers.read,
+            self.log,
+            RejectedWrites(OLD, self.log, scripts_write) if rejects else None,
+        ).run()
+
+    def restore(self) -> list[tuple[bool, str]]:
+        """Restore what was left."""
+        found = restore_settings(self.log, ConnectionSettings(), self.servers.connect)
+        return [(each.done, each.text) for each in found]
+
+    def left(self, *changes: tuple[Endpoint, str, str, str], process: int = 0) -> None:
+        """Record changes of a process that has ended, or of a given one."""
+        ended = process or int(subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout)
+        for server, name, value, former in changes:
+            self.log.add(ChangedSetting(server, name, value, former, 1_800_000_000_000, ended))
+
+    def test_priority(self) -> None:
+        """The priority is recorded, restored, and written to the file, which the promotion wrote with the other one."""
+        self.run_one()
+        self.assertEqual(self.seen, [("replica-priority 1 100",)] * 2)
+        self.assertEqual(self.log.read(), ())
+        self.assertFalse(self.log.path.exists())
+        self.assertEqual([each for each in self.servers.log if "REWRITE" in each], [f"{NEW.host} CONFIG REWRITE"])
+
+    def test_reject(self) -> None:
+        """Writes are rejected instead of held; the values are restored behind SLAVEOF, and nothing is paused."""
+        receipt = self.run_one(rejects=True)
+        self.assertEqual((receipt.verdict, receipt.fence.kind), (ReceiptVerdict.PROVEN, "min-replicas-to-write"))
+        self.assertEqual(self.servers.settings, {"min-replicas-to-write": "1", "min-replicas-max-lag": "0"})
+        self.assertEqual([each for each in self.servers.log if "PAUSE" in each], [])
+        old = [each.partition(" ")[2] for each in self.servers.log if each.startswith(OLD.host)]
+        first = old.index("CONFIG SET min-replicas-to-write 999999")
+        self.assertEqual(old[first + 1], "CONFIG SET min-replicas-max-lag 10")
+        self.assertLess(old.index(f"SLAVEOF {NEW.host} 6379"), old.index("CONFIG SET min-replicas-to-write 1"))
+        expected = ("min-replicas-to-write 999999 1", "min-replicas-max-lag 10 0")
+        self.assertIn(expected, [each[-2:] for each in self.seen])
+        self.assertEqual(self.log.read(), ())
+
+    def test_gaps(self) -> None:
+        """Bytes behind the fork are lost writes if scripts could write, or another client changed the setting."""
+        self.servers.leaks = 183
+        self.assertEqual(self.run_one(rejects=True).verdict, ReceiptVerdict.UNPROVEN)
+        for scripts_write in (True, False):
+            self.setUp()
+            self.servers.leaks = 183
+            if not scripts_write:
+                self.servers.on_command = self.spoil
+            receipt = self.run_one(rejects=True, scripts_write=scripts_write)
+            self.assertEqual((receipt.verdict, receipt.lost_bytes), (ReceiptVerdict.LOST, 183))
+
+    def spoil(self, command: str) -> None:
+        """Change the setting as another client when the failover is ordered."""
+        if command.startswith("SENTINEL FAILOVER"):
+            self.servers.settings["min-replicas-to-write"] = "0"
+
+    def test_aborted(self) -> None:
+        """If the order is refused, the former values are restored, and the records removed."""
+        self.servers.order = ErrorLine(b"INPROG")
+        self.assertRaises(SwitchoverAborted, self.run_one, rejects=True)
+        self.assertEqual(self.servers.settings, {"min-replicas-to-write": "1", "min-replicas-max-lag": "0"})
+        self.assertEqual((self.servers.priority, self.log.read()), (100, ()))
+
+    def test_refusals(self) -> None:
+        """Nothing is rejected if that is so already, or the former value cannot be recorded."""
+        self.servers.settings["min-replicas-to-write"] = "999999"
+        error = self.assertRaises(SwitchoverAborted, self.run_one, rejects=True)
+        self.assertIn("is 999999 already", str(error))
+        self.servers.settings["min-replicas-to-write"] = "1"
+        self.servers.on_command = lambda command: None
+        self.log.path.parent.mkdir(parents=True, exist_ok=True)
+        self.log.path.write_text("no JSON")
+        error = self.assertRaises(SwitchoverAborted, self.run_one, rejects=True)
+        self.assertIn("cannot be recorded", str(error))
+        self.assertEqual(self.servers.settings["min-replicas-to-write"], "1")
+
+    def test_left(self) -> None:
+        """What a killed process has left is restored once; what was changed since stays."""
+        self.left((NEW, "replica-priority", "1", "100"), (OLD, "min-replicas-to-write", "999999", "2"))
+        self.servers.priority = 1
+        self.servers.settings["min-replicas-to-write"] = "999999"
+        self.assertEqual(
+            self.restore(),
+            [
+                (True, f"replica-priority of {NEW} is set back from 1 to 100"),
+                (True, f"min-replicas-to-write of {OLD} is set back from 999999 to 2"),
+            ],
+        )
+        self.assertEqual((self.servers.priority, self.servers.settings["min-replicas-to-write"]), (100, "2"))
+        self.assertEqual(self.restore(), [])
+        self.left((NEW, "replica-priority", "1", "100"))
+        self.servers.priority = 50
+        self.assertEqual(self.restore(), [(True, f"replica-priority of {NEW} is 50 already")])
+        self.assertEqual(self.servers.priority, 50)
+
+    def test_not_now(self) -> None:
+        """A record stays while its process runs, and while the server cannot be reached."""
+        self.left((NEW, "replica-priority", "1", "100"), process=os.getppid())
+        self.assertEqual([done for done, _ in self.restore()], [False])
+        self.left((NEW, "replica-priority", "1", "100"))
+        self.servers.down.add(NEW)
+        ((done, text),) = self.restore()
+        self.assertEqual((done, len(self.log.read())), (False, 1))
+        self.assertIn("connection refused", text)
 
 
 class JudgementTests(SynchronousTestCase):
@@ -287,7 +423,7 @@ class ConditionTests(SynchronousTestCase):
             list(server_problems(old, other, 10)),
             [
                 "the master reports the role slave",
-                "writes can be held from version 6.2 on; this is redis 6.0.9",
+                "writes can be held from version 6.2 on; this is redis 6.0.9; --method reject is possible",
                 "the candidate reports the role master",
                 "the candidate has another replication ID: b, the master a",
             ],

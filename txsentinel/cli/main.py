@@ -60,6 +60,7 @@ VERBS: Final = (
     "paused",
     "proxy",
     "replicas",
+    "restore",
     "resume",
     "run",
     "serve-metrics",

@@ -64,9 +64,11 @@ class InsideOrder:
     max_pause_ms: int = 2000
     max_lag: int = 1 << 20
     comment: str = ""
+    at_unix_ms: int | None = None
+    """When to do it; ``None`` for now."""
 
     def words(self, *, dry_run: bool = False) -> list[str | int]:
-        """Return the command."""
+        """Return the command; a dry run evaluates the conditions of now."""
         found: list[str | int] = ["TXSENTINEL", "SWITCHOVER", self.master, "METHOD", self.method]
         found += ["MAXPAUSE", self.max_pause_ms, "MAXLAG", self.max_lag]
         if self.wanted is not None:
@@ -75,6 +77,8 @@ class InsideOrder:
             found += ["COMMENT", self.comment]
         if dry_run:
             found.append("DRYRUN")
+        elif self.at_unix_ms is not None:
+            found += ["AT", self.at_unix_ms]
         return found
 
 

@@ -45,6 +45,15 @@ HOLDING_WRITES: Final[tuple[Command, ...]] = (
 )
 """What a switchover from outside needs at the old master."""
 
+REJECTING_WRITES: Final[tuple[Command, ...]] = (
+    ("INFO", "replication"),
+    ("CONFIG", "GET", "min-replicas-to-write"),
+    ("CONFIG", "SET", "min-replicas-to-write", "0"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("SLAVEOF", "NO", "ONE"),
+)
+"""What it needs there if writes are rejected."""
+
 PREFERRING: Final[tuple[Command, ...]] = (
     ("INFO", "replication"),
     ("CONFIG", "GET", "replica-priority"),

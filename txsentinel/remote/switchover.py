@@ -30,6 +30,7 @@ from txsentinel.model.receipt import (
 )
 from txsentinel.model.snapshots import Endpoint, Instant
 from txsentinel.model.ulid import new_ulid
+from txsentinel.remote.changed_settings import ChangedSetting, ChangeLog
 from txsentinel.remote.connection import ConnectionFailed, ConnectionSettings, ErrorAnswer, RemoteConnection
 from txsentinel.remote.fitness import fitness_of
 from txsentinel.remote.fleet import in_parallel
@@ -37,10 +38,10 @@ from txsentinel.remote.reading import Scope, read_sentinel
 from txsentinel.remote.reports import MasterReport, SentinelReport, as_text
 from txsentinel.remote.servers import ServerReport, server_report
 from txsentinel.remote.switchover_checks import PREFERRED_PRIORITY, Plan
-from txsentinel.wire.values import ErrorLine, Reply
+from txsentinel.remote.write_stops import NEVER, Commands, PausedWrites, SwitchoverAborted, transaction
+from txsentinel.wire.values import Reply
 
 METHOD: Final = "c-fleet"
-FENCE_KIND: Final = "client-pause-write"
 
 PREFERENCE_SECONDS: Final = 30.0
 """How long the Sentinels may take to see the new priority: they ask for INFO every ten seconds."""
@@ -54,10 +55,6 @@ RESYNC_SECONDS: Final = 15.0
 SERVER_POLL_SECONDS: Final = 0.003
 SENTINEL_POLL_SECONDS: Final = 0.02
 PREFERENCE_POLL_SECONDS: Final = 0.25
-
-
-class SwitchoverAborted(Exception):
-    """Nothing was changed, or what was is undone; the text has step and reason."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +93,9 @@ class _Progress:
     """What has happened so far."""
 
     priority_changed: bool = False
+    recorded: ChangedSetting | None = None
+    """The record of the changed priority."""
+
     armed: float | None = None
     """Monotonic time when writes were held."""
 
@@ -115,6 +115,8 @@ class Switchover:
     :param progress: called with milliseconds since the writes were held (``None`` before) and a sentence.
     :param connect: makes connections; they must not be shared with others.
     :param read: reads a Sentinel; called from several threads.
+    :param log: records the changed priority; ``None`` for no record.
+    :param stop: how writes are stopped.
     """
 
     def __init__(
@@ -127,7 +129,11 @@ class Switchover:
         connect: Callable[[Endpoint, ConnectionSettings], RemoteConnection] = RemoteConnection,
         clock: SwitchoverClock | None = None,
         read: Callable[[Endpoint, ConnectionSettings, Scope], SentinelReport] = read_sentinel,
+        log: ChangeLog | None = None,
+        stop: PausedWrites | None = None,
     ) -> None:
+        self._log = log
+        self._stop = PausedWrites() if stop is None else stop
         self._plan = plan
         self._sentinel_settings = sentinel_settings
         self._server_settings = server_settings
@@ -172,7 +178,7 @@ class Switchover:
             known = self._wait_known()
             self._restore_priority()
             resyncs = self._count_resyncs(before)
-        fence = Fence(FENCE_KIND, state.armed_at, held, state.released_at)
+        fence = Fence(self._stop.kind, state.armed_at, held, state.released_at)
         first = OldMaster(plan.old, state.old_replid, state.old_offset, None if final is None else final.offset)
         second = NewMaster(plan.candidate, promoted.replid2, promoted.fork_offset)
         found = judge(first, second, fence, demoted_at)
@@ -199,8 +205,9 @@ class Switchover:
         plan = self._plan
         if all(self._is_first(each.masters[plan.name]) for each in plan.agreement.naming):
             return
-        self._on_candidate("CONFIG", "SET", "replica-priority", PREFERRED_PRIORITY)
+        self._record_priority()
         self._state.priority_changed = True
+        self._on_candidate("CONFIG", "SET", "replica-priority", PREFERRED_PRIORITY)
         self._report(None, f"{plan.candidate} has priority {PREFERRED_PRIORITY}; waiting until all Sentinels see it")
         deadline = self._clock.monotonic() + PREFERENCE_SECONDS
         while missing := self._without_preference():
@@ -210,6 +217,19 @@ class Switchover:
                     + ", ".join(map(str, missing))
                 )
             self._clock.sleep(PREFERENCE_POLL_SECONDS)
+
+    def _record_priority(self) -> None:
+        plan, now = self._plan, int(self._clock.wall() * 1000)
+        if self._log is None or plan.priority is None:
+            return
+        value = str(PREFERRED_PRIORITY)
+        change = ChangedSetting(plan.candidate, "replica-priority", value, str(plan.priority), now)
+        try:
+            self._log.add(change)
+            self._state.recorded = change
+        except OSError as error:
+            text = f"if this is killed, set replica-priority of {plan.candidate} back to {plan.priority}"
+            self._report(None, f"{text}, as that cannot be recorded: {error}")
 
     def _is_first(self, report: MasterReport) -> bool:
         """Whether a Sentinel would promote the candidate whatever the offsets become."""
@@ -237,16 +257,15 @@ class Switchover:
         """Hold the writes of all clients, and read replication ID and offset in the same transaction."""
         state = self._state
         begun = self._clock.monotonic()
-        reply = _transaction(
-            old, [("CLIENT", "PAUSE", self._limits.hold_ms, "WRITE"), ("INFO", "replication")], "holding the writes"
-        )
         state.armed, state.armed_at = begun, self._now()
-        state.released_at = Instant(state.armed_at.unix_ms + self._limits.hold_ms)
-        report = server_report(reply[1])
+        hold_ms = self._limits.hold_ms
+        report = server_report(self._stop.begin(old, hold_ms, state.armed_at.unix_ms))
+        state.released_at = Instant(state.armed_at.unix_ms + hold_ms) if self._stop.ends_by_itself else NEVER
         if report.role != "master":
             raise SwitchoverAborted(f"{self._plan.old} is no longer the master")
         state.old_replid, state.old_offset = report.replid, report.offset
-        self._report(self._elapsed(), f"writes held at offset {report.offset:,}, replid {report.replid[:8]}")
+        what = f"writes {self._stop.verb} at offset {report.offset:,}, replid {report.replid[:8]}"
+        self._report(self._elapsed(), what)
 
     def _wait_for_offset(self) -> None:
         """Wait until the candidate has all that the old master has."""
@@ -270,10 +289,11 @@ class Switchover:
         if self._elapsed() > limits.max_pause_ms:
             raise SwitchoverAborted(f"writes were held for {self._elapsed():,} ms before the order (--max-pause)")
         extended_at = self._now()
-        old.call("CLIENT", "PAUSE", limits.order_hold_ms, "WRITE")
-        if self._elapsed() >= limits.hold_ms:
+        self._stop.extend(old, limits.order_hold_ms)
+        if self._stop.ends_by_itself and self._elapsed() >= limits.hold_ms:
             raise SwitchoverAborted(f"writes were released after {limits.hold_ms:,} ms, before the pause was extended")
-        state.released_at = Instant(extended_at.unix_ms + limits.order_hold_ms)
+        if self._stop.ends_by_itself:
+            state.released_at = Instant(extended_at.unix_ms + limits.order_hold_ms)
         leader.call("SENTINEL", "FAILOVER", self._plan.name)
         state.ordered = True
         self._report(self._elapsed(), f"{leader.endpoint} was ordered to fail over")
@@ -304,30 +324,26 @@ class Switchover:
         """
         plan = self._plan
         host, port = plan.candidate.host, plan.candidate.port
-        commands: list[tuple[str | int, ...]] = [
-            ("INFO", "replication"),
-            ("SLAVEOF", host, port),
-            ("CLIENT", "KILL", "TYPE", "normal"),
-            ("CLIENT", "KILL", "TYPE", "pubsub"),
-            ("CLIENT", "UNPAUSE"),
-        ]
+        disconnecting: Commands = [("CLIENT", "KILL", "TYPE", "normal"), ("CLIENT", "KILL", "TYPE", "pubsub")]
+        commands = self._stop.demoting(("SLAVEOF", host, port), disconnecting)
         problem: Exception | None = None
         for attempt in range(2):
             try:
                 if attempt:
                     with self._connect(plan.old, self._server_settings) as again:
-                        reply = _transaction(again, commands, "demoting the old master")
+                        reply = transaction(again, commands, "demoting the old master")
                 else:
-                    reply = _transaction(old, commands, "demoting the old master")
+                    reply = transaction(old, commands, "demoting the old master")
             except (ConnectionFailed, ErrorAnswer, SwitchoverAborted) as error:
                 problem = error
                 continue
-            closed = sum(each for each in reply[2:4] if isinstance(each, int))
+            self._stop.demoted(reply)
+            closed = sum(each for each in reply if type(each) is int)
             self._report(self._elapsed(), f"{plan.old} follows, {closed} clients closed")
             return server_report(reply[0]), closed
         self._report(
             self._elapsed(),
-            f"{plan.old} could not be demoted ({problem}); it accepts writes again at {self._state.released_at}"
+            f"{plan.old} could not be demoted ({problem}); {self._release_words()}"
             " unless the Sentinels have demoted it until then",
         )
         return None, None
@@ -386,21 +402,33 @@ class Switchover:
         if self._state.armed is not None:
             try:
                 with self._connect(self._plan.old, self._server_settings) as connection:
-                    connection.call("CLIENT", "UNPAUSE")
+                    self._stop.release(connection)
                 self._report(self._elapsed(), f"writes go on at {self._plan.old}")
             except (ConnectionFailed, ErrorAnswer) as problem:
                 self._report(
                     self._elapsed(),
-                    f"cannot release the writes ({problem}); they go on at {self._state.released_at}",
+                    f"cannot release the writes ({problem}); {self._release_words()}",
                 )
         self._restore_priority()
+
+    def _release_words(self) -> str:
+        """Return a clause about when the old master accepts writes again if nobody else sees to it."""
+        if self._stop.ends_by_itself:
+            return f"it accepts writes again at {self._state.released_at}"
+        return "it accepts writes again after 'txsentinel restore'"
 
     def _restore_priority(self) -> None:
         if not self._state.priority_changed or self._plan.priority is None:
             return
         try:
             self._on_candidate("CONFIG", "SET", "replica-priority", self._plan.priority)
-        except (ConnectionFailed, ErrorAnswer) as problem:
+            if self._state.ordered:
+                with contextlib.suppress(ErrorAnswer):  # not permitted, or it has no file
+                    # A Sentinel has its file written when it promotes the server.
+                    self._on_candidate("CONFIG", "REWRITE")
+            if self._log is not None and self._state.recorded is not None:
+                self._log.remove(self._state.recorded)
+        except (ConnectionFailed, ErrorAnswer, OSError) as problem:
             self._report(
                 None, f"set replica-priority of {self._plan.candidate} back to {self._plan.priority} ({problem})"
             )
@@ -434,21 +462,3 @@ class Switchover:
         """Milliseconds since the writes were held."""
         armed = self._state.armed
         return 0 if armed is None else int((self._clock.monotonic() - armed) * 1000)
-
-
-def _transaction(connection: RemoteConnection, commands: list[tuple[str | int, ...]], step: str) -> list[Reply]:
-    """
-    Execute commands in one transaction.
-
-    :raises SwitchoverAborted: if one of them is refused.
-    """
-    *queued, executed = connection.pipeline([("MULTI",), *commands, ("EXEC",)])
-    for words, reply in zip([("MULTI",), *commands], queued, strict=True):
-        if isinstance(reply, ErrorLine):
-            raise SwitchoverAborted(f"{step}: {connection.endpoint} refuses {words[0]}: {as_text(reply)}")
-    if not isinstance(executed, list):
-        raise SwitchoverAborted(f"{step}: {connection.endpoint} refuses EXEC: {as_text(executed)}")
-    for words, reply in zip(commands, executed, strict=True):
-        if isinstance(reply, ErrorLine):
-            raise SwitchoverAborted(f"{step}: {connection.endpoint} refuses {words[0]}: {as_text(reply)}")
-    return executed

@@ -11,11 +11,14 @@ from txsentinel.remote.agreement import AddressAgreement
 from txsentinel.remote.connection import ConnectionFailed, ConnectionSettings, ErrorAnswer, RemoteConnection
 from txsentinel.remote.fitness import fitness_of
 from txsentinel.remote.reports import SentinelReport, as_fields
-from txsentinel.remote.rights import HOLDING_WRITES, PREFERRING, refused
+from txsentinel.remote.rights import HOLDING_WRITES, PREFERRING, REJECTING_WRITES, refused
 from txsentinel.remote.servers import ServerReport, read_server
 
 MIN_VERSION: Final = (6, 2)
 """The first version of Redis with ``CLIENT PAUSE … WRITE``."""
+
+SCRIPTS_REJECTED: Final = (7, 0)
+"""The first version that rejects the writes of scripts, too, for lack of replicas."""
 
 PREFERRED_PRIORITY: Final = 1
 """The priority of the candidate during the switchover; the lowest one that may be promoted."""
@@ -38,6 +41,8 @@ class Plan:
     priority: int | None
     rights: str
     problems: tuple[str, ...]
+    scripts_write: bool = True
+    """Whether scripts can write while writes are rejected."""
 
     @property
     def name(self) -> str:
@@ -103,12 +108,12 @@ def group_problems(agreement: AddressAgreement, candidate: Endpoint | None) -> I
                 yield f"{other.endpoint} has priority {PREFERRED_PRIORITY}, too; raise it for the switchover"
 
 
-def server_problems(old: ServerReport, candidate: ServerReport, max_lag: int) -> Iterator[str]:
-    """Return what the servers themselves report against a switchover."""
+def server_problems(old: ServerReport, candidate: ServerReport, max_lag: int, rejects: bool = False) -> Iterator[str]:
+    """Return what the servers themselves report against a switchover that holds writes, or rejects them."""
     if old.role != "master":
         yield f"the master reports the role {old.role}"
-    if old.version_numbers < MIN_VERSION:
-        yield f"writes can be held from version 6.2 on; this is {old.version}"
+    if old.version_numbers < MIN_VERSION and not rejects:
+        yield f"writes can be held from version 6.2 on; this is {old.version}; --method reject is possible"
     if candidate.role != "slave":
         yield f"the candidate reports the role {candidate.role}"
     elif not candidate.link_up:
@@ -129,9 +134,12 @@ class ServerFindings:
     priority: int | None
     rights: str
     problems: tuple[str, ...]
+    scripts_write: bool = True
 
 
-def examine_servers(old: Endpoint, candidate: Endpoint, settings: ConnectionSettings, max_lag: int) -> ServerFindings:
+def examine_servers(
+    old: Endpoint, candidate: Endpoint, settings: ConnectionSettings, max_lag: int, rejects: bool = False
+) -> ServerFindings:
     """Connect to both servers, read them, and test the rights of the user."""
     problems: list[str] = []
     reports: list[ServerReport] = []
@@ -146,7 +154,7 @@ def examine_servers(old: Endpoint, candidate: Endpoint, settings: ConnectionSett
         except (ConnectionFailed, ErrorAnswer) as problem:
             problems.append(f"{endpoint}: {problem}")
     missing = 0
-    for endpoint, commands in ((old, HOLDING_WRITES), (candidate, PREFERRING)):
+    for endpoint, commands in ((old, REJECTING_WRITES if rejects else HOLDING_WRITES), (candidate, PREFERRING)):
         try:
             denied = refused(endpoint, settings, commands)
         except (ConnectionFailed, ErrorAnswer):
@@ -156,19 +164,25 @@ def examine_servers(old: Endpoint, candidate: Endpoint, settings: ConnectionSett
     if len(reports) < 2:
         version = reports[0].version if reports else "unknown"
         return ServerFindings(version, None, priority, "unknown", tuple(problems))
-    problems += server_problems(reports[0], reports[1], max_lag)
+    problems += server_problems(reports[0], reports[1], max_lag, rejects)
     lag = max(reports[0].offset - reports[1].offset, 0)
     rights = "ok" if not missing else f"{missing} missing"
-    return ServerFindings(reports[0].version, lag, priority, rights, tuple(problems))
+    scripts_write = reports[0].version_numbers < SCRIPTS_REJECTED
+    return ServerFindings(reports[0].version, lag, priority, rights, tuple(problems), scripts_write)
 
 
 def plan_switchover(
-    agreement: AddressAgreement, wanted: Endpoint | None, settings: ConnectionSettings, max_lag: int
+    agreement: AddressAgreement,
+    wanted: Endpoint | None,
+    settings: ConnectionSettings,
+    max_lag: int,
+    rejects: bool = False,
 ) -> Plan | tuple[str, ...]:
     """
     Evaluate all conditions.
 
     :param wanted: the replica to promote; ``None`` for the one that the Sentinels prefer.
+    :param rejects: whether writes are to be rejected, not held.
     :returns: the plan with its problems, or only problems if there is nothing to plan with.
     """
     candidate = choose_candidate(agreement, wanted)
@@ -178,7 +192,7 @@ def plan_switchover(
         problems.append("no Sentinel can be ordered to fail over")
     if agreement.endpoint is None or candidate is None or leader is None or candidate == agreement.endpoint:
         return tuple(problems)
-    found = examine_servers(agreement.endpoint, candidate, settings, max_lag)
+    found = examine_servers(agreement.endpoint, candidate, settings, max_lag, rejects)
     return Plan(
         agreement,
         agreement.endpoint,
@@ -189,4 +203,5 @@ def plan_switchover(
         found.priority,
         found.rights,
         (*problems, *found.problems),
+        found.scripts_write,
     )

@@ -43,7 +43,8 @@ class VerbCase(SynchronousTestCase):
         """Run a verb; its standard output is no terminal."""
         found: list[int] = []
         runner = CliRunner()
-        with runner.isolation(fed, {"XDG_CONFIG_HOME": "/nonexistent"} | (environment or {})) as (out, err, *_):
+        homes = {"XDG_CONFIG_HOME": "/nonexistent", "XDG_STATE_HOME": self.mktemp()}
+        with runner.isolation(fed, homes | (environment or {})) as (out, err, *_):
             found.append(command.run(words))
             sys.stdout.flush()
             sys.stderr.flush()

@@ -19,7 +19,8 @@ from tests.remote.samples import (
     sentinel,
     unreachable,
 )
-from txsentinel.cli.operator import command, explanation, membership, options, pauses
+from txsentinel.cli.operator import command, explanation, membership, options, pause_column, pauses, reading
+from txsentinel.model.snapshots import Instant
 from txsentinel.remote.connection import ConnectionFailed
 from txsentinel.remote.fleet import FleetReport
 
@@ -93,6 +94,8 @@ def main() -> int:
     setattr(explanation, "RemoteConnection", refuse)  # noqa: B010
     setattr(membership, "order", answer)  # noqa: B010
     setattr(pauses, "order", answer)  # noqa: B010
+    setattr(pause_column, "order", answer)  # noqa: B010
+    setattr(reading, "now", lambda: Instant(1_800_000_000_000))  # noqa: B010
     setattr(options, "read_fleet", lambda *arguments: troubled_fleet())  # noqa: B010
     return command.run([*sys.argv[1:], "--profile-file", "/nonexistent"])
 

@@ -156,12 +156,22 @@ class InsideTests(VerbCase):
         self.assertEqual([words[-1] for words in self.asked], ["DRYRUN", "DRYRUN"])
 
     def test_planned(self) -> None:
-        """The conditions are tested a minute before the time and at it, and the order is given then."""
-        waits: list[float] = []
-        self.patch(switching, "wait_until", waits.append)
+        """The Sentinels keep the order, and the program ends; it can be cancelled by its ID."""
+        planned = replace(BEGUN, state=OperationState.SCHEDULED, scheduled_at=Instant(1_800_000_000_000), plan=None)
+        self.answers["SWITCHOVER"] = [planned]
         found = self.run_verb("switchover", NAME, "--yes", "--at", "2027-01-15T08:00:00Z")
-        self.assertEqual((found.status, waits), (0, [1_799_999_940, 1_800_000_000]), found.stderr)
-        self.assertEqual([words[-1] == "DRYRUN" for words in self.asked[:3]], [True, True, False])
+        self.assertEqual(found.status, 0, found.stderr)
+        self.assertEqual([words[-2:] for words in self.asked[1:]], [("AT", 1_800_000_000_000)])
+        self.assertIn(f"scheduled for 2027-01-15T08:00:00.000Z as {BEGUN.operation_id}", found.stdout)
+        self.assertIn(f"switchover {NAME} --cancel {BEGUN.operation_id}", found.stdout)
+        self.answers["CANCEL"] = [replace(planned, state=OperationState.CANCELLED)]
+        found = self.run_verb("switchover", NAME, "--cancel", BEGUN.operation_id)
+        self.assertEqual((found.status, self.asked[-1]), (0, ("TXSENTINEL", "CANCEL", BEGUN.operation_id)))
+        self.assertIn("is cancelled", found.stdout)
+        self.answers["CANCEL"] = [ErrorAnswer("TOOLATE the operation has ended: done")]
+        self.assertEqual(self.run_verb("switchover", NAME, "--cancel", "x").status, 5)
+        self.fleet = fleet()
+        self.assertEqual(self.run_verb("switchover", NAME, "--cancel", "x").status, 64)
 
     def test_refused(self) -> None:
         """An error of the Sentinel is shown."""

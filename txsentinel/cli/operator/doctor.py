@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import click
@@ -9,6 +10,7 @@ import click
 from txsentinel.cli.operator.agreed import known_master
 from txsentinel.cli.operator.options import FleetAccess, common
 from txsentinel.cli.operator.output import repeat
+from txsentinel.cli.operator.restoring import left_changes
 from txsentinel.cli.operator.screen import Block, Result, Styled, line, records_of
 from txsentinel.cli.operator.statuses import USAGE, VerbFailed
 from txsentinel.cli.operator.visible import plural
@@ -47,9 +49,15 @@ def doctor_verb(access: FleetAccess, master: str | None, active: bool) -> int:
             examine(agreement_on(fleet, name), access.settings, access.server_settings, own_drifts, active)
             for name in ([master] if master is not None else fleet.names)
         ]
-        return doctor_result([(each, findings(each)) for each in examined])
+        return doctor_result([(each, (*findings(each), *changed_here(each))) for each in examined])
 
     return repeat(access, make)
+
+
+def changed_here(examination: Examination) -> Iterator[Finding]:
+    """Return what a killed switchover of this user has left at the servers of a group."""
+    servers = {str(each) for each in examination.servers}
+    return (each for each in left_changes() if each.subject in servers)
 
 
 def doctor_result(found: list[tuple[Examination, tuple[Finding, ...]]]) -> Result:

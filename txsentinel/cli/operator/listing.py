@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from txsentinel.cli.operator.pause_column import NONE, PausesRead
 from txsentinel.cli.operator.screen import Block, Grid, Result, Styled, Words, line, records_of
 from txsentinel.cli.operator.statuses import DISAGREEMENT, OK
 from txsentinel.cli.operator.visible import duration, plural
@@ -16,10 +17,10 @@ SHORT_NAMES = {"down-after-milliseconds": "down-after"}
 """How settings are called in the columns and the lines."""
 
 
-def list_masters(fleet: FleetReport) -> Result:
+def list_masters(fleet: FleetReport, pauses: PausesRead) -> Result:
     """Return one row for each master."""
     agreements = [agreement_on(fleet, name) for name in fleet.names]
-    columns = ("master", "address", "epoch", "quorum", "sentinels", "agreed", "replicas", "state")
+    columns = ("master", "address", "epoch", "quorum", "sentinels", "agreed", "replicas", "state", "paused")
     rows: list[tuple[Words, ...]] = []
     records: list[tuple[object, ...]] = []
     for each in agreements:
@@ -37,10 +38,12 @@ def list_masters(fleet: FleetReport) -> Result:
                 agreed if each.complete else Styled(agreed, "warning"),
                 str(replicas),
                 Styled(state, "good" if state == "ok" else "bad"),
+                pauses.of_master(each.name),
             )
         )
+        paused = _text(pauses.of_master(each.name))
         records.append(
-            (each.name, each.endpoint, each.epoch, each.quorum, each.known, len(each.naming), replicas, state)
+            (each.name, each.endpoint, each.epoch, each.quorum, each.known, len(each.naming), replicas, state, paused)
         )
     blocks: list[Block] = [Grid(tuple(each.upper() for each in columns), tuple(rows), (6, 4, 2))] if rows else []
     if not rows:
@@ -53,10 +56,10 @@ def list_masters(fleet: FleetReport) -> Result:
     return Result(data, tuple(blocks), records_of(columns, records), OK if sound else DISAGREEMENT)
 
 
-def list_sentinels(fleet: FleetReport, name: str) -> Result:
+def list_sentinels(fleet: FleetReport, name: str, pauses: PausesRead) -> Result:
     """Return one row for each Sentinel of a master, and its differences below."""
     agreement = agreement_on(fleet, name)
-    columns = ("sentinel", "kind", "sees", "state", "epoch", "quorum", "down-after", "last hello")
+    columns = ("sentinel", "kind", "sees", "state", "epoch", "quorum", "down-after", "last hello", "paused")
     odd = {drift.setting: set(drift.different) for drift in agreement.drifts}
     rows: list[tuple[Words, ...]] = []
     records: list[tuple[object, ...]] = []
@@ -64,12 +67,21 @@ def list_sentinels(fleet: FleetReport, name: str) -> Result:
         report = each.masters.get(name)
         hello = last_hello(agreement, each)
         shown_hello = "-" if hello is None else duration(hello)
+        paused = pauses.of_sentinel(each, name)
         if report is None:
             problem = each.problem or "does not monitor it"
             rows.append(
-                (str(each.endpoint), each.kind, Styled("-", "weak"), Styled(problem, "bad"), *"---", shown_hello)
+                (
+                    str(each.endpoint),
+                    each.kind,
+                    Styled("-", "weak"),
+                    Styled(problem, "bad"),
+                    *"---",
+                    shown_hello,
+                    paused,
+                )
             )
-            records.append((each.endpoint, each.kind, None, problem, None, None, None, hello))
+            records.append((each.endpoint, each.kind, None, problem, None, None, None, hello, _text(paused)))
             continue
         down_after = report.master.fields.get("down-after-milliseconds", "")
         other = report.endpoint != agreement.endpoint
@@ -83,6 +95,7 @@ def list_sentinels(fleet: FleetReport, name: str) -> Result:
                 _marked(str(report.quorum), each.endpoint in odd.get("quorum", ())),
                 _marked(down_after, each.endpoint in odd.get("down-after-milliseconds", ())),
                 shown_hello,
+                paused,
             )
         )
         records.append(
@@ -95,11 +108,13 @@ def list_sentinels(fleet: FleetReport, name: str) -> Result:
                 report.quorum,
                 down_after,
                 hello,
+                _text(paused),
             )
         )
+    paused_any = any(row[-1] != NONE for row in rows)
     blocks = (
         heading(agreement),
-        Grid(tuple(each.upper() for each in columns), tuple(rows), (7, 6, 4)),
+        Grid(tuple(each.upper() for each in columns), tuple(rows), (7, 6, 4, 5, 1) if paused_any else (8, 7, 6, 4)),
         *(line(Styled(f"! {words}", "warning"), indent=2) for words in differences(agreement)),
     )
     sound = agreement.complete and not agreement.drifts
@@ -118,6 +133,10 @@ def heading(agreement: AddressAgreement) -> Block:
         Styled(agreed, "good" if len(agreement.naming) == agreement.known else "bad"),
         indent=2,
     )
+
+
+def _text(words: Words) -> str:
+    return words if isinstance(words, str) else words.text
 
 
 def _marked(words: str, different: bool) -> Words:

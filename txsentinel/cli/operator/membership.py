@@ -35,8 +35,9 @@ from txsentinel.remote.membership import (
     removal_of,
 )
 from txsentinel.remote.reports import SentinelReport
-from txsentinel.remote.switchover import Switchover, SwitchoverAborted, limits_for
+from txsentinel.remote.switchover import Switchover, limits_for
 from txsentinel.remote.switchover_checks import plan_switchover
+from txsentinel.remote.write_stops import SwitchoverAborted
 
 ORDER_SECONDS: Final = 10.0
 """Timeout of an order that all Sentinels execute."""

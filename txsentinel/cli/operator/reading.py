@@ -15,6 +15,7 @@ from txsentinel.cli.operator.explanation import explain_master, now, show_explan
 from txsentinel.cli.operator.listing import list_masters, list_sentinels
 from txsentinel.cli.operator.options import FleetAccess, common
 from txsentinel.cli.operator.output import repeat
+from txsentinel.cli.operator.pause_column import read_pauses
 from txsentinel.cli.operator.screen import Result, line, records_of
 from txsentinel.cli.operator.statuses import OK, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
@@ -33,10 +34,10 @@ def list_verb(access: FleetAccess, master: str | None) -> int:
     def make() -> Result:
         fleet = access.read(None if master is None else [master], details=False)
         if master is None and len(fleet.names) != 1:
-            return list_masters(fleet)
+            return list_masters(fleet, read_pauses(access, fleet, now()))
         name = fleet.names[0] if master is None else master
         known_master(fleet, name)
-        return list_sentinels(fleet, name)
+        return list_sentinels(fleet, name, read_pauses(access, fleet, now()))
 
     return repeat(access, make)
 

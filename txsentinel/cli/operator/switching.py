@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -21,15 +22,17 @@ from txsentinel.cli.operator.screen import Block, Result, Styled, line, records_
 from txsentinel.cli.operator.statuses import ABORTED, LOST, OK, UNKNOWN, UNPROVEN, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.visible import plural, size, visible
-from txsentinel.model.operations import OperationSnapshot
+from txsentinel.model.operations import OperationSnapshot, OperationState
 from txsentinel.model.plain import plain
 from txsentinel.model.receipt import Receipt, ReceiptVerdict
 from txsentinel.model.snapshots import Endpoint
 from txsentinel.remote.addresses import BadAddress, parse_endpoint
+from txsentinel.remote.changed_settings import ChangeLog, default_path, restore_settings
 from txsentinel.remote.connection import ConnectionFailed, ErrorAnswer, RemoteConnection
 from txsentinel.remote.inside_switchover import InsideOrder, InsideSwitchover, OutcomeUnknown, own_leader
-from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverAborted, limits_for
+from txsentinel.remote.switchover import METHOD, Switchover, SwitchoverLimits, limits_for
 from txsentinel.remote.switchover_checks import Plan, choose_leader, plan_switchover
+from txsentinel.remote.write_stops import PausedWrites, RejectedWrites, SwitchoverAborted
 
 STATUSES: Final = {ReceiptVerdict.PROVEN: OK, ReceiptVerdict.UNPROVEN: UNPROVEN, ReceiptVerdict.LOST: LOST}
 
@@ -38,12 +41,16 @@ CHECK_BEFORE_SECONDS: Final = 60.0
 
 REDIS_PORT: Final = 6379
 
+REJECT: Final = "reject"
+"""The method that works on servers of any version, also from outside."""
 
-def plan_words(plan: Plan) -> str:
+
+def plan_words(plan: Plan, rejects: bool = False) -> str:
     """Return the plan in one line."""
     lag = "unknown" if plan.lag_bytes is None else size(plan.lag_bytes)
     return (
-        f"{plan.name}: {plan.old} -> {plan.candidate}   method {METHOD} ({plan.version})   lag {lag}   "
+        f"{plan.name}: {plan.old} -> {plan.candidate}   method {METHOD}{', rejecting writes' if rejects else ''} "
+        f"({plan.version})   lag {lag}   "
         f"agreed by {len(plan.agreement.naming)} of {plan.agreement.known}   rights {plan.rights}"
     )
 
@@ -75,14 +82,14 @@ def parse_server(words: str) -> Endpoint:
         raise click.BadParameter(str(error)) from None
 
 
-def checked_plan(access: FleetAccess, name: str, wanted: Endpoint | None, max_lag: int) -> Plan:
+def checked_plan(access: FleetAccess, name: str, wanted: Endpoint | None, max_lag: int, rejects: bool = False) -> Plan:
     """
     Read the group and both servers, and evaluate all conditions.
 
     :raises VerbFailed: if one is not met; the text lists all of them.
     """
     agreement = known_master(access.read([name]), name)
-    plan = plan_switchover(agreement, wanted, access.server_settings, max_lag)
+    plan = plan_switchover(agreement, wanted, access.server_settings, max_lag, rejects)
     problems = plan if isinstance(plan, tuple) else plan.problems
     if problems or isinstance(plan, tuple):
         raise VerbFailed(f"{name} cannot be switched over now", ABORTED, problems)
@@ -110,14 +117,15 @@ def deferred_interrupts(switchover: Switchover) -> Iterator[None]:
 @click.argument("master")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "handover", "fence", "reject", METHOD]),
+    type=click.Choice(["auto", "handover", "fence", REJECT, METHOD]),
     default="auto",
     show_default=True,
     help=f"How writes are held; {METHOD} does it from outside.",
 )
 @click.option("--comment", default="", help="Kept in the history.")
 @click.option("--to", "wanted", type=parse_server, metavar="HOST:PORT", help="The replica to promote.")
-@click.option("--at", "planned", type=parse_time, metavar="TIME", help="Wait until then; with a zone (RFC 3339).")
+@click.option("--at", "planned", type=parse_time, metavar="TIME", help="Do it then; with a zone (RFC 3339).")
+@click.option("--cancel", "cancelled", metavar="ID", help="Cancel the scheduled or running switchover with that ID.")
 @click.option("--dry-run", is_flag=True, help="Only evaluate the conditions.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--max-pause", type=milliseconds, default="2s", show_default=True, help="Abort if writes wait longer.")
@@ -129,6 +137,7 @@ def switchover_verb(
     master: str,
     wanted: Endpoint | None,
     planned: float | None,
+    cancelled: str | None,
     dry_run: bool,
     yes: bool,
     max_pause: int,
@@ -143,30 +152,42 @@ def switchover_verb(
     In a group of txsentinels one of them does it; then no connection to the servers is needed. In other groups it is
     done from here, and both servers must be reachable. They need Redis 6.2 or Valkey. Status 0 proven, 4 done but
     unproven, 5 aborted, 6 acknowledged writes lost.
+
+    With --at, txsentinels keep the order themselves, also over restarts, and this ends at once with status 0; in other
+    groups it waits here until then.
     """
     out = sys.stderr if access.form != "table" else sys.stdout
     if method != METHOD:
         leader = own_leader(known_master(access.read([master]), master))
         if leader is not None:
-            order = InsideOrder(master, wanted, method, max_pause, max_lag, comment)
-            asks = not yes and not dry_run
-            receipt = inside(InsideSwitchover(leader.endpoint, access.settings), order, out, dry_run, asks, planned)
+            at = None if planned is None else int(planned * 1000)
+            order = InsideOrder(master, wanted, method, max_pause, max_lag, comment, at)
+            switchover = InsideSwitchover(leader.endpoint, access.settings)
+            if cancelled is not None:
+                return cancel(switchover, cancelled, out)
+            receipt = inside(switchover, order, out, dry_run, asks=not yes and not dry_run)
             return OK if receipt is None else finish(access, receipt, receipt_file)
-        if method != "auto":
+        if cancelled is not None:
+            raise VerbFailed(f"{master} has too few txsentinels, which alone keep orders", USAGE)
+        if method not in ("auto", REJECT):
             raise VerbFailed(
                 f"{master} has too few txsentinels for --method {method}; without it, {METHOD} is used", USAGE
             )
-    plan = checked_plan(access, master, wanted, max_lag)
-    out.write(f"{visible(plan_words(plan))}\n")
+    log, rejects = ChangeLog(default_path(os.environ)), method == REJECT
+    restore_first(log, access, out)
+    plan = checked_plan(access, master, wanted, max_lag, rejects)
+    out.write(f"{visible(plan_words(plan, rejects))}\n")
     if dry_run:
         return OK
     if not yes and not confirmed():
         raise VerbFailed("not confirmed", ABORTED)
     if planned is not None:
+        out.write("waiting here, as too few txsentinels could keep the order; it is not done if this ends before\n")
+        out.flush()
         wait_until(planned - CHECK_BEFORE_SECONDS)
-        checked_plan(access, master, wanted, max_lag)
+        checked_plan(access, master, wanted, max_lag, rejects)
         wait_until(planned)
-        plan = checked_plan(access, master, wanted, max_lag)
+        plan = checked_plan(access, master, wanted, max_lag, rejects)
 
     def progress(after_ms: int | None, text: str) -> None:
         at = "" if after_ms is None else f"{after_ms:,} ms"
@@ -174,14 +195,25 @@ def switchover_verb(
         out.flush()
 
     down_after = min(each.masters[master].master.number("down-after-milliseconds") for each in plan.agreement.naming)
-    limits = limits_for(down_after, max_pause)
-    switchover = Switchover(plan, access.settings, access.server_settings, limits, progress)
+    limits = SwitchoverLimits(max_pause) if rejects else limits_for(down_after, max_pause)
+    stop = RejectedWrites(plan.old, log, plan.scripts_write) if rejects else PausedWrites()
+    made = Switchover(plan, access.settings, access.server_settings, limits, progress, log=log, stop=stop)
     try:
-        with deferred_interrupts(switchover):
-            receipt = switchover.run()
+        with deferred_interrupts(made):
+            receipt = made.run()
     except SwitchoverAborted as aborted:
         raise VerbFailed(f"aborted: {aborted}", ABORTED) from None
     return finish(access, receipt, receipt_file)
+
+
+def restore_first(log: ChangeLog, access: FleetAccess, out: TextIO) -> None:
+    """Restore the settings that an earlier switchover has left, as it was killed."""
+    try:
+        found = restore_settings(log, access.server_settings)
+    except (OSError, ValueError) as error:
+        out.write(f"{visible(str(error))}\n")
+        return
+    out.writelines(f"{visible(each.text)}\n" for each in found)
 
 
 def finish(access: FleetAccess, receipt: Receipt, receipt_file: TextIO | None) -> int:
@@ -217,10 +249,9 @@ def inside(
     out: TextIO,
     dry_run: bool,
     asks: bool,
-    planned: float | None = None,
 ) -> Receipt | None:
     """
-    Have the Sentinels switch over, at a planned time if there is one; return the receipt, or ``None`` after a dry run.
+    Have the Sentinels switch over, or schedule it; return the receipt, ``None`` after a dry run or if it is scheduled.
 
     :raises VerbFailed: if a condition is not met, or the switchover failed.
     """
@@ -231,11 +262,11 @@ def inside(
             return None
         if asks and not confirmed():
             raise VerbFailed("not confirmed", ABORTED)
-        if planned is not None:
-            wait_until(planned - CHECK_BEFORE_SECONDS)
-            checked_order(switchover, order)
-            wait_until(planned)
-        operation = followed(switchover, switchover.order(order), out)
+        begun = switchover.order(order)
+        if begun.state is OperationState.SCHEDULED:
+            out.write(f"{scheduled_words(begun)}\n")
+            return None
+        operation = followed(switchover, begun, out)
     except (ConnectionFailed, ErrorAnswer) as problem:
         raise VerbFailed(f"{switchover.sentinel}: {problem}", ABORTED) from None
     except OutcomeUnknown as problem:
@@ -245,6 +276,27 @@ def inside(
         text = "it failed" if operation.problem is None else operation.problem.text
         raise VerbFailed(f"aborted: {text}", ABORTED, reasons_of(operation))
     return operation.receipt
+
+
+def scheduled_words(operation: OperationSnapshot) -> str:
+    """Return when a switchover will be done, and how it can be cancelled."""
+    name, number = visible(operation.master), visible(operation.operation_id)
+    text = f"{name}: scheduled for {operation.scheduled_at} as {number}; its conditions are evaluated then"
+    return f"{text}\ncancel it with: txsentinel switchover {name} --cancel {number}"
+
+
+def cancel(switchover: InsideSwitchover, number: str, out: TextIO) -> int:
+    """
+    Cancel an operation, and return the exit status.
+
+    :raises VerbFailed: if there is none, or it is too late.
+    """
+    try:
+        operation = switchover.cancel(number)
+    except (ConnectionFailed, ErrorAnswer) as problem:
+        raise VerbFailed(f"{switchover.sentinel}: {problem}", ABORTED) from None
+    out.write(f"{visible(operation.master)}: {visible(operation.operation_id)} is {operation.state.value}\n")
+    return OK
 
 
 def checked_order(switchover: InsideSwitchover, order: InsideOrder) -> OperationSnapshot:
