@@ -26,6 +26,10 @@ MODULE = """
         def __init__(self, value):
             self.value = value
 
+        def tripled(self):
+            "Use it."
+            return 3 * self.value
+
     def double(number):
         "Something else to call."
         return 2 * number
@@ -85,6 +89,19 @@ class DeferredTests(SynchronousTestCase):
         self.assertEqual(double(4), 8)
         self.assertEqual(executed, ["tardy_b"])
         self.assertIsInstance(made(5), module.Made)
+
+    def test_names_that_are_derived_from(self) -> None:
+        """A class that was imported without executing the module can be derived from."""
+        self.write("tardy_i")
+        made = self.imported("tardy_i", "Made").Made
+
+        class Derived(made):  # type: ignore[misc, valid-type]
+            def __init__(self, factor: int) -> None:
+                self.value = factor * 10
+
+        one = Derived(3)
+        self.assertEqual((one.value, executed), (30, []))
+        self.assertEqual((one.tripled(), executed), (90, ["tardy_i"]))
 
     def test_only_in_the_block(self) -> None:
         """Other modules, and later ones, are executed as usual."""

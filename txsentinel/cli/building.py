@@ -28,6 +28,7 @@ from txsentinel.process.systemd import inherited_sockets
 from txsentinel.process.termination import TerminationSignals
 from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.event_plugins import EventPlugins, installed_event_plugins
+from txsentinel.runtime.group_questions import MonitoredGroups
 from txsentinel.runtime.health import SentinelHealth
 from txsentinel.runtime.host import PROGRAM, ISystemReactor, RealHost
 from txsentinel.runtime.listeners import CannotStart
@@ -130,7 +131,8 @@ def build_process(options: ProcessOptions, reactor: ISystemReactor) -> IService:
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
     frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
     surface = sentinel.surface
-    quorum_log = QuorumLog(reactor, surface.view, lambda: sentinel.core.timings.info_period, note)
+    # The view is for extensions only: with one, the core reports each change.
+    quorum_log = QuorumLog(reactor, MonitoredGroups(sentinel.context), lambda: sentinel.core.timings.info_period, note)
     quorum_log.setServiceParent(process)  # type: ignore[no-untyped-call]
     if options.extensions:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
@@ -26,18 +26,26 @@ ABSENT: Final = ("_hashlib", "ctypes", "ssl")
 """asyncio, hashlib and hmac use OpenSSL if they can, and nothing here needs that: TLS is that of pyOpenSSL."""
 
 DEFERRED: Final[Mapping[str, Sequence[str]]] = {
-    "ast": (),
+    "ast": ("NodeVisitor",),
     "asyncio": ("AbstractEventLoop", "Future", "iscoroutine"),
     "attr.filters": (),
     "attrs.converters": (),
     "attrs.filters": (),
     "attrs.validators": (),
+    "getpass": (),
+    "gettext": ("gettext",),
     "html": ("escape",),
+    "http": (),
     "http.cookiejar": (),
     "ipaddress": (),
     "pdb": (),
+    "pty": (),
     "tokenize": (),
-    "zipfile": ("ZipFile",),
+    "twisted.internet.udp": (),
+    "twisted.internet.unix": (),
+    "twisted.logger._json": ("eventAsJSON", "eventFromJSON", "eventsFromJSONLogFile", "jsonFileLogObserver"),
+    "twisted.python.logfile": (),
+    "twisted.python.zippath": ("ZipArchive",),
 }
 """What Twisted and its dependencies import and a Sentinel does not use, with the names that they import from there."""
 
@@ -73,8 +81,8 @@ def deferred(modules: Mapping[str, Sequence[str]]) -> Iterator[None]:
 
     ``importlib.util.LazyLoader`` does not suffice: before Python 3.14 the second import of such a module executes it.
 
-    :param modules: the modules, each with the names of callables that may be imported from it without executing it.
-        They are replaced by functions that call them, so these names cannot be used as classes.
+    :param modules: the modules, each with the functions and classes that may be imported from it without executing it.
+        In their place are classes that can be called, and derived from, but not be used for ``isinstance``.
     """
     finder = _DeferringFinder(modules)
     sys.meta_path.insert(0, finder)
@@ -126,7 +134,7 @@ class _DeferringLoader:
             module.__spec__.loader = self._loader
         execution = _Execution(module, self._loader)
         for name in self._names:
-            vars(module)[name] = execution.call_of(name)
+            vars(module)[name] = execution.stand_in(name)
         vars(module)["__getattr__"] = execution
 
 
@@ -153,13 +161,20 @@ class _Execution:
                 return own(name)
         raise AttributeError(f"module '{self._module.__name__}' has no attribute '{name}'")
 
-    def call_of(self, name: str) -> Callable[..., Any]:
-        """Return a function that calls a function or class of the module."""
+    def stand_in(self, name: str) -> type:
+        """Return what stands for a function or class of the module until it is called, or an instance is used."""
+        execution = self
 
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            return self(name)(*arguments, **keywords)
+        class StandIn:
+            def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
+                if cls is StandIn:
+                    return execution(name)(*arguments, **keywords)
+                return super().__new__(cls)  # of a class that is derived from it
 
-        return call
+            def __getattr__(self, attribute: str) -> Any:
+                return getattr(execution(name), attribute).__get__(self)
+
+        return StandIn
 
     def _execute(self) -> None:
         self._begun = True

@@ -84,6 +84,21 @@ def compare_group(services: FanOutServices, name: str, at: Instant) -> Deferred[
     return _ask(services, name, (b"TXSENTINEL", b"AGREE", _raw(name)), answered)
 
 
+class MonitoredGroups:
+    """The names of the masters, and comparisons of each with what the other Sentinels have."""
+
+    def __init__(self, services: FanOutServices) -> None:
+        self._services = services
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all masters."""
+        return tuple(self._services.core.registry.masters)
+
+    def compare_group(self, name: str) -> Deferred[GroupComparison]:
+        """Compare address, epoch and options of a master with what the other Sentinels have, within a second."""
+        return compare_group(self._services, name, Instant(round(self._services.host.wall_clock() * 1000)))
+
+
 def _ask(
     services: FanOutServices, name: str, question: Sequence[bytes], answered: Callable[[Sequence[PeerAnswer]], Answer]
 ) -> Deferred[Answer]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from txsentinel.interfaces import ISentinelView
 from txsentinel.model.comparison import DifferenceKind, GroupComparison
 from txsentinel.model.events import Level
 from txsentinel.model.timings import Millis
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
 INFO_PERIODS: Final = 6
@@ -21,6 +21,16 @@ INFO_PERIODS: Final = 6
 
 MIN_PERIOD_MS: Final[Millis] = 5_000
 """Period between two masters, however many there are."""
+
+
+class Groups(Protocol):
+    """The monitored masters; a view has both methods, too."""
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all masters."""
+
+    def compare_group(self, name: str) -> Deferred[GroupComparison]:
+        """Compare a master with what the other Sentinels have of it."""
 
 
 class QuorumLog(Service):
@@ -34,12 +44,12 @@ class QuorumLog(Service):
     def __init__(
         self,
         reactor: IReactorTime,
-        view: ISentinelView,
+        groups: Groups,
         info_period: Callable[[], Millis],
         note: Callable[[Level, str], None],
     ) -> None:
         self._reactor = reactor
-        self._view = view
+        self._groups = groups
         self._info_period = info_period
         self._note = note
         self._waiting: list[str] = []
@@ -64,13 +74,13 @@ class QuorumLog(Service):
             self._call = None
 
     def _schedule(self) -> None:
-        masters = max(1, len(self._view.names()))
+        masters = max(1, len(self._groups.names()))
         period = max(MIN_PERIOD_MS, INFO_PERIODS * self._info_period() // masters)
         self._call = self._reactor.callLater(period / 1000, self._ask)
 
     def _ask(self) -> None:
         self._schedule()
-        names = self._view.names()
+        names = self._groups.names()
         for gone in self._logged.keys() - set(names):
             del self._logged[gone]
         if not self._waiting:
@@ -78,7 +88,7 @@ class QuorumLog(Service):
         if self._waiting:
             name = self._waiting.pop()
             if name in names:
-                self._view.compare_group(name).addCallbacks(self._compared, self._not_compared)
+                self._groups.compare_group(name).addCallbacks(self._compared, self._not_compared)
 
     def _compared(self, found: GroupComparison) -> None:
         if any("NOPERM" in reason for _, reason in found.missing):

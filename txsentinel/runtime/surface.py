@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.address import UNIXAddress
 
 from txsentinel.model.snapshots import Endpoint
-from txsentinel.runtime.operator import Operator
-from txsentinel.runtime.view import SentinelView
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -21,8 +19,9 @@ if TYPE_CHECKING:
     from txsentinel.model.events import Level, SentinelEvent
     from txsentinel.model.measurements import Measurements
     from txsentinel.runtime.examining import GroupExaminer
+    from txsentinel.runtime.operator import Operator
     from txsentinel.runtime.publishing import EventPublisher
-    from txsentinel.runtime.view import History
+    from txsentinel.runtime.view import History, SentinelView
     from txsentinel.server.factory import SentinelServerFactory
 
 
@@ -61,6 +60,9 @@ class Surface:
     @cached_property
     def view(self) -> SentinelView:
         """The read-only view. Without it the core reports no changes, and what occurs often is not measured."""
+        # A Sentinel without extensions needs neither this nor the operator. With them both are made before the start.
+        from txsentinel.runtime.view import SentinelView
+
         context = self._context
         self._measurements.observe()
         view = SentinelView(context.host, context.core, context, self, self._history)
@@ -70,6 +72,8 @@ class Surface:
     @cached_property
     def operator(self) -> Operator:
         """Executes commands."""
+        from txsentinel.runtime.operator import Operator
+
         return Operator(self._context, self._handlers, self._note)
 
     # What the view shows of the service.
