@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +15,16 @@ from txsentinel.core.options import MasterOptions
 from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 from txsentinel.model.failure import FailureClass, LinkFailure
-from txsentinel.server.reports import Bulks, encoded_report, flags, instance_report
+from txsentinel.server.reports import (
+    MASTER_FORMS,
+    MAX_FORM_BYTES,
+    MAX_MASTER_FORMS,
+    Bulks,
+    encoded_instance,
+    encoded_report,
+    flags,
+    instance_report,
+)
 from txsentinel.wire.resp import encode
 
 NOW = 5_000_000
@@ -72,6 +82,46 @@ def random_instance(rng: random.Random) -> Instance:
     return rng.choice([master, replica, peer])
 
 
+def random_master(rng: random.Random) -> Master:
+    """Return a master without a failure, or with one in up to two of its fields."""
+    address = replace(Address.literal("127.0.0.1", 6379), hostname="host%b")
+    link = InstanceLink(1, address, tuple(LinkKind), rng.randrange(NOW))
+    link.commands_since = link.pubsub_since = 3
+    link.unanswered_ping_at = rng.choice([None, rng.randrange(NOW)])
+    link.available_at, link.last_reply_at = rng.randrange(NOW), rng.randrange(NOW)
+    options = MasterOptions(2)
+    master = Master(rng.choice(["m%b", "\udcff"]), address, link, 7, options=options)
+    master.info_refreshed_at = rng.choice([None, rng.randrange(NOW)])
+    master.role_reported_at = rng.randrange(NOW)
+    link.instances[master] = None
+    changes: list[Callable[[], None]] = [
+        lambda: setattr(link, "pending_commands", 2),
+        lambda: setattr(link, "failure", LinkFailure(FailureClass.REFUSED, "Connection refused", NOW - 40)),
+        lambda: setattr(link, "commands_since", None),
+        lambda: link.instances.update({Master("m", address, link, 7): None}),
+        lambda: setattr(options, "quorum", rng.randrange(9)),
+        lambda: setattr(options, "down_after", rng.randrange(1, 9)),
+        lambda: setattr(options, "failover_timeout", rng.randrange(9)),
+        lambda: setattr(options, "parallel_syncs", rng.randrange(9)),
+        lambda: setattr(options, "notification_script", "/100%d"),
+        lambda: setattr(options, "client_reconfig_script", "/r\xe9configure"),
+        lambda: setattr(options, "guards", replace(options.guards, pause_events=True)),
+        lambda: setattr(master, "role_reported", Role.REPLICA),
+        lambda: setattr(master, "run_id", rng.choice([None, "a" * 40])),
+        lambda: setattr(master, "config_epoch", rng.randrange(9)),
+        lambda: setattr(master, "script_kill_sent", True),
+        lambda: setattr(master, "sdown_since", 4),
+        lambda: setattr(master, "odown_since", 5),
+        lambda: setattr(master, "rebooting_since", 6),
+        lambda: setattr(master, "failover", Failover(3, 4, 5, FailoverState.WAIT_START)),
+        lambda: master.replicas.update(r=Replica("r", address, link, 8, of=master)),
+        lambda: master.peers.update(p=Peer("p", address, link, 9, of=master)),
+    ]
+    for change in rng.sample(changes, rng.choice((0, 0, 1, 1, 2))):
+        change()
+    return master
+
+
 class ReportTests(SynchronousTestCase):
     """Content and order of reports."""
 
@@ -83,6 +133,37 @@ class ReportTests(SynchronousTestCase):
             as_text = {name: str(value) for name, value in report.items()}
             for protocol in (2, 3):
                 self.assertEqual(encoded_report(report, protocol), encode(as_text, protocol))
+
+    def test_encoded_instance(self) -> None:
+        """The bytes of an instance are those of its report, whatever was encoded before, with and without a failure."""
+        rng = random.Random(6)
+        self.addCleanup(MASTER_FORMS.clear)
+        for _ in range(1500):
+            instance = random_master(rng) if rng.random() < 0.8 else random_instance(rng)
+            by_hostname, protocol = rng.random() < 0.5, rng.choice((2, 3))
+            now = NOW + rng.randrange(50)
+            expected = encoded_report(instance_report(instance, by_hostname, now), protocol)
+            self.assertEqual(encoded_instance(instance, by_hostname, now, protocol), expected)
+        self.assertGreater(len(MASTER_FORMS), 10)
+        self.assertLess(len(MASTER_FORMS), 1200)
+
+    def test_long_options(self) -> None:
+        """A report with long values is not cached."""
+        self.addCleanup(MASTER_FORMS.clear)
+        MASTER_FORMS.clear()
+        master = random_master(random.Random(7))
+        master.options.notification_script = "/" + "%" * MAX_FORM_BYTES
+        expected = encoded_report(instance_report(master, False, NOW), 2)
+        self.assertEqual(encoded_instance(master, False, NOW, 2), expected)
+        self.assertEqual(len(MASTER_FORMS), 0)
+
+    def test_bound(self) -> None:
+        """The number of cached forms is limited."""
+        self.addCleanup(MASTER_FORMS.clear)
+        master = random_master(random.Random(8))
+        for master.config_epoch in range(MAX_MASTER_FORMS + 5):
+            encoded_instance(master, False, NOW, 2)
+        self.assertLessEqual(len(MASTER_FORMS), MAX_MASTER_FORMS)
 
     def test_flags_in_order(self) -> None:
         """Flag words come in the order of the C Sentinels; all of them occur, and no others."""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from txsentinel.config.guards import guard_fields
 from txsentinel.core.failover_state import SyncStep
-from txsentinel.core.instances import Instance, Master, Peer, Replica, Server
+from txsentinel.core.instances import Instance, InstanceLink, Master, Peer, Replica, Server
+from txsentinel.core.options import NEUTRAL_GUARDS, MasterOptions
+from txsentinel.core.role import Role
 from txsentinel.model.timings import Millis
 from txsentinel.wire.resp import Value, data
 
@@ -157,6 +159,100 @@ def encoded_report(report: Report, protocol: int) -> bytes:
         form = _FORMS[names] = b"".join(b"$%d\r\n%b\r\n%%b" % (len(name), data(name)) for name in names)
     head = b"%%%d\r\n" % len(names) if protocol >= 3 else b"*%d\r\n" % (2 * len(names))
     return head + form % tuple([_BULKS[value] for value in report.values()])
+
+
+VARYING: Final = (
+    "name",
+    "ip",
+    "port",
+    "runid",
+    "last-ping-sent",
+    "last-ok-ping-reply",
+    "last-ping-reply",
+    "info-refresh",
+    "role-reported-time",
+)
+"""The fields of a master that differ between masters or change all the time, in wire order."""
+
+MAX_MASTER_FORMS: Final = 1024
+"""Maximum number of cached forms of reports on masters; when it is reached, the cache is cleared."""
+
+MAX_FORM_BYTES: Final = 4096
+"""Maximum size of a cached form."""
+
+MASTER_FORMS: Final[dict[tuple[object, ...], bytes]] = {}
+"""Protocol version and the values of all other fields → the encoded report without the varying values."""
+
+
+def encoded_instance(instance: Instance, by_hostname: bool, now: Millis, protocol: int) -> bytes:
+    """
+    Encode the report on an instance.
+
+    The reports on masters without a failure differ in few fields, so only those are encoded anew for each master.
+    """
+    if (
+        isinstance(instance, Master)
+        and instance.failover is None
+        and instance.sdown_since is None
+        and instance.odown_since is None
+        and instance.rebooting_since is None
+        and not instance.script_kill_sent
+    ):
+        link, options = instance.link, instance.options
+        if link.failure is None and not link.disconnected and options.guards is NEUTRAL_GUARDS:
+            return _encoded_master(instance, link, options, by_hostname, now, protocol)
+    return encoded_report(instance_report(instance, by_hostname, now), protocol)
+
+
+def _encoded_master(
+    master: Master, link: InstanceLink, options: MasterOptions, by_hostname: bool, now: Millis, protocol: int
+) -> bytes:
+    """Encode the report on a master without a failure and without settings of its own."""
+    values = (
+        protocol >= 3,
+        link.pending_commands,
+        len(link.instances),
+        options.down_after,
+        master.role_reported is Role.MASTER,
+        master.config_epoch,
+        len(master.replicas),
+        len(master.peers),
+        options.quorum,
+        options.failover_timeout,
+        options.parallel_syncs,
+        options.notification_script,
+        options.client_reconfig_script,
+    )
+    form = MASTER_FORMS.get(values)
+    if form is None:
+        report = instance_report(master, by_hostname, now)
+        form = _form_of(report, protocol)
+        if len(form) > MAX_FORM_BYTES:
+            return encoded_report(report, protocol)
+        if len(MASTER_FORMS) >= MAX_MASTER_FORMS:
+            MASTER_FORMS.clear()
+        MASTER_FORMS[values] = form
+    address, unanswered, refreshed = master.address, link.unanswered_ping_at, master.info_refreshed_at
+    return form % (
+        _BULKS[master.name],
+        _BULKS[address.hostname if by_hostname else address.ip],
+        _BULKS[address.port],
+        _BULKS[master.run_id or ""],
+        _BULKS[0 if unanswered is None else now - unanswered],
+        _BULKS[now - link.available_at],
+        _BULKS[now - link.last_reply_at],
+        _BULKS[0 if refreshed is None else now - refreshed],
+        _BULKS[now - master.role_reported_at],
+    )
+
+
+def _form_of(report: Report, protocol: int) -> bytes:
+    """Return the encoded report with a placeholder in place of each varying value."""
+    pieces = [b"%%%%%d\r\n" % len(report) if protocol >= 3 else b"*%d\r\n" % (2 * len(report))]
+    for name, value in report.items():
+        pieces.append(_BULKS[name])
+        pieces.append(b"%b" if name in VARYING else _BULKS[value].replace(b"%", b"%%"))
+    return b"".join(pieces)
 
 
 def _add_master_fields(report: Report, master: Master) -> None:

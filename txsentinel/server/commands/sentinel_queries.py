@@ -13,7 +13,7 @@ from txsentinel.server.arguments import integer
 from txsentinel.server.commands.sentinel_container import MASTER_NAME, sentinel
 from txsentinel.server.handlers import CommandModule
 from txsentinel.server.replies import NO_REPLY, DurableReply, Reply, Steps, Stepwise
-from txsentinel.server.reports import encoded_report, instance_report, script_report
+from txsentinel.server.reports import encoded_instance, script_report
 from txsentinel.server.specification import Command, integer_argument, multiple, text_argument
 from txsentinel.server.steps import MAX_WITHOUT_STEPS, portions
 from txsentinel.wire.resp import NULL_ARRAY, Raw, Simple, Value, encode, text
@@ -31,14 +31,14 @@ MAX_CACHED_ADDRESSES = 16_384
 
 def _report(services: QueryServices, client: Client, instance: Instance) -> Reply:
     by_hostname, now = services.core.options.announce_hostnames, services.host.now()
-    return Raw(encoded_report(instance_report(instance, by_hostname, now), client.protocol))
+    return Raw(encoded_instance(instance, by_hostname, now, client.protocol))
 
 
 def _reports(services: QueryServices, client: Client, instances: Collection[Instance]) -> Reply:
     by_hostname, now, protocol = services.core.options.announce_hostnames, services.host.now(), client.protocol
     if len(instances) > MAX_WITHOUT_STEPS:
         return Stepwise(_report_steps(list(instances), by_hostname, now, protocol))
-    reports = [encoded_report(instance_report(instance, by_hostname, now), protocol) for instance in instances]
+    reports = [encoded_instance(instance, by_hostname, now, protocol) for instance in instances]
     return Raw(b"*%d\r\n%b" % (len(reports), b"".join(reports)))
 
 
@@ -46,7 +46,7 @@ def _report_steps(instances: Sequence[Instance], by_hostname: bool, now: Millis,
     """Report all instances, including those that are removed meanwhile, because their number is sent first."""
     yield b"*%d\r\n" % len(instances)
     for portion in portions(instances):
-        yield b"".join([encoded_report(instance_report(each, by_hostname, now), protocol) for each in portion])
+        yield b"".join([encoded_instance(each, by_hostname, now, protocol) for each in portion])
     return NO_REPLY
 
 
