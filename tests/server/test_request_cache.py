@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import RawConnection, ServerHarness, ServerTestCase
+from txsentinel.server.clients import Client
+from txsentinel.server.replies import Reply
 from txsentinel.server.request_cache import MAX_CACHED_REQUEST_BYTES, MAX_CACHED_REQUESTS, RequestCache
-from txsentinel.wire.resp import pack
+from txsentinel.wire.resp import encode, pack
 
 ASK = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
 ADDRESS = b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
@@ -175,6 +178,91 @@ class ExecutionTests(ServerTestCase):
         self.assertEqual(self.client.ask(*ASK), ADDRESS.replace(b"6379", b"7000"))
 
 
+class PipelineTests(ServerTestCase):
+    """Cached requests that arrive together."""
+
+    def setUp(self) -> None:
+        """Cache a request, and count the executions of its command."""
+        super().setUp()
+        self.client.ask(*ASK)
+        self.client.ask("PING")
+        self.executed = 0
+        handlers = self.client.protocol.executor._handlers
+        command = self.harness.context.table.find([word.encode() for word in ASK])
+        assert command is not None and isinstance(handlers, dict)
+        execute = handlers[command]
+
+        def counting(client: Client, request: Sequence[bytes]) -> Reply:
+            self.executed += 1
+            return execute(client, request)
+
+        handlers[command] = counting
+        self.addCleanup(handlers.__setitem__, command, execute)
+
+    def send(self, data: bytes) -> bytes:
+        """Send a chunk; return the replies."""
+        self.client.protocol.dataReceived(data)
+        return self.client.raw()
+
+    def test_equal_requests(self) -> None:
+        """Equal requests that follow each other are executed once; each is answered and counted."""
+        statistics, client = self.harness.context.statistics, self.client.protocol.client
+        before = (statistics.commands_processed, client.commands_processed, statistics.writes)
+        self.assertEqual(self.send(pack(*ASK) * 16), ADDRESS * 16)
+        self.assertEqual(self.executed, 1)
+        after = (statistics.commands_processed, client.commands_processed, statistics.writes)
+        self.assertEqual([late - early for early, late in zip(before, after, strict=True)], [16, 16, 1])
+        self.assertEqual(self.send(pack(*ASK) * 3 + pack("PING") * 2), ADDRESS * 3 + b"+PONG\r\n" * 2)
+        self.assertEqual(self.executed, 2)
+
+    def test_incomplete(self) -> None:
+        """The rest of a chunk is executed when it is complete, after the replies to the requests before it."""
+        request = pack(*ASK)
+        for cut in range(1, len(request)):
+            self.assertEqual(self.send(request * 2 + request[:cut]), ADDRESS * 2)
+            self.assertEqual(self.send(request[cut:] + request), ADDRESS * 2)
+
+    def test_other_requests(self) -> None:
+        """Requests that are not cached are executed in their place."""
+        request = pack(*ASK)
+        self.assertEqual(self.send(request * 2 + pack("CLIENT", "REPLY", "OFF") + request * 2), ADDRESS * 2)
+        self.assertEqual(self.send(pack("CLIENT", "REPLY", "ON") + request * 2), b"+OK\r\n" + ADDRESS * 2)
+        self.send(pack("SENTINEL", "REMOVE", "mymaster") + request)
+        self.harness.save()
+        self.assertEqual(self.client.raw(), b"+OK\r\n*-1\r\n")
+
+    def test_separators_in_words(self) -> None:
+        """A word may contain what separates two requests."""
+        word = b"a\r\n*1\r\n$4\r\nPING\r\n*"
+        name = pack("SENTINEL", "GET-MASTER-ADDR-BY-NAME", word)
+        self.assertEqual(self.send(pack("PING", word) * 2), encode(word) * 2)
+        for _ in range(2):
+            self.assertEqual(self.send(name * 2 + pack("PING") + name), b"*-1\r\n" * 2 + b"+PONG\r\n*-1\r\n")
+
+    def test_first_of_a_pipeline_is_cached(self) -> None:
+        """Clients that only send pipelines get the benefit, too."""
+        request = pack("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "other")
+        for _ in range(2):
+            self.assertEqual(self.send(request * 2), b"*-1\r\n" * 2)
+        self.assertEqual(self.executed, 3)
+
+    def test_errors(self) -> None:
+        """Each error is counted."""
+        wrong = pack("PING", "a", "b")
+        self.client.protocol.dataReceived(wrong)
+        error = self.client.raw()
+        self.assertEqual(self.send(wrong * 4), error * 4)
+        self.assertEqual(self.harness.context.statistics.error_replies, 5)
+
+    def test_full_output(self) -> None:
+        """A client that does not read its replies is not read, however many requests it sends at a time."""
+        self.client.block_output()
+        for _ in range(300):
+            self.client.protocol.dataReceived(pack(*ASK) * 200)
+        self.assertEqual(self.client.wire.producerState, "paused")
+        self.assertLess(self.client.protocol.unsent, 2 * 1024 * 1024)
+
+
 STEPS = (
     ASK,
     ASK,
@@ -227,6 +315,13 @@ class EquivalenceTests(SynchronousTestCase):
                         request = request[10:]
                     elif draw < 0.2:
                         request += pack(*ASK)
+                    elif draw < 0.5:
+                        more = random.Random(draw)
+                        request *= more.choice((1, 2, 16))
+                        request += b"".join(pack(*more.choice(STEPS)) for _ in range(more.randrange(6)))
+                        cut = more.randrange(len(request))
+                        connections[index].protocol.dataReceived(request[:cut])
+                        request = request[cut:]
                     connections[index].protocol.dataReceived(request)
                     if draw > 0.7:
                         harness.save()

@@ -44,6 +44,10 @@ None of them has a secret as an argument, and none needs a decision of the core.
 """
 
 
+REPEATABLE: Final = frozenset({"ping", "sentinel|get-master-addr-by-name", "sentinel|get-primary-addr-by-name"})
+"""Names of the commands with short replies, which are the same for equal requests that arrive together."""
+
+
 class RequestCache:
     """
     Finds the request in a chunk of input that is exactly one cached request.

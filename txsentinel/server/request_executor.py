@@ -11,7 +11,7 @@ replies wait with it. Events that a command causes follow its reply.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from txsentinel.core.errors import CommandError
 from txsentinel.model.timings import Millis
@@ -23,10 +23,18 @@ from txsentinel.server.output import Output
 from txsentinel.server.pacing import LARGE_CHUNK, MAX_WRITE_BYTES, TIME_SLICE_MS
 from txsentinel.server.replies import Reply, Stepwise
 from txsentinel.server.reply_writer import ReplyWriter
+from txsentinel.server.request_cache import REPEATABLE
 from txsentinel.server.services import ConnectionServices
 from txsentinel.server.specification import Command
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
-from txsentinel.wire.resp import ErrorReply, Raw
+from txsentinel.wire.resp import ErrorReply, Raw, encode, pack
+
+if TYPE_CHECKING:
+    from txsentinel.wire.resp import Value
+
+LINE_END: Final = b"\r\n"
+PIPELINED: Final = LINE_END + b"*"
+"""The end of a request and the beginning of another."""
 
 
 class SteppedRequest:
@@ -135,8 +143,9 @@ class RequestExecutor:
         at_rest = parser.at_rest
         if at_rest:
             cached = services.request_cache.find(data)
+            pipeline = cached is None and PIPELINED in data and len(data) <= LARGE_CHUNK
             if (
-                cached is not None
+                (pipeline or cached is not None)
                 and self._reading
                 and not self._replies.waiting
                 and not self._output.unsent
@@ -144,8 +153,12 @@ class RequestExecutor:
                 and not services.hub.backlog
             ):
                 # No earlier request or reply is pending.
-                self._execute_cached(*cached)
-                return
+                if cached is not None:
+                    self._execute_cached(*cached)
+                    return
+                data = self._execute_pipeline(data)
+                if not data:
+                    return
         try:
             parser.feed(data)
         except QueryBufferExceeded:
@@ -206,13 +219,7 @@ class RequestExecutor:
         This is a shorter path of :meth:`_execute_all` for the most frequent requests.
         """
         services, client = self._services, self._client
-        if (
-            client.reply_setting is not ReplySetting.ON
-            or not client.authenticated
-            or not client.account.unrestricted
-            or client.channels
-            or client.patterns
-        ):
+        if not self._is_ordinary(client):
             self._executing = True
             try:
                 self._execute(request)
@@ -239,6 +246,68 @@ class RequestExecutor:
             self.writer.write_ready()
         if self._output.unsent:
             self.check_output(services.host.now())
+
+    def _is_ordinary(self, client: Client) -> bool:
+        """Whether the client may execute every command, and gets its usual reply."""
+        return (
+            client.reply_setting is ReplySetting.ON
+            and client.authenticated
+            and client.account.unrestricted
+            and not client.channels
+            and not client.patterns
+        )
+
+    def _execute_pipeline(self, data: bytes) -> bytes:
+        """
+        Execute the cached requests at the beginning of the input whose replies are short; return the rest.
+
+        Equal requests that follow each other are executed once, and their reply is repeated. If there is a rest, the
+        replies are only queued.
+        """
+        services, client, statistics = self._services, self._client, self._statistics
+        if not self._is_ordinary(client):
+            return data
+        find = services.request_cache.find
+        replies: list[bytes] = []
+        start, size = 0, len(data)
+        while start < size:
+            # The beginning of the next request. If it is part of a word, the cache does not have what is before it.
+            following = data.find(PIPELINED, start)
+            end = following + len(LINE_END) if following >= 0 else size
+            request = data[start:end]
+            cached = find(request)
+            if cached is None or cached[1].name not in REPEATABLE:
+                break
+            words, command = cached
+            count = 1
+            if data.startswith(request, end):
+                count = (size - start) // len(request)
+                if not data.startswith(request * count, start):
+                    count = 2
+                    while data.startswith(request, start + count * len(request)):
+                        count += 1
+            client.last_command = command
+            statistics.commands_processed += count
+            value: Reply
+            try:
+                value = self._handlers[command](client, words)
+            except CommandError as error:
+                value = ErrorReply(str(error))
+                statistics.error_replies += count
+            client.commands_processed += count
+            replies.append(
+                (value.data if isinstance(value, Raw) else encode(cast("Value", value), client.protocol)) * count
+            )
+            start += count * len(request)
+        if not replies:
+            return data
+        if start == size:
+            self.writer.write(b"".join(replies))
+            if self._output.unsent:
+                self.check_output(services.host.now())
+        else:
+            self._replies.add(b"".join(replies))
+        return data[start:]
 
     def _execute_all(self, chunk: bytes = b"") -> None:
         """
@@ -284,8 +353,10 @@ class RequestExecutor:
                 self._resume_later()
                 return
             if chunk:
-                if command is not None and parser.at_rest:
-                    self._services.request_cache.keep(chunk, request, command)
+                if command is not None and (parser.at_rest or command.name in REPEATABLE):
+                    # The first request of a pipeline is cached in the form in which clients send it.
+                    whole = chunk if parser.at_rest else pack(*request)
+                    self._services.request_cache.keep(whole, request, command)
                 chunk = b""
             if parser.buffered and host.now() > until:
                 # The time slice has passed: serve other clients first.
