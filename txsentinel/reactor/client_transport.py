@@ -67,6 +67,7 @@ class ClientTransport:
 
     __slots__ = (
         "_aborted",
+        "_blocked",
         "_connection",
         "_descriptor",
         "_input_ended",
@@ -101,6 +102,9 @@ class ClientTransport:
         self._producer_paused = False
         self._streaming = False
         self._aborted = False
+        self._blocked = False
+        """Whether the socket buffer was full at the last attempt to send."""
+
         self._input_ended = False
         self._write_closing = False
         self._write_closed = False
@@ -172,6 +176,7 @@ class ClientTransport:
             sent = 0
         except OSError:
             return CONNECTION_LOST
+        self._blocked = sent < min(count, MAX_SEND_BYTES)
         if sent < count:
             self._unsent, self._offset, self._unsent_bytes = [data], offset + sent, count - sent
         else:
@@ -222,6 +227,9 @@ class ClientTransport:
             self._multiplexer.addWriter(self)
         unsent.append(data)
         self._unsent_bytes += len(data)
+        if self._unsent_bytes > PRODUCER_LIMIT and not self._blocked:
+            # Much output is sent at once, which spares the producer a pause.
+            self._send()
         if self._unsent_bytes > PRODUCER_LIMIT:
             self._pause_producer()
 
@@ -366,7 +374,7 @@ def _address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
 
 def client_multiplexer(reactor: Any) -> EpollMultiplexer:
     """Return a multiplexer for such transports."""
-    return EpollMultiplexer(reactor, defer_registration=True)
+    return EpollMultiplexer(reactor, clients=True)
 
 
 def accept_within(multiplexer: EpollMultiplexer, port: IListeningPort) -> None:

@@ -89,6 +89,13 @@ class _Connector(tcp.Connector):
         return _Client(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
 
 
+def _epoll_reactor(reactor: Any) -> Any:
+    """Return the reactor of Twisted for epoll that this is, or that it wraps; ``None`` if it is another."""
+    plain = getattr(reactor, "wrapped", reactor)
+    usual = type(plain).__module__ == "twisted.internet.epollreactor" and "doIteration" not in vars(plain)
+    return plain if usual else None
+
+
 class EpollMultiplexer:
     """
     The reactor of its channels, which are client connections or links, and one descriptor of the real reactor.
@@ -99,9 +106,11 @@ class EpollMultiplexer:
     :param name: the name of the channels in the reactor's log.
     :param time_slice_seconds: the time for which channels are read before the reactor polls other descriptors.
         It does not include nested polls.
-    :param defer_registration: whether changes are registered with the kernel at the end of a turn. Most connections
-        that stop reading are closed in the same turn, which then needs no call. All channels must call :meth:`forget`
-        before they close their descriptor.
+    :param clients: whether the channels are connections of clients, all of which call :meth:`forget` before they close
+        their descriptor. Then changes are registered with the kernel at the end of a turn: most connections that stop
+        reading are closed in the same turn, which needs no call. And if the reactor is Twisted's for epoll, its
+        iteration is replaced by one that waits for this epoll descriptor, with that of the reactor among its channels,
+        and that repeats as long as nothing but clients needs attention.
     """
 
     _log = Logger(namespace=__name__)
@@ -111,14 +120,19 @@ class EpollMultiplexer:
         reactor: Any,
         name: str = "clients",
         time_slice_seconds: float = TIME_SLICE_SECONDS,
-        defer_registration: bool = False,
+        clients: bool = False,
     ) -> None:
         self._reactor = reactor
         self._name = name
         self._time_slice_seconds = time_slice_seconds
-        self._defer_registration = defer_registration
+        self._for_clients = clients
         self._yield_to_clients = yield_function(reactor)
         self._poller: Any = None
+        self._iterated: Any = None
+        """The reactor whose iteration is replaced, if it is."""
+
+        self._iterated_descriptor = -1
+        self._shutdown_trigger: Any = None
         self._channels: dict[int, Channel] = {}
         self._registered: dict[int, int] = {}
         """Descriptor → its registered epoll events."""
@@ -213,7 +227,7 @@ class EpollMultiplexer:
     def _want(self, channel: Channel, wanted: int) -> None:
         """Register the events that a channel waits for, or do it later."""
         descriptor = channel.fileno()
-        if self._polling and self._defer_registration:
+        if self._polling and self._for_clients:
             self._deferred[descriptor], self._channels[descriptor] = wanted, channel
         else:
             self._register(channel, descriptor, wanted)
@@ -224,8 +238,7 @@ class EpollMultiplexer:
         if wanted:
             self._channels[descriptor] = channel
             if self._poller is None:
-                self._poller = select.epoll()
-                self._reactor.addReader(self)
+                self._open()
         if wanted == present:
             return
         if not wanted:
@@ -251,11 +264,58 @@ class EpollMultiplexer:
                 # The kernel has no memory for it, for example: close this channel, and continue with the others.
                 self._disconnect(channel, error, reading=False)
 
+    def _open(self) -> None:
+        self._poller = select.epoll()
+        plain = _epoll_reactor(self._reactor) if self._for_clients else None
+        if plain is None:
+            self._reactor.addReader(self)
+            return
+        self._iterated, self._iterated_descriptor = plain, plain._poller.fileno()
+        self._poller.register(self._iterated_descriptor, _IN)
+        plain.doIteration = self._iterate
+        self._shutdown_trigger = plain.addSystemEventTrigger("during", "shutdown", self._reactor_ends)
+
     def _close(self) -> None:
         self._ready.clear()
-        self._reactor.removeReader(self)
+        plain, self._iterated = self._iterated, None
+        if plain is None:
+            self._reactor.removeReader(self)
+        else:
+            del plain.doIteration
+            if self._shutdown_trigger is not None:
+                plain.removeSystemEventTrigger(self._shutdown_trigger)
+                self._shutdown_trigger = None
         self._poller.close()
         self._poller = None
+
+    def _reactor_ends(self) -> None:
+        self._shutdown_trigger = None
+        self.connectionLost(Failure(CONNECTION_LOST))
+
+    def _iterate(self, timeout: float | None) -> None:
+        """
+        Wait for channels and for the descriptors of the reactor; replaces the iteration of the reactor.
+
+        :param timeout: seconds until the next call of the reactor is due; ``None`` if there is none.
+        """
+        reactor, own = self._iterated, self._iterated_descriptor
+        while True:
+            others = False
+            events = self._poller.poll(0 if self._ready else -1 if timeout is None else timeout, MAX_EVENTS)
+            for event in events:
+                if event[0] == own:
+                    others = True
+                else:
+                    self._ready.append(event)
+            if self._ready:
+                self.doRead()
+            if others:
+                reactor.doPoll(0)
+            if others or not events or self._ready or self._iterated is None or not reactor.running:
+                return
+            timeout = reactor.timeout()
+            if reactor._justStopped or (timeout is not None and timeout <= 0):
+                return
 
     # ``IReadDescriptor``, for the real reactor.
 
@@ -284,7 +344,8 @@ class EpollMultiplexer:
                     self._turn(channel, event & (self._wanted(descriptor) | _ENDED))
                 if time_slice.over():
                     break
-                self._yield_to_clients()
+                if not self._for_clients:
+                    self._yield_to_clients()
         finally:
             try:
                 self._write_out()
@@ -362,7 +423,7 @@ class EpollMultiplexer:
                 why = channel.doRead()
             elif event & _ENDED:
                 reading = bool(self._wanted(channel.fileno()) & _IN)
-                if reading and self._defer_registration:
+                if reading and self._for_clients:
                     # If a time slice ended in between, the event may be that of an earlier connection.
                     why = channel.doRead()
                 else:

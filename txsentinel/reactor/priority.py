@@ -50,6 +50,9 @@ class PriorityReactor:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self.wrapped = reactor
+        """The wrapped reactor."""
+
         self._poll: Callable[[], None] | None = None
         self._spent = 0.0
         self._polled_at = 0.0
