@@ -169,7 +169,7 @@ SERVER_ROWS = (
     "admission certificates client_filters client_filters_syntax dispatch eviction handlers information output_limits"
     " reply_writer reports",
     "commands all_commands",
-    "protocol request_executor",
+    "protocol request_executor stepped_request",
     "context factory",
 )
 """The modules of the server from bottom to top; docs/design.rst describes the rows."""

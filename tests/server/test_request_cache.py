@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import RawConnection, ServerHarness, ServerTestCase
 from txsentinel.server.clients import Client
+from txsentinel.server.handlers import BoundHandler
 from txsentinel.server.replies import Reply
 from txsentinel.server.request_cache import MAX_CACHED_REQUEST_BYTES, MAX_CACHED_REQUESTS, RequestCache
 from txsentinel.wire.resp import encode, pack
@@ -190,7 +191,7 @@ class PipelineTests(ServerTestCase):
         handlers = self.client.protocol.executor._handlers
         command = self.harness.context.table.find([word.encode() for word in ASK])
         assert command is not None and isinstance(handlers, dict)
-        execute = handlers[command]
+        execute: BoundHandler = handlers[command]
 
         def counting(client: Client, request: Sequence[bytes]) -> Reply:
             self.executed += 1

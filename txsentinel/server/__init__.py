@@ -14,6 +14,7 @@ COMPILED = (
     "request_executor",
     "specification",
     "statistics",
+    "stepped_request",
     "table",
 )
 """What runs thousands of times a second, or while a failover waits for it; build_support reads this list."""

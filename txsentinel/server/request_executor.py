@@ -10,7 +10,7 @@ replies wait with it. Events that a command causes follow its reply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from txsentinel.core.errors import CommandError
@@ -26,6 +26,7 @@ from txsentinel.server.reply_writer import ReplyWriter
 from txsentinel.server.request_cache import REPEATABLE
 from txsentinel.server.services import ConnectionServices
 from txsentinel.server.specification import Command
+from txsentinel.server.stepped_request import SteppedRequest
 from txsentinel.wire.requests import ProtocolError, PseudoHttp, QueryBufferExceeded, RequestParser
 from txsentinel.wire.resp import ErrorReply, Raw, encode, pack
 
@@ -35,44 +36,6 @@ if TYPE_CHECKING:
 LINE_END: Final = b"\r\n"
 PIPELINED: Final = LINE_END + b"*"
 """The end of a request and the beginning of another."""
-
-
-class SteppedRequest:
-    """
-    A request whose execution takes several steps, perhaps several turns: those that remain.
-
-    :param answer: the value that the command returned.
-    :param command: the command.
-    :param cost: size of the request in bytes.
-    """
-
-    __slots__ = ("_steps", "command", "cost")
-
-    def __init__(self, answer: Stepwise, command: Command, cost: int) -> None:
-        self._steps = answer.steps
-        self.command = command
-        self.cost = cost
-
-    def proceed(self, now: Callable[[], Millis], until: Millis, send: Callable[[bytes], bool]) -> Reply:
-        """
-        Execute steps until the request is done, the time slice has passed, or the output is full.
-
-        :param send: takes a part of the reply; returns whether the output accepts more.
-        :returns: the rest of the reply when the request is done, otherwise the remaining ``Stepwise``.
-        :raises CommandError: if the request is refused.
-        """
-        steps = self._steps
-        while True:
-            try:
-                piece = next(steps)
-            except StopIteration as end:
-                value: Reply = end.value
-                if not isinstance(value, Stepwise):
-                    return value
-                steps = self._steps = value.steps
-                continue
-            if (piece and not send(piece)) or now() > until:
-                return Stepwise(steps)
 
 
 class RequestExecutor:
