@@ -27,7 +27,18 @@ from typing import Final
 from benchmarks import mass_failure
 from benchmarks.clients import ADDRESS, MASTERS, certificate, is_stable
 from benchmarks.gauges import resident_bytes
-from benchmarks.history import HISTORY, MIN_PAIRS, BadHistory, compare, entries, read_history, write_history
+from benchmarks.history import (
+    HISTORY,
+    MIN_PAIRS,
+    BadHistory,
+    Entry,
+    compare,
+    documented,
+    entries,
+    read_history,
+    replace_table,
+    write_history,
+)
 from benchmarks.installation import Installation, NotInTime, report_progress
 from benchmarks.load import Load, processor_seconds
 from benchmarks.paired import (
@@ -48,6 +59,7 @@ from txsentinel.demo.processes import free_port
 from txsentinel.demo.programs import COMPILED, SOURCE
 
 DEFAULT_CONTENDERS: Final = ("redis", "txsentinel", "compiled")
+PAGE: Final = SOURCE / "docs" / "performance.rst"
 STABILIZATION_SECONDS: Final = 400.0
 LONG: Final = frozenset({"quiet-5000", "after-failures", "failure-2000"})
 """Experiments of more than a quarter of an hour, which are run only if they are named."""
@@ -268,19 +280,38 @@ def experiments(quick: bool = False) -> dict[str, Experiment]:
     one, many = Load(ADDRESS, 50, 1, few(60_000) + 50), Load(ADDRESS, 50, 16, few(240_000) + 800)
     masters = Load(MASTERS, 1, 1, few(300))
     return {
-        "quiet-1": Experiment(idle, partial(quiet, masters=1, replicas=2, seconds=seconds)),
-        "quiet-100": Experiment(idle, partial(quiet, masters=few(100), replicas=1, seconds=seconds)),
-        "quiet-1000": Experiment(idle, in_turn(lambda each: quiet([each], few(1000), 1, seconds).get(each.name, {}))),
-        "quiet-5000": Experiment(
-            idle, in_turn(lambda each: quiet([each], few(5000), 0, seconds, sentinels=1).get(each.name, {}))
+        "quiet-1": Experiment("1 master, 2 replicas", idle, partial(quiet, masters=1, replicas=2, seconds=seconds)),
+        "quiet-100": Experiment(
+            "100 masters, 100 replicas", idle, partial(quiet, masters=few(100), replicas=1, seconds=seconds)
         ),
-        "shared-1000": Experiment(idle, partial(shared, masters=few(1000), replicas=1, seconds=seconds)),
-        "address": Experiment(answers, in_turn(partial(load, load=one, masters=1))),
-        "address-16": Experiment(answers, in_turn(partial(load, load=many, masters=1))),
-        "masters-1000": Experiment(answers, in_turn(partial(load, load=masters, masters=few(1000)))),
-        "connections": Experiment(connections, in_turn(partial(load, load=entering, masters=1))),
-        "connections-tls": Experiment(connections, in_turn(partial(load, load=secured, masters=1, secured=True))),
+        "quiet-1000": Experiment(
+            "1,000 masters, 1,000 replicas",
+            idle,
+            in_turn(lambda each: quiet([each], few(1000), 1, seconds).get(each.name, {})),
+        ),
+        "quiet-5000": Experiment(
+            "5,000 masters, one Sentinel",
+            idle,
+            in_turn(lambda each: quiet([each], few(5000), 0, seconds, sentinels=1).get(each.name, {})),
+        ),
+        "shared-1000": Experiment(
+            "1,000 masters that all three monitor",
+            idle,
+            partial(shared, masters=few(1000), replicas=1, seconds=seconds),
+        ),
+        "address": Experiment(
+            "SENTINEL GET-MASTER-ADDR-BY-NAME, one at a time", answers, in_turn(partial(load, load=one, masters=1))
+        ),
+        "address-16": Experiment("the same, 16 at a time", answers, in_turn(partial(load, load=many, masters=1))),
+        "masters-1000": Experiment(
+            "SENTINEL MASTERS of 1,000", answers, in_turn(partial(load, load=masters, masters=few(1000)))
+        ),
+        "connections": Experiment("connections", connections, in_turn(partial(load, load=entering, masters=1))),
+        "connections-tls": Experiment(
+            "connections by TLS", connections, in_turn(partial(load, load=secured, masters=1, secured=True))
+        ),
         "serving": Experiment(
+            "start, 1 master",
             {
                 "time": Figure("from the start of the process until it answers", "ms"),
                 "cpu": Figure("CPU of the process until then", "ms"),
@@ -288,21 +319,41 @@ def experiments(quick: bool = False) -> dict[str, Experiment]:
             in_turn(serving),
         ),
         "failure-100": Experiment(
-            FAILURE_FIGURES, in_turn(partial(failure, masters=few(1000), replicas=1, victims=few(100), timeout=60.0))
+            "100 of 1,000 masters die",
+            FAILURE_FIGURES,
+            in_turn(partial(failure, masters=few(1000), replicas=1, victims=few(100), timeout=60.0)),
         ),
         "failure-2000": Experiment(
-            FAILURE_FIGURES, in_turn(partial(failure, masters=few(2000), replicas=2, victims=few(2000), timeout=180.0))
+            "2,000 masters with 4,000 replicas all die",
+            FAILURE_FIGURES,
+            in_turn(partial(failure, masters=few(2000), replicas=2, victims=few(2000), timeout=180.0)),
         ),
         "after-failures": Experiment(
+            "after 100 of 1,000 masters have died three times",
             {"memory": MEMORY},
             in_turn(
                 partial(after_failures, masters=few(1000), victims=few(100), times=3, seconds=2.0 if quick else 30.0)
             ),
         ),
         "simulated": Experiment(
+            "simulator",
             {"rate": Figure("simulated seconds per second of a core, with faults", "/s", more_is_better=True)},
             in_turn(partial(simulated, seeds=1 if quick else 6)),
         ),
+    }
+
+
+def write_page(history: Sequence[Entry]) -> None:
+    """Put the last results into the documentation."""
+    PAGE.write_text(replace_table(PAGE.read_text(), documented(history, titles())))
+
+
+def titles() -> dict[str, str]:
+    """The row of each figure in the documentation."""
+    return {
+        f"{name}.{key}": f"{experiment.about}: {figure.title}"
+        for name, experiment in experiments().items()
+        for key, figure in experiment.figures.items()
     }
 
 
@@ -348,12 +399,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-record", action="store_true", help="compare with the history, but do not add to it")
     parser.add_argument("--check", action="store_true", help="exit status 1 if a result is worse than those before")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for every sample")
+    parser.add_argument(
+        "--write", action="store_true", help=f"measure nothing; write the last results into {PAGE.name} again"
+    )
     options = parser.parse_args(argv)
     if options.pairs < 1:
         parser.error(f"--pairs {options.pairs}: at least one")
     available = experiments(options.quick)
     try:
         history = read_history(options.history)
+        if options.write:
+            write_page(history)
+            return 0
         contenders = present(options.contenders)
         names = chosen(options.experiments, list(available))
         if not contenders:
@@ -379,7 +436,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(verdict)
     if not options.no_record:
         # Other runs may have added entries meanwhile.
-        write_history(options.history, [*read_history(options.history), *(each.entry for each in verdicts)])
+        history = [*read_history(options.history), *(each.entry for each in verdicts)]
+        write_history(options.history, history)
+        if options.history == HISTORY:
+            write_page(history)
     return int(options.check and any(each.change == "worse" for each in verdicts))
 
 

@@ -13,7 +13,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final, get_args, get_type_hints
@@ -225,3 +225,63 @@ def compare(new: Sequence[Entry], history: Sequence[Entry]) -> list[Verdict]:
             change = ("better" if more == entry.more_is_better else "worse") if less or more else "same"
         verdicts.append(Verdict(entry, earlier, change))
     return verdicts
+
+
+# The table of the documentation
+
+_BEGIN: Final = ".. The table until the next comment is written by make bench."
+_END: Final = ".. End of the table."
+
+
+def latest(history: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
+    """The last entries of the machine of the last entry: by figure, then by contender."""
+    found: dict[str, dict[str, Entry]] = {}
+    for entry in history:
+        if (entry.cores, entry.cpu) == (history[-1].cores, history[-1].cpu):
+            found.setdefault(entry.figure, {})[entry.contender] = entry
+    return found
+
+
+def documented(history: Sequence[Entry], titles: Mapping[str, str]) -> str:
+    """
+    The last entries as a table in reStructuredText.
+
+    :param titles: the rows: by the name of a figure, without the unit.
+    """
+    if not history:
+        return "Nothing was recorded yet.\n"
+    rows = [["Figure", "redis-sentinel", "interpreted", "times redis", "compiled", "times redis", "measured"]]
+    found = latest(history)
+    for name, title in titles.items():
+        here = found.get(name)
+        if not here:
+            continue
+        last = max(here.values(), key=lambda entry: entry.date)
+        row = [f"{title}, {last.unit}", _or_dash(last.baseline_value)]
+        for each in RECORDED:
+            entry = here.get(each)
+            row.append("" if entry is None else shown(entry.value))
+            has_ratio = entry is not None and entry.ratio is not None
+            row.append(interval(*entry.compared) if entry is not None and has_ratio else "")
+        rows.append([*row, f"{last.date[:10]}, {last.commit}, {last.pairs} pairs, others {last.other_cores:g} cores"])
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 34 10 10 16 10 16 20", ""]
+    for row in rows:
+        lines += [f"   {'*' if not index else ' '} - {cell}".rstrip() for index, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else shown(value)
+
+
+def replace_table(text: str, table: str) -> str:
+    """
+    Put a table between the two comments of a page.
+
+    :raises ValueError: if the page does not have them.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"the page lacks {_END if begin else _BEGIN!r}")
+    return f"{before}{begin}\n\n{table}\n{end}{after}"

@@ -89,6 +89,7 @@ class Figure:
 class Experiment:
     """What is set up once per pair, and the figures that it has."""
 
+    about: str
     figures: Mapping[str, Figure]
     measure: Callable[[Sequence[Contender]], Mapping[str, Values]]
     """

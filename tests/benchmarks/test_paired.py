@@ -14,7 +14,18 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import figures, paired
-from benchmarks.history import BadHistory, Entry, bounds, compare, entries, read_history, write_history
+from benchmarks.history import (
+    HISTORY,
+    BadHistory,
+    Entry,
+    bounds,
+    compare,
+    documented,
+    entries,
+    read_history,
+    replace_table,
+    write_history,
+)
 from benchmarks.paired import Beside, Contender, Experiment, Figure, Result, Values, contender, in_turn, run, table
 from txsentinel.demo.programs import SOURCE
 
@@ -71,7 +82,7 @@ class PairTests(SynchronousTestCase):
 
     def test_order_alternates(self) -> None:
         """Each pair measures all contenders once, every other one in the opposite order."""
-        experiment = Experiment({"cpu": Figure("CPU", "%"), "never": Figure("never", "s")}, self.measure)
+        experiment = Experiment("x", {"cpu": Figure("CPU", "%"), "never": Figure("never", "s")}, self.measure)
         (found,) = run(["quiet"], {"quiet": experiment}, [REDIS, OURS, COMPILED], 3, self.progress.append)
         names = ["redis", "txsentinel", "compiled"]
         self.assertEqual(self.orders, [names, names[::-1], names])
@@ -253,6 +264,43 @@ class ComparisonTests(SynchronousTestCase):
         self.assertIn("15 (14–16) %, before 14–16 % (12345678)", str(verdict))
 
 
+class PageTests(SynchronousTestCase):
+    """The table in the documentation."""
+
+    def test_last_entries(self) -> None:
+        """Each figure has a row with the last entry of each contender, on the machine of the last one."""
+        history = [
+            at(0.5, contender="txsentinel", value=1.0),
+            at(0.6, cores=64, value=2.0),
+            at(0.7, value=3.0),
+            at(0.8, value=4.0, commit="89abcdef", date="2026-12-02T10:00:00Z"),
+            at(0.9, figure="unknown", value=5.0),
+        ]
+        found = documented(history, {"quiet.cpu": "CPU", "never": "never"})
+        row = "CPU, %|20|1|0.50 (0.45–0.55)|4|0.80 (0.75–0.85)|2026-12-02, 89abcdef, 5 pairs, others 0.25 cores"
+        cells = row.split("|")
+        self.assertEqual(
+            found.splitlines()[-len(cells) :], [f"   * - {cells[0]}", *(f"     - {each}" for each in cells[1:])]
+        )
+        self.assertEqual(found.count("   * - "), 2)
+
+    def test_replaced(self) -> None:
+        """Only what is between the two comments is replaced; a page without them is refused."""
+        page = figures.PAGE.read_text()
+        begin, end = (page.index(each) for each in (".. The table until", ".. End of the table"))
+        changed = replace_table(page, "new\n")
+        self.assertTrue(changed.startswith(page[:begin]))
+        self.assertTrue(changed.endswith(page[end:]))
+        self.assertNotEqual(changed, page)
+        self.assertEqual(replace_table(changed, "new\n"), changed)
+        self.assertRaises(ValueError, replace_table, page[:end], "new\n")
+
+    def test_page_is_current(self) -> None:
+        """The page has what the history has."""
+        page = figures.PAGE.read_text()
+        self.assertEqual(replace_table(page, documented(read_history(HISTORY), figures.titles())), page)
+
+
 class CommandTests(SynchronousTestCase):
     """The command line of the figures, with an experiment that measures nothing."""
 
@@ -263,7 +311,9 @@ class CommandTests(SynchronousTestCase):
         self.path = directory / "history.json"
         self.value = 2.0
         experiment = Experiment(
-            {"cpu": Figure("CPU", "%")}, lambda _: {"redis": {"cpu": 1.0}, "txsentinel": {"cpu": self.value}}
+            "one master",
+            {"cpu": Figure("CPU", "%")},
+            lambda _: {"redis": {"cpu": 1.0}, "txsentinel": {"cpu": self.value}},
         )
         for name, new in (("experiments", lambda _: {"one": experiment, "two": experiment}), ("present", self.present)):
             patched = patch.object(figures, name, new)
