@@ -60,6 +60,20 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual((False, 1, 3, 3), (outcome.complete, outcome.passed, outcome.units, len(outcome.failures)))
         self.assertFalse(self.outcome(FAILED, 0).complete)
 
+    def test_deliberate(self) -> None:
+        """A failure by a deliberate difference is none, unless another one ends the run."""
+        line = "18:25:49> SENTINEL IS-PRIMARY-DOWN-BY-ADDR checks if the primary is down: FAILED: Expected 'a'"
+        text = f"{PASSED}\n{line}\nFAILED: caught an error in the test"
+        outcome = self.outcome(text, 1)
+        self.assertEqual(
+            (True, 3, 1, []), (outcome.complete, outcome.passed, len(outcome.deliberate), outcome.failures)
+        )
+        self.assertIn("passed, 1 differ deliberately", str(outcome))
+        self.assertFalse(self.outcome(text, 2).complete)
+        line = "Sentinel config file /x/sentinel.conf is in use by another txsentinel process. Exiting..."
+        self.assertTrue(self.outcome(f"{PASSED}\n{line}", 1).complete)
+        self.assertFalse(self.outcome(f"{text}\n{FAILED}", 1).complete)
+
     def test_no_tests(self) -> None:
         """A suite that ran nothing did not pass."""
         self.assertFalse(self.outcome("GOOD! No errors.", 0).complete)

@@ -24,6 +24,13 @@ txsentinel_template = ServiceMaker(
     "txsentinel-template",
 )
 
+txsentinel_proxy = ServiceMaker(
+    "txsentinel-proxy",
+    "txsentinel.cli.proxy_tap",
+    "Passes TCP connections on to the master that Sentinels name.",
+    "txsentinel-proxy",
+)
+
 template = DeferredExtension(
     "template",
     "files rendered from templates, with commands to check and reload them",

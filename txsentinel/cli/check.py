@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import Final, cast
+from typing import Final
 
 from txsentinel.cli.extensions import ExtensionUse, UnusableExtension, extension_services
 from txsentinel.cli.refusing import refuse
@@ -67,7 +67,7 @@ def check_creatable(path: str) -> None:
         raise PermissionError(13, os.strerror(13), directory)
 
 
-def check(configuration: Configuration) -> list[str]:
+def check(configuration: Configuration, reactor: ISystemReactor) -> list[str]:
     """
     Check what the start would check after the configuration was read, and describe what would run.
 
@@ -82,12 +82,14 @@ def check(configuration: Configuration) -> list[str]:
         refuse(f"Sentinel config file {configuration.saved_path} is not writable: {error.strerror}. Exiting...")
     if not (generic.unixsocket or (generic.bind and (generic.port or generic.tls_port))):
         refuse(NO_LISTENERS)
-    check_users(configuration)
+    check_users(configuration, reactor)
     check_tls(generic)
     return [*describe(configuration)]
 
 
-def describe_extensions(uses: Sequence[ExtensionUse], configuration: Configuration, directory: str) -> list[str]:
+def describe_extensions(
+    uses: Sequence[ExtensionUse], configuration: Configuration, directory: str, reactor: ISystemReactor
+) -> list[str]:
     """
     Return lines about the extensions that would run, and about ``directory``, where they keep their files.
 
@@ -95,11 +97,7 @@ def describe_extensions(uses: Sequence[ExtensionUse], configuration: Configurati
     """
     if not uses:
         return []
-    from twisted.internet import reactor
-
-    sentinel = SentinelService(
-        RealHost(cast(ISystemReactor, reactor)), configuration, note=lambda level, line: None, shutdown=lambda: None
-    )
+    sentinel = SentinelService(RealHost(reactor), configuration, note=lambda level, line: None, shutdown=lambda: None)
     state = StateDirectory(directory, lambda level, line: None)
     try:
         load_users(sentinel.context.access, configuration, lambda level, line: None)
@@ -110,15 +108,13 @@ def describe_extensions(uses: Sequence[ExtensionUse], configuration: Configurati
     return [*(use.describe() for use in uses), f"extensions keep their files in {directory}"]
 
 
-def check_users(configuration: Configuration) -> None:
+def check_users(configuration: Configuration, reactor: ISystemReactor) -> None:
     """
     Check the ``user`` lines or the ACL file.
 
     :raises SystemExit: if they are unusable.
     """
-    from twisted.internet import reactor
-
-    host = RealHost(cast(ISystemReactor, reactor))
+    host = RealHost(reactor)
     try:
         AccessControl(configuration.generic, host, TABLE).start((), lambda level, line: None)
     except UnusableUsers as refusal:

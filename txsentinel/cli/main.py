@@ -195,15 +195,17 @@ def run_check(words: Sequence[str]) -> NoReturn:
     from twisted.python.usage import UsageError
 
     from txsentinel.cli.check import CheckOptions, check, describe_extensions
+    from txsentinel.cli.operator.program import installed_reactor
 
     options: Any = CheckOptions()
     try:
         options.parseOptions(list(words))
     except UsageError as error:
         raise SystemExit(f"txsentinel check: {error}\n{HINT}") from None
-    lines = check(options.configuration)
+    reactor = installed_reactor()
+    lines = check(options.configuration, reactor)
     directory = options.state_directory(options.configuration.saved_path)
-    lines += describe_extensions(options.extensions, options.configuration, directory)
+    lines += describe_extensions(options.extensions, options.configuration, directory, reactor)
     sys.stdout.write("\n".join(lines) + "\n")
     raise SystemExit(0)
 

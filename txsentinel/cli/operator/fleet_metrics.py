@@ -7,12 +7,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 
 from txsentinel.cli.operator.options import FleetAccess, common
-from txsentinel.cli.operator.program import run_program, start_logging
+from txsentinel.cli.operator.program import installed_reactor, run_program, start_logging
 from txsentinel.cli.operator.statuses import OK, UNKNOWN, VerbFailed
 from txsentinel.extensions.metrics import catalogue
 from txsentinel.extensions.metrics.format import Family, Format, Kind, seconds
@@ -148,12 +148,12 @@ def serve_metrics_verb(access: FleetAccess, listen: str) -> int:
     Runs until SIGINT or SIGTERM. Each sample has a label for its Sentinel. The Sentinels are read when the page is
     asked for, at most once a second; one that does not answer is shown as such.
     """
-    from twisted.internet import reactor
     from twisted.internet.threads import deferToThreadPool
     from twisted.python.threadpool import ThreadPool
 
     from txsentinel.cli.operator.metrics_site import serve
 
+    reactor = installed_reactor()
     start_logging()
     pages = FleetPages(lambda: read_fleet(access.seeds, access.settings, None, True, access.discover))
     # One thread: requests that arrive together are answered with one reading.
@@ -161,9 +161,7 @@ def serve_metrics_verb(access: FleetAccess, listen: str) -> int:
 
     def opened(problems: list[str]) -> Any:
         pool.start()
-        made = serve(
-            reactor, listen, lambda text_format: deferToThreadPool(cast(Any, reactor), pool, pages.page, text_format)
-        )
+        made = serve(reactor, listen, lambda text_format: deferToThreadPool(reactor, pool, pages.page, text_format))
         return made.addErrback(
             lambda failure: problems.append(f"cannot listen on {listen}: {failure.getErrorMessage()}")
         )

@@ -1,4 +1,4 @@
-"""What the verbs have in common that run in the reactor until they are stopped."""
+"""What the programs have in common that run in the reactor until they are stopped."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def start_logging() -> None:
 
     observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [wanted])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def installed_reactor() -> Any:
+    """Return the reactor of this process; if there is none yet, the default one is installed."""
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def run_program(reactor: Any, start: Callable[[list[str]], Any], stop: Callable[[], Any]) -> list[str]:

@@ -7,18 +7,17 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final
 
 import click
 
 from txsentinel.cli.operator.options import FleetAccess, common
-from txsentinel.cli.operator.program import run_program, start_logging
+from txsentinel.cli.operator.program import installed_reactor, run_program, start_logging
 from txsentinel.cli.operator.statuses import OK, UNKNOWN, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.remote.connection import TlsFiles
-
-if TYPE_CHECKING:
-    from txsentinel.proxy.server import MasterProxy
 
 RESERVED: Final = 64
 """Descriptors for other purposes than the clients and their servers."""
@@ -95,141 +94,189 @@ def raise_descriptors(connections: int) -> int:
     return min(connections, max(1, (soft - RESERVED) // 2))
 
 
+_OPTIONS: Final = (
+    click.option("--master", "name", required=True, metavar="NAME", help="The master's name at the Sentinels."),
+    click.option("--listen", multiple=True, metavar="ENDPOINT", help="For reading and writing; may be repeated."),
+    click.option("--read-only-listen", multiple=True, metavar="ENDPOINT", help="For reading from a replica."),
+    click.option("--hold", type=milliseconds, default="5s", show_default=True, help="Time to wait for a server."),
+    click.option(
+        "--max-held",
+        type=click.IntRange(0),
+        default=1000,
+        show_default=True,
+        help="Connections that may wait at a time.",
+    ),
+    click.option(
+        "--max-connections", type=click.IntRange(1), default=10_000, show_default=True, help="Connections at a time."
+    ),
+    click.option(
+        "--on-switch",
+        type=switch_choice,
+        default="close",
+        metavar="close|'drain 2s'",
+        help="What happens to connections to the former master.",
+    ),
+    click.option("--accept-proxy", is_flag=True, help="Clients send a header of the PROXY protocol, 1 or 2."),
+    click.option("--send-proxy", is_flag=True, help="Send a header of the PROXY protocol 2 to the servers."),
+    click.option(
+        "--metrics", metavar="ENDPOINT", help="Serve metrics at /metrics, such as tcp:9122:interface=127.0.0.1."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ProxyWords:
+    """The command line of a proxy."""
+
+    access: FleetAccess
+    name: str
+    listen: tuple[str, ...]
+    read_only_listen: tuple[str, ...]
+    hold: int
+    max_held: int
+    max_connections: int
+    on_switch: float
+    accept_proxy: bool
+    send_proxy: bool
+    metrics: str | None
+
+
+def with_proxy_options(function: Callable[[ProxyWords], Any]) -> Callable[..., Any]:
+    """Give a function the options of a proxy; its parameter is what they describe."""
+
+    @wraps(function)
+    def chosen(access: FleetAccess, **given: Any) -> Any:
+        if not given["listen"] and not given["read_only_listen"]:
+            raise VerbFailed(
+                "give at least one --listen or --read-only-listen, such as tcp:6379:interface=127.0.0.1", USAGE
+            )
+        return function(ProxyWords(access, **given))
+
+    found: Callable[..., Any] = chosen
+    for option in reversed(_OPTIONS):
+        found = option(found)
+    return common(found)
+
+
 @click.command("proxy")
-@click.option("--master", "name", required=True, metavar="NAME", help="The master's name at the Sentinels.")
-@click.option("--listen", multiple=True, metavar="ENDPOINT", help="For reading and writing; may be repeated.")
-@click.option("--read-only-listen", multiple=True, metavar="ENDPOINT", help="For reading from a replica.")
-@click.option("--hold", type=milliseconds, default="5s", show_default=True, help="Time to wait for a server.")
-@click.option(
-    "--max-held",
-    type=click.IntRange(0),
-    default=1000,
-    show_default=True,
-    help="Connections that may wait at a time.",
-)
-@click.option(
-    "--max-connections", type=click.IntRange(1), default=10_000, show_default=True, help="Connections at a time."
-)
-@click.option(
-    "--on-switch",
-    type=switch_choice,
-    default="close",
-    metavar="close|'drain 2s'",
-    help="What happens to connections to the former master.",
-)
-@click.option("--accept-proxy", is_flag=True, help="Clients send a header of the PROXY protocol, 1 or 2.")
-@click.option("--send-proxy", is_flag=True, help="Send a header of the PROXY protocol 2 to the servers.")
-@click.option("--metrics", metavar="ENDPOINT", help="Serve metrics at /metrics, such as tcp:9122:interface=127.0.0.1.")
-@common
-def proxy_verb(
-    access: FleetAccess,
-    name: str,
-    listen: tuple[str, ...],
-    read_only_listen: tuple[str, ...],
-    hold: int,
-    max_held: int,
-    max_connections: int,
-    on_switch: float,
-    accept_proxy: bool,
-    send_proxy: bool,
-    metrics: str | None,
-) -> int:
+@with_proxy_options
+def proxy_verb(words: ProxyWords) -> int:
     """
     Pass TCP connections on to the present master, for clients that know no Sentinels.
 
     Runs until SIGINT or SIGTERM. ENDPOINT is a description of Twisted, such as tcp:6379:interface=127.0.0.1. The
     Sentinels are those of --sentinel; name all of them. Commands are not parsed, and never repeated.
     """
-    if not listen and not read_only_listen:
-        raise VerbFailed(
-            "give at least one --listen or --read-only-listen, such as tcp:6379:interface=127.0.0.1", USAGE
-        )
-    sentinel_tls = tls_creator(access.settings.tls)
-    server_tls = tls_creator(access.server_settings.tls)
-    permitted = raise_descriptors(max_connections)
-
-    from twisted.internet import reactor
-
+    files = ProxyFiles.of(words.access)
+    reactor = installed_reactor()
     start_logging()
+    program = ProxyProgram(reactor, words, files)
+    problems = run_program(reactor, program.open, program.stop)
+    if problems:
+        raise VerbFailed("; ".join(problems), UNKNOWN)
+    return OK
 
-    from txsentinel.client import MasterFollower
-    from txsentinel.client.links import Access
-    from txsentinel.proxy.page import log
-    from txsentinel.proxy.server import MasterProxy, ProxyOptions
 
-    if permitted < max_connections:
-        log.warn(
-            "only {permitted} connections at a time: the limit of descriptors is too low for {wanted}",
-            permitted=permitted,
-            wanted=max_connections,
-        )
-    follower = MasterFollower(
-        reactor,
-        [(each.host, each.port) for each in access.seeds],
-        name,
-        password=access.server_settings.password,
-        username=access.server_settings.user,
-        sentinel_password=access.settings.password,
-        sentinel_username=access.settings.user,
-        timeout=hold / 1000 + 1.0,
-        connect_timeout=access.settings.timeout,
-        reply_timeout=access.settings.timeout,
-        tls=server_tls,
-        sentinel_tls=sentinel_tls,
-    )
-    proxy = MasterProxy(
-        follower,
-        Access(
+@dataclass(frozen=True)
+class ProxyFiles:
+    """What makes the options of TLS for the Sentinels and for the servers."""
+
+    sentinel_tls: Callable[[str], Any] | None
+    server_tls: Callable[[str], Any] | None
+
+    @classmethod
+    def of(cls, access: FleetAccess) -> ProxyFiles:
+        """
+        Read the files.
+
+        :raises VerbFailed: if one cannot be used.
+        """
+        return cls(tls_creator(access.settings.tls), tls_creator(access.server_settings.tls))
+
+
+class ProxyProgram:
+    """The proxy with its ports, for a process of its own."""
+
+    def __init__(self, reactor: Any, words: ProxyWords, files: ProxyFiles) -> None:
+        from txsentinel.client import MasterFollower
+        from txsentinel.client.links import Access
+        from txsentinel.proxy.page import log
+        from txsentinel.proxy.server import MasterProxy, ProxyOptions
+
+        self._reactor = reactor
+        self._words = words
+        self._log = log
+        access, hold = words.access, words.hold / 1000
+        permitted = raise_descriptors(words.max_connections)
+        if permitted < words.max_connections:
+            log.warn(
+                "only {permitted} connections at a time: the limit of descriptors is too low for {wanted}",
+                permitted=permitted,
+                wanted=words.max_connections,
+            )
+        timeout = access.settings.timeout
+        follower = MasterFollower(
             reactor,
-            access.settings.timeout,
-            access.server_settings.password,
-            access.server_settings.user,
-            server_tls,
-        ),
-        ProxyOptions(hold / 1000, on_switch, max_held, permitted, send_proxy, accept_proxy),
-    )
-    return run_proxy(reactor, proxy, listen, read_only_listen, metrics)
+            [(each.host, each.port) for each in access.seeds],
+            words.name,
+            password=access.server_settings.password,
+            username=access.server_settings.user,
+            sentinel_password=access.settings.password,
+            sentinel_username=access.settings.user,
+            timeout=hold + 1.0,
+            connect_timeout=timeout,
+            reply_timeout=timeout,
+            tls=files.server_tls,
+            sentinel_tls=files.sentinel_tls,
+        )
+        self.proxy = MasterProxy(
+            follower,
+            Access(reactor, timeout, access.server_settings.password, access.server_settings.user, files.server_tls),
+            ProxyOptions(hold, words.on_switch, words.max_held, permitted, words.send_proxy, words.accept_proxy),
+        )
 
+    def open(self, problems: list[str]) -> Any:
+        """
+        Open the ports, and begin to follow the master if all are open.
 
-def run_proxy(
-    reactor: Any, proxy: MasterProxy, listen: tuple[str, ...], read_only_listen: tuple[str, ...], metrics: str | None
-) -> int:
-    """
-    Listen, and run the reactor until it is stopped.
+        :param problems: gets why a port cannot be opened.
+        :returns: a Deferred that fires then.
+        """
+        from twisted.internet.defer import gatherResults, maybeDeferred
 
-    :raises VerbFailed: if a port cannot be opened.
-    """
-    from twisted.internet.defer import gatherResults, maybeDeferred
+        from txsentinel.cli.operator.metrics_site import serve
+        from txsentinel.proxy.page import page
 
-    from txsentinel.cli.operator.metrics_site import serve
-    from txsentinel.proxy.page import log, page, summary
+        proxy = self.proxy
 
-    def start(problems: list[str]) -> Any:
         def failed(failure: Any, description: str) -> None:
             problems.append(f"cannot listen on {description}: {failure.getErrorMessage()}")
 
         def opened(port: Any, label: str) -> None:
-            log.info("{label} port: {port}", label=label, port=port.getHost())
+            self._log.info("{label} port: {port}", label=label, port=port.getHost())
 
         opening = []
-        for descriptions, route in ((listen, proxy.master_route), (read_only_listen, proxy.replica_route)):
+        for descriptions, route in (
+            (self._words.listen, proxy.master_route),
+            (self._words.read_only_listen, proxy.replica_route),
+        ):
             for each in descriptions:
                 made = maybeDeferred(proxy.listen, each, route).addCallback(opened, route.label)
                 opening.append(made.addErrback(failed, each))
+        metrics = self._words.metrics
         if metrics is not None:
-            made = maybeDeferred(serve, reactor, metrics, lambda text_format: page(proxy, text_format))
+            made = maybeDeferred(serve, self._reactor, metrics, lambda text_format: page(proxy, text_format))
             opening.append(made.addErrback(failed, metrics))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self.report))
         return gatherResults(opening).addCallback(lambda _: None if problems else proxy.start())
 
-    def report() -> None:
-        log.info("{summary}", summary=summary(proxy))
+    def report(self) -> None:
+        """Log the counters."""
+        from txsentinel.proxy.page import summary
 
-    def stop() -> Any:
-        report()
-        return proxy.stop()
+        self._log.info("{summary}", summary=summary(self.proxy))
 
-    reactor.callWhenRunning(signal.signal, signal.SIGUSR1, lambda *_: reactor.callFromThread(report))
-    problems = run_program(reactor, start, stop)
-    if problems:
-        raise VerbFailed("; ".join(problems), UNKNOWN)
-    return OK
+    def stop(self) -> Any:
+        """Close everything; return a Deferred that fires then."""
+        self.report()
+        return self.proxy.stop()

@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
 from txsentinel.cli.operator.agreed import known_master
 from txsentinel.cli.operator.options import FleetAccess, common
+from txsentinel.cli.operator.program import installed_reactor
 from txsentinel.cli.operator.statuses import OK, USAGE, VerbFailed
 from txsentinel.cli.operator.text_options import milliseconds
 from txsentinel.cli.operator.visible import plural, visible
@@ -187,17 +188,16 @@ def shadow_verb(
     agreements = [known_master(fleet, name) for name in names]
     sentinels = list(dict.fromkeys(each.endpoint for agreement in agreements for each in agreement.members))
     # The service is loaded by this verb only.
-    from twisted.internet import reactor
-
     from txsentinel.config.errors import ConfigError
-    from txsentinel.runtime.host import ISystemReactor, RealHost
+    from txsentinel.runtime.host import RealHost
     from txsentinel.shadow.observer import FleetLogin, ShadowSentinel
 
+    reactor = installed_reactor()
     setattr(reactor, "seconds", time.monotonic)  # noqa: B010 - an attribute that mypy takes for a method
     report = ShadowReport(access.form, record)
     try:
         shadow = ShadowSentinel(
-            RealHost(cast(ISystemReactor, reactor)),
+            RealHost(reactor),
             [observed(agreement, settings) for agreement in agreements],
             FleetLogin(
                 access.server_settings.user,
