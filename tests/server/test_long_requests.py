@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import txsentinel
 from tests.server.harness import FakeHost, ServerHarness, ServerTestCase
+from txsentinel.core.kept_text import KeptText
 from txsentinel.model.timings import Millis
 from txsentinel.server.all_commands import TABLE
 from txsentinel.server.commands import pubsub as pubsub_commands
@@ -376,7 +377,7 @@ class LongReportTests(ServerTestCase):
                 assert address is not None
                 replica = self.harness.core.registry.add_replica(master, address, self.host.now())
                 assert replica is not None
-                replica.info_text = b"role:slave\r\n" * 10
+                replica.info_kept = KeptText(b"role:slave\r\n" * 10)
             self.harness.commit_all()
 
         self.compare(add, ("SENTINEL", "REPLICAS", "mymaster"), ("SENTINEL", "INFO-CACHE", "mymaster"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.server.harness import MY_ID, PEER_ID, FakeJob, ServerTestCase
 from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.instances import Failover, Peer, Replica
+from txsentinel.core.kept_text import KeptText
 from txsentinel.core.role import Role
 from txsentinel.model.address import Address
 from txsentinel.wire.resp import pack
@@ -471,7 +472,7 @@ class OtherQueryTests(ReportTestCase):
     def test_info_cache(self) -> None:
         """Age and text of ``INFO`` for the master and its replicas; unknown names are skipped, repeats merged."""
         now = self.harness.host.now()
-        self.master.info_text, self.master.info_refreshed_at = b"role:master\r\n", now - 30
+        self.master.info_kept, self.master.info_refreshed_at = KeptText(b"role:master\r\n"), now - 30
         self.assertEqual(
             self.client.reply("SENTINEL", "INFO-CACHE", "nope", "mymaster", "mymaster"),
             [b"mymaster", [[30, b"role:master\r\n"], [0, None]]],

@@ -8,9 +8,6 @@ from txsentinel.core.instances import Master, Replica
 from txsentinel.core.selection import max_master_link_down
 from txsentinel.model.timings import Millis
 
-_NO_GOOD_REPLICAS: Final = b"\nmin_slaves_good_slaves:0\r\n"
-"""In INFO of a master with ``min-replicas-to-write``, without a replica that acknowledges in time."""
-
 REFUSES_WRITES: Final = (
     "refuses writes with NOREPLICAS: min-replicas-to-write is set, and no replica acknowledges in time"
 )
@@ -19,7 +16,7 @@ REFUSES_WRITES: Final = (
 
 def refuses_writes(master: Master) -> bool:
     """Whether a master refuses writes for lack of replicas, according to its latest INFO."""
-    return master.info_text is not None and _NO_GOOD_REPLICAS in master.info_text
+    return master.lacks_good_replicas
 
 
 def lost_data(master: Master) -> str | None:

@@ -20,6 +20,7 @@ from txsentinel.core.crash_evidence import CrashEvidence
 from txsentinel.core.diagnosis_state import Diagnosis
 from txsentinel.core.failover_state import PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.fence_state import Isolation
+from txsentinel.core.kept_text import KeptText
 from txsentinel.core.lineage_state import LineageState
 from txsentinel.core.link import ConnectionState
 from txsentinel.core.membership_state import Membership
@@ -180,8 +181,8 @@ class Server(Instance):
     info_not_before: Millis = 0
     """No INFO is sent before then."""
 
-    info_text: bytes | None = None
-    """The text of the last INFO, for ``SENTINEL INFO-CACHE``."""
+    info_kept: KeptText | None = None
+    """The text of the last INFO, compressed."""
 
     rebooting_since: Millis | None = None
     """When the run ID of a master changed; ``None`` once it has answered PING with PONG."""
@@ -199,6 +200,11 @@ class Server(Instance):
 
     replaced_data_set: DataSetReport | None = None
     """The last one before it was replaced by a full copy of another history; ``None`` if that was not seen."""
+
+    @property
+    def info_text(self) -> bytes | None:
+        """The text of the last INFO, for ``SENTINEL INFO-CACHE``; ``None`` if there was none, or too much of others."""
+        return None if self.info_kept is None else self.info_kept.text()
 
     def void_requests(self) -> None:
         """Forget the unanswered INFO and hello."""
@@ -382,6 +388,9 @@ class Master(Server):
 
     majority_answered: bool = False
     """Whether a majority of Sentinels has answered since this one started or reset the master."""
+
+    lacks_good_replicas: bool = False
+    """Whether ``min-replicas-to-write`` is set and no replica acknowledges in time, according to INFO."""
 
     major_version: int | None = None
     """The first number of its version, according to INFO."""

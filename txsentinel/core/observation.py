@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.empty_restart import EmptyRestarts
 from txsentinel.core.failover import Failovers
@@ -10,6 +12,7 @@ from txsentinel.core.failure_recorder import FailureRecorder
 from txsentinel.core.fence_state import LEASE_PERIOD
 from txsentinel.core.ignored import warn_ignored
 from txsentinel.core.instances import InstanceLink, Master, Replica, Server
+from txsentinel.core.kept_text import TextKeeper
 from txsentinel.core.lineage import check_announced, learn, may_be_ordered
 from txsentinel.core.membership import Forgetting, Parking
 from txsentinel.core.pause_rules import is_hands_off
@@ -23,6 +26,9 @@ from txsentinel.model.events import Level
 from txsentinel.model.log_text import excerpt
 from txsentinel.model.timings import Millis
 from txsentinel.wire.info import InfoReport, parse_info, shortened
+
+_NO_GOOD_REPLICAS: Final = b"\nmin_slaves_good_slaves:0\r\n"
+"""In INFO of a master with ``min-replicas-to-write``, without a replica that acknowledges in time."""
 
 
 class Observation:
@@ -54,6 +60,7 @@ class Observation:
         self._too_many_logged: dict[str, None] = {}
         """Names of the masters for which too many replicas were logged."""
 
+        self._texts = TextKeeper()
         self._counted = 0
         """Bytes of all INFO texts when they were last counted."""
 
@@ -80,6 +87,7 @@ class Observation:
         if isinstance(server, Master):
             self._replicas(server, report, raw, now)
             server.least_lag, server.major_version = report.least_lag, report.major_version
+            server.lacks_good_replicas = _NO_GOOD_REPLICAS in raw
             follows = report.role == Role.REPLICA.value and report.master_host is not None
             self._crashes.shutdown_reported(server, report.shutting_down)
             server.reported_master = (report.master_host or "", report.master_port or 0) if follows else None
@@ -126,12 +134,13 @@ class Observation:
     def _keep_text(self, server: Server, raw: bytes) -> None:
         """Keep the text for ``SENTINEL INFO-CACHE``, unless all texts together would exceed ``Limits.info_texts``."""
         maximum = self._state.limits.info_texts
-        self._added += len(raw)
+        kept = self._texts.keep(raw)
+        self._added += len(kept)
         if self._counted + self._added > maximum and self._added > maximum // 16:
             servers = [each for each in self._registry.instances() if isinstance(each, Server) and each is not server]
-            self._counted = sum(len(each.info_text) for each in servers if each.info_text is not None)
-            self._added = len(raw)
-        server.info_text = raw if self._counted + self._added <= maximum else None
+            self._counted = sum(len(each.info_kept) for each in servers if each.info_kept is not None)
+            self._added = len(kept)
+        server.info_kept = kept if self._counted + self._added <= maximum else None
 
     def _replicas(self, master: Master, report: InfoReport, raw: bytes, now: Millis) -> None:
         limits = self._state.limits

@@ -146,7 +146,7 @@ class SentinelModel:
             diagnosis.delay_logged_for = diagnosis.logged = diagnosis.election = None
             diagnosis.logged_at = diagnosis.verdict_due = 0
             for server in (master, *master.replicas.values()):
-                server.info_text = None
+                server.info_kept = None
         return outputs
 
     @property
