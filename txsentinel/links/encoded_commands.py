@@ -43,18 +43,13 @@ def encoded_command(link: InstanceLink, words: Words) -> bytes:
     return pack(renamed(link, str(words[0])), *words[1:])
 
 
-MAX_CACHED_HELLO: Final = 1024
-"""Maximum size in bytes of a hello whose encoding is cached. Only a master with a very long name has longer ones."""
+_PUBLISH_HELLO: Final = b"*3\r\n" + pack("PUBLISH", HELLO_CHANNEL).partition(b"\r\n")[2]
+"""The command without its last word."""
 
 
 @lru_cache(maxsize=256)
 def _alone(word: str) -> bytes:
     return pack(word)
-
-
-@lru_cache(maxsize=4096)
-def _publish(word: str, payload: bytes) -> bytes:
-    return pack(word, HELLO_CHANNEL, payload)
 
 
 def ping(link: InstanceLink) -> bytes:
@@ -79,9 +74,10 @@ def my_id(link: InstanceLink) -> bytes:
 
 def publish_hello(link: InstanceLink, payload: bytes) -> bytes:
     """``PUBLISH __sentinel__:hello <payload>``."""
-    if len(payload) > MAX_CACHED_HELLO:
+    # Not cached: with more masters than entries, looking a hello up would take longer than encoding it.
+    if link.renamed_commands:
         return encoded_command(link, ("PUBLISH", HELLO_CHANNEL, payload))
-    return _publish(renamed(link, "PUBLISH"), payload)
+    return b"%b$%d\r\n%b\r\n" % (_PUBLISH_HELLO, len(payload), payload)
 
 
 def subscribe(link: InstanceLink) -> bytes:

@@ -83,8 +83,16 @@ def canonical_ip(text: str) -> str | None:
     >>> canonical_ip("127.1"), canonical_ip("::0001"), canonical_ip("redis.example")
     ('127.0.0.1', '::1', None)
     """
+    if _DOTTED.fullmatch(text) is not None:
+        # Nearly all are such addresses, and there may be more of them than entries in a cache.
+        return text
     return None if len(text) > MAX_ADDRESS else _canonical_ip(text)
 
+
+_DOTTED: Final = re.compile(
+    r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}"
+)
+"""IPv4 addresses in the canonical spelling."""
 
 MAX_ADDRESS: Final = 64
 """Length in characters of the longest text that is tried as an IP address; longer texts are not cached."""
