@@ -22,7 +22,8 @@ from txsentinel.core.instances import Instance, InstanceLink, Master
 from txsentinel.core.link import LinkKind
 from txsentinel.core.probing import ACCEPTABLE
 from txsentinel.links import encoded_commands
-from txsentinel.links.connection import Answer, LinkConnection, ignore
+from txsentinel.links.answer_queue import Answer
+from txsentinel.links.connection import LinkConnection, ignore
 from txsentinel.links.context import LinkContext, instance_kind
 from txsentinel.links.transaction import TransactionReplies
 from txsentinel.links.write_limits import write_limits_of

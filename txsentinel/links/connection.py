@@ -7,9 +7,8 @@ called with the reply and the time of its arrival. Commands of one turn are sent
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -19,14 +18,12 @@ from twisted.python.failure import Failure
 from txsentinel.core.instances import InstanceLink
 from txsentinel.core.link import LinkKind
 from txsentinel.links import encoded_commands
+from txsentinel.links.answer_queue import Answer, AnswerQueue
 from txsentinel.links.context import LinkContext
 from txsentinel.model.failure import FailureClass
 from txsentinel.model.timings import Millis
 from txsentinel.wire.replies import NEED_MORE, SHORT, ReplyReader, ReplyViolation, short_replies
 from txsentinel.wire.values import ErrorLine, Status
-
-Answer: TypeAlias = Callable[[object, Millis], None]
-"""Takes the reply to one command and the time at which it arrived."""
 
 CLOSING_GRACE: Final = 1.0
 """Seconds that a closed link may take to deliver the commands sent before."""
@@ -65,7 +62,7 @@ class LinkConnection(Protocol):
 
         self._context = context
         self._reader = ReplyReader(context.limits)
-        self._awaiting: deque[Answer] = deque()
+        self._awaiting = AnswerQueue()
         self._max_unanswered = UNANSWERED_FACTOR * context.limits.pending_commands
         self._unsent: list[bytes] = []
         self._closing = False

@@ -71,7 +71,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
         context: LinkContext,
         link: InstanceLink,
         kind: LinkKind,
-        build: Callable[[LinkFactory[ConnectionType]], ConnectionType],
+        build: Callable[[LinkContext, InstanceLink], ConnectionType],
         gone: Callable[[LinkFactory[ConnectionType]], None],
     ) -> None:
         """
@@ -199,7 +199,7 @@ class LinkFactory(ReconnectingClientFactory, Generic[ConnectionType]):
     def buildProtocol(self, addr: IAddress | None) -> ConnectionType | None:
         """Return the protocol of an established connection, or ``None`` after :meth:`retire`."""
         self._context.throttle.end(self)
-        self._machine.established(self._build(self))
+        self._machine.established(self._build(self._context, self.link))
         return self.connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -364,11 +364,11 @@ def command_factory(
     context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[CommandLink]], None]
 ) -> LinkFactory[CommandLink]:
     """Return a factory for the command connection of ``link``."""
-    return LinkFactory(context, link, LinkKind.COMMANDS, lambda factory: CommandLink(context, link), gone)
+    return LinkFactory(context, link, LinkKind.COMMANDS, CommandLink, gone)
 
 
 def pubsub_factory(
     context: LinkContext, link: InstanceLink, gone: Callable[[LinkFactory[PubSubLink]], None]
 ) -> LinkFactory[PubSubLink]:
     """Return a factory for the Pub/Sub connection of ``link``."""
-    return LinkFactory(context, link, LinkKind.PUBSUB, lambda factory: PubSubLink(context, link), gone)
+    return LinkFactory(context, link, LinkKind.PUBSUB, PubSubLink, gone)
