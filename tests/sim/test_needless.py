@@ -26,12 +26,11 @@ class NeedlessTests(SynchronousTestCase):
         found = MasterAvailability(fleet)
         fleet.start()
         self.assertTrue(fleet.converge())
-        master = fleet.sentinels[0].alive.core.master("m1")
         fleet.network.isolate(fleet.sentinels[2].host)
         fleet.servers[0].host.pause_for(1.0)
         counted = []
         for seconds in (0.5, 1.0, 2.0, OUTDATED_SECONDS):
             fleet.run(seconds)
-            found.begun("s1", master)
+            found.begun(fleet.simulation.seconds(), "s1", "m1", fleet.servers[0].host.ip)
             counted.append((found.attempts, len(found.late), len(found.needless)))
         self.assertEqual(counted, [(1, 0, 0), (2, 0, 0), (3, 1, 0), (4, 1, 1)])

@@ -42,7 +42,19 @@ class Mark(Enum):
 class Path:
     """One direction between two machines: its latency, and whether traffic passes."""
 
-    __slots__ = ("blocked", "cut", "jitter", "latency", "loss", "since", "source", "target", "waiting")
+    __slots__ = (
+        "blocked",
+        "cut",
+        "jitter",
+        "latency",
+        "loss",
+        "since",
+        "source",
+        "target",
+        "usual_jitter",
+        "usual_latency",
+        "waiting",
+    )
 
     def __init__(self, source: str, target: str, latency: int, jitter: int) -> None:
         self.source = source
@@ -51,6 +63,8 @@ class Path:
         """Latency in microseconds."""
         self.jitter = jitter
         """Largest additional latency in microseconds, drawn for each segment."""
+        self.usual_latency = latency
+        self.usual_jitter = jitter
         self.loss = 0.0
         """Probability that a segment is lost once and retransmitted after 200 ms."""
         self.cut = False
@@ -60,6 +74,11 @@ class Path:
         """Simulated time at which it was blocked."""
         self.waiting: list[Flow] = []
         """What will be retransmitted once the path is open again."""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it is blocked, lossy, or slower than usual."""
+        return self.blocked or self.loss > 0 or self.latency != self.usual_latency or self.jitter != self.usual_jitter
 
     def delay(self, random: Random) -> int:
         """Microseconds until a segment sent now arrives."""

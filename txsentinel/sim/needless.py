@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from txsentinel.core.instances import Master
-from txsentinel.model.events import SentinelEvent
 from txsentinel.sim.faults import draw_plan
-from txsentinel.sim.fleet import Fleet, Observer, SimSentinel
+from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.host import SimHost
 from txsentinel.sim.run import Run, RunOutcome, draw_shape
 from txsentinel.sim.simulation import MILLISECOND
@@ -61,7 +59,7 @@ FAULT_TYPES: Final = (
 SECONDS: Final = 600.0
 """Simulated seconds of faults in each seed."""
 
-SAMPLE_INTERVAL: Final = 0.1
+SAMPLE_INTERVAL: Final = 0.2
 """Seconds between two inspections of the network."""
 
 LATE_SECONDS: Final = 1.0
@@ -71,13 +69,13 @@ OUTDATED_SECONDS: Final = 8.0
 """Seconds, besides ``down-after-milliseconds``, after which no report is left: five, and a new connection."""
 
 
-class MasterAvailability(Observer):
-    """Measures for how long each Sentinel could use each server, and sorts the failovers by that."""
+class MasterAvailability:
+    """Measures for how long each Sentinel can use each master, and sorts the failovers by that."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._usable_since: dict[tuple[str, str], float] = {}
-        """IPs of a Sentinel and of a server → since when they can exchange PINGs in time."""
+        self._usable: dict[tuple[str, str], list[list[float]]] = {}
+        """Name of a Sentinel and IP of a master → periods in which they can exchange PINGs in time, and are sampled."""
 
         self.attempts = 0
         """Automatic failovers that were begun."""
@@ -89,14 +87,20 @@ class MasterAvailability(Observer):
     def _sample(self) -> None:
         self._fleet.simulation.call_later(SAMPLE_INTERVAL, self._sample)
         now = self._fleet.simulation.seconds()
-        for sentinel in self._fleet.sentinels:
-            for server in self._fleet.servers:
-                key = (sentinel.host.ip, server.host.ip)
-                works = server.host.running and not (server.host.reactor.stalled or server.busy or server.loading)
-                if works and not server.refusals and self._connected(sentinel.host, server.host):
-                    self._usable_since.setdefault(key, now)
-                else:
-                    self._usable_since.pop(key, None)
+        for server in self._fleet.servers:
+            if server.is_master:
+                host = server.host
+                works = host.running and not (host.reactor.stalled or server.busy or server.loading or server.refusals)
+                for sentinel in self._fleet.sentinels:
+                    if works and self._connected(sentinel.host, host):
+                        self._extend(self._usable.setdefault((sentinel.name, host.ip), []), now)
+
+    @staticmethod
+    def _extend(periods: list[list[float]], now: float) -> None:
+        if periods and now - periods[-1][1] < 1.5 * SAMPLE_INTERVAL:
+            periods[-1][1] = now
+        else:
+            periods.append([now, now])
 
     def _connected(self, sentinel: SimHost, server: SimHost) -> bool:
         network = self._fleet.network
@@ -109,31 +113,31 @@ class MasterAvailability(Observer):
                 return False
         return delay <= self._fleet.shape.down_after * MILLISECOND // 8
 
-    def event(self, sentinel: SimSentinel, event: SentinelEvent) -> None:
-        """A Sentinel published an event."""
-        if event.channel != "+try-failover" or event.master is None:
-            return
-        master = sentinel.alive.core.registry.masters.get(event.master)
-        failover = None if master is None else master.failover
-        if master is not None and failover is not None and not (failover.forced or failover.planned):
-            self.begun(sentinel.name, master)
+    def evaluate(self) -> None:
+        """Sort the failovers in the transcript. Nobody orders one here."""
+        for line in self._fleet.lines:
+            words = line.text.split()
+            if words[:1] == ["+try-failover"]:
+                self.begun(line.at, line.who, words[2], words[3])
 
-    def begun(self, who: str, master: Master) -> None:
-        """A Sentinel has begun to fail a master over, unasked."""
+    def begun(self, at: float, who: str, name: str, ip: str) -> None:
+        """A Sentinel has begun to fail a master over at that time."""
         self.attempts += 1
-        seconds = self._majority_seconds(master)
-        now = self._fleet.simulation.seconds()
-        text = f"{now:.3f} s: {who} fails {master.name} over, which was usable for {seconds:.1f} s"
-        if seconds >= OUTDATED_SECONDS + master.down_after / 1000:
+        seconds = self._majority_seconds(at, ip)
+        text = f"{at:.3f} s: {who} fails {name} over, which was usable for {seconds:.1f} s"
+        if seconds >= OUTDATED_SECONDS + self._fleet.shape.down_after / 1000:
             self.needless.append(text)
         elif seconds >= LATE_SECONDS:
             self.late.append(text)
 
-    def _majority_seconds(self, master: Master) -> float:
-        """Return for how many seconds a majority of the Sentinels could use the master."""
-        now = self._fleet.simulation.seconds()
-        starts = [self._usable_since.get((each.host.ip, master.address.ip), now) for each in self._fleet.sentinels]
-        return now - sorted(starts)[len(starts) // 2]
+    def _majority_seconds(self, at: float, ip: str) -> float:
+        """Return for how many seconds before that time a majority of the Sentinels could use the master."""
+        durations = []
+        for sentinel in self._fleet.sentinels:
+            periods = self._usable.get((sentinel.name, ip), ())
+            starts = [start for start, end in periods if start <= at < end + 1.5 * SAMPLE_INTERVAL]
+            durations.append(at - starts[-1] if starts else 0.0)
+        return sorted(durations)[(len(durations) - 1) // 2]
 
 
 @dataclass(slots=True)
@@ -162,8 +166,8 @@ def run_seed(seed: int, seconds: float = SECONDS) -> SeedOutcome:
     )
     run = Run(seed, seconds, draw_plan(seed, seconds, FAULT_TYPES), shape)
     found = MasterAvailability(run.fleet)
-    run.fleet.observers.append(found)
     outcome = run.faults_only()
+    found.evaluate()
     return SeedOutcome(outcome, found.attempts, run.checker.crashes.verdicts, found.late, found.needless)
 
 

@@ -151,8 +151,7 @@ class SimNetwork(SocketLayer):
     def clear_degradation(self) -> None:
         """Undo every :meth:`slow` and :meth:`lose`."""
         for path in self._paths.values():
-            path.latency, path.jitter = self._usual_delay(path.source, path.target)
-            path.loss = 0.0
+            path.latency, path.jitter, path.loss = path.usual_latency, path.usual_jitter, 0.0
 
     def reachable(self, a: Place, b: Place) -> bool:
         """Whether traffic passes from ``a`` to ``b`` and back."""
@@ -161,12 +160,11 @@ class SimNetwork(SocketLayer):
     @property
     def disturbed(self) -> bool:
         """Whether any path between machines that have power is cut, slowed or lossy."""
-        return any(
-            (path.blocked or path.loss or (path.latency, path.jitter) != self._usual_delay(path.source, path.target))
-            and path.source not in self._down
-            and path.target not in self._down
-            for path in self._paths.values()
-        )
+        down = self._down
+        for path in self._paths.values():
+            if path.degraded and path.source not in down and path.target not in down:
+                return True
+        return False
 
     # Power and processes; used by hosts
 

@@ -110,7 +110,7 @@ class SimReactor(CallOwner):
     def schedule(self, delay: int, function: Callable[..., object], *arguments: object) -> None:
         """Call a function of this process in exactly ``delay`` microseconds; for the simulated kernel."""
         if not self.dead:
-            SimCall(self.simulation, self, function, arguments, {}).schedule(self.simulation.time + delay)
+            SimCall(self.simulation, self, function, arguments, None).schedule(self.simulation.time + delay)
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """All pending calls of this process, the soonest first."""

@@ -14,6 +14,7 @@ from txsentinel.sim.groups import Shape
 from txsentinel.sim.pause_faults import LENGTHS_MS
 from txsentinel.sim.redis.persistence import Persistence
 from txsentinel.sim.server_checks import LIMIT, STABLE_SECONDS
+from txsentinel.sim.simulation import collecting_seldom
 
 START_LIMIT = 30.0
 """Seconds within which the members of a healthy fleet know each other."""
@@ -122,10 +123,11 @@ class Run:
         return self._run(self.start, self.inject_faults, self._heal, self._agree)
 
     def _run(self, *phases: Callable[[], None]) -> RunOutcome:
-        for phase in phases:
-            phase()
-            if self._over:
-                break
+        with collecting_seldom():
+            for phase in phases:
+                phase()
+                if self._over:
+                    break
         return self._outcome()
 
     @property

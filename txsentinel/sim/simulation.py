@@ -9,7 +9,9 @@ same microsecond run in the order in which they were scheduled, so one seed alwa
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
@@ -35,6 +37,21 @@ _COMPACT_ABOVE: Final = 4_096
 
 _BATCH: Final = 512
 """Number of occurrences added to the digest in one call, for speed."""
+
+
+COLLECT_ABOVE: Final = 50_000
+"""Number of new objects after which Python looks for garbage; with its own 700, that takes a tenth of a run."""
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Have Python look for garbage seldom."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(COLLECT_ABOVE, before[0]), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def micros(seconds: float) -> int:
@@ -139,7 +156,7 @@ class Simulation:
 
     def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> SimCall:
         """Call ``function`` outside of every host, for instance to inject a fault; an exception ends the run."""
-        call = SimCall(self, None, function, arguments, {})
+        call = SimCall(self, None, function, arguments, None)
         call.schedule(self.time + micros(seconds))
         return call
 
@@ -244,7 +261,7 @@ class SimCall(ScheduledEvent):
         owner: CallOwner | None,
         function: Callable[..., object],
         arguments: tuple[object, ...],
-        keywords: dict[str, object],
+        keywords: dict[str, object] | None,
     ) -> None:
         self.simulation = simulation
         self.owner = owner
@@ -278,11 +295,23 @@ class SimCall(ScheduledEvent):
         else:
             self.sequence = _CALLED
             try:
-                self.function(*self.arguments, **self.keywords)
+                self._call()
             except Exception:
                 simulation.record_failure(owner.name, "a delayed call raised", Failure())
             if owner.turned is not None:
                 owner.turned()
+
+    def _call(self) -> None:
+        # Most calls have no argument or one. They take half of the time of a call with any number when compiled.
+        arguments = self.arguments
+        if self.keywords:
+            self.function(*arguments, **self.keywords)
+        elif not arguments:
+            self.function()
+        elif len(arguments) == 1:
+            self.function(arguments[0])
+        else:
+            self.function(*arguments)
 
     def _expect_pending(self) -> None:
         if self.sequence == _CALLED:

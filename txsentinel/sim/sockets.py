@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EADDRINUSE, EADDRNOTAVAIL
+from functools import cache
 from ipaddress import AddressValueError
 from ipaddress import IPv4Address as IPv4
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -165,11 +166,16 @@ class SocketLayer:
     @staticmethod
     def is_literal(host: str) -> bool:
         """Whether this is an address and not a name."""
-        try:
-            IPv4(host)
-        except AddressValueError:
-            return False
-        return True
+        return _is_literal(host)
+
+
+@cache
+def _is_literal(host: str) -> bool:
+    try:
+        IPv4(host)
+    except AddressValueError:
+        return False
+    return True
 
 
 class SimClientTransport(SimTransport):

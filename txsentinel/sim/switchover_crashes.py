@@ -34,6 +34,7 @@ from txsentinel.sim.key_writers import FAST_SECONDS, KeyWriter
 from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.redis.settings import DEFAULTS
+from txsentinel.sim.simulation import collecting_seldom
 
 STEPS: Final = {
     "fence": (
@@ -361,7 +362,8 @@ def cases(first_seed: int = 1) -> Iterator[Case]:
 
 def run_case(case: Case) -> CaseOutcome:
     """Run one case."""
-    return CaseRun(case).run()
+    with collecting_seldom():
+        return CaseRun(case).run()
 
 
 @dataclass
