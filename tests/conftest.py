@@ -22,6 +22,7 @@ COMPILED: Final = "TXSENTINEL_TESTS_COMPILED"
 NOT_COMPILED: Final = {
     "tests/sim/test_membership.py::ParkingTests::test_without_the_rule": "patches what is compiled",
     "tests/sim/test_membership.py::RemovalTests::test_minority": "patches what is compiled",
+    "tests/sim/test_data.py::OtherGroupTests::test_orders_are_checked": "patches what is compiled",
     "tests/sim/test_switchover_crashes.py::CrashTests::test_wrong_receipt": "patches what is compiled",
     "tests/config/test_saving.py::SlicedTests::": "patches a constant",
     "tests/core/test_fan_out.py::FanOutTests::test_limited": "patches a constant",

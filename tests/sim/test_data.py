@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.core import observation
 from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.fleet import Fleet
 from txsentinel.sim.groups import Shape
@@ -100,3 +101,47 @@ class EmptyRestartTests(SynchronousTestCase):
             each.host.resume()
         self.fleet.run(3)
         self.assertFalse(self.checker.data.was_missing_to(record, view))
+
+
+class OtherGroupTests(SynchronousTestCase):
+    """A server that once followed the master of another group, and is listed there still, becomes a master."""
+
+    def promote(self, c_peers: int) -> tuple[Fleet, InvariantChecker]:
+        """Have such a server promoted in its own group, and return what happened half a minute later."""
+        fleet = Fleet(1, Shape(masters=2, replicas=1, c_peers=c_peers))
+        checker = InvariantChecker(fleet)
+        fleet.start()
+        self.assertTrue(fleet.converge())
+        own, other = fleet.masters
+        server = own.servers[1]
+        server.replication.follow(other.servers[0].address)
+        fleet.run(12.0)
+        server.replication.follow(own.servers[0].address)
+        fleet.run(4.0)
+        fleet.clients[0].order("SENTINEL", "FAILOVER", own.name)
+        fleet.run(1.0)
+        self.assertTrue(server.is_master)
+        fleet.run(35.0)
+        self.assertTrue(all(len(each.alive.core.master(other.name).replicas) == 2 for each in fleet.sentinels))
+        return fleet, checker
+
+    def test_our_orders(self) -> None:
+        """It stays a master."""
+        fleet, checker = self.promote(0)
+        self.assertEqual(checker.violations, [])
+        self.assertTrue(fleet.masters[0].servers[1].is_master)
+
+    def test_orders_by_c(self) -> None:
+        """A C Sentinel makes it a replica of the other group; its own replica, with the same data, is not promoted."""
+        fleet, checker = self.promote(1)
+        self.assertEqual(checker.violations, [])
+        first, second = fleet.masters[0].servers
+        self.assertEqual(second.master_address, fleet.masters[1].servers[0].address)
+        self.assertEqual(first.master_address, second.address)
+
+    def test_orders_are_checked(self) -> None:
+        """A Sentinel that orders what the C Sentinel does is found out."""
+        self.patch(observation, "may_be_ordered", lambda state, registry, replica: True)
+        _, checker = self.promote(0)
+        found = [each.what for each in checker.violations if each.invariant == "S11"]
+        self.assertIn("ordered 10.1.0.2, the master of m1, to follow ('10.2.0.1', 6379)", found[0])

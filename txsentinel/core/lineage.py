@@ -48,8 +48,10 @@ def learn(server: Server) -> None:
         if server.role_reported is Role.MASTER:
             _remember(master, report.replid, report.replid2)
     elif isinstance(server, Replica) and server.role_reported is Role.REPLICA and server.follows(master.address):
-        # A link that was never up since it was ordered has brought no data.
-        if server.master_link_up or server.master_link_down_for >= 0:
+        # A link that was never up since it was ordered has brought no data. A master that is a replica itself passes
+        # on the data of the server that it follows, which may be of another group.
+        linked = server.master_link_up or server.master_link_down_for >= 0
+        if linked and master.role_reported is Role.MASTER:
             _remember(master, report.replid)
 
 

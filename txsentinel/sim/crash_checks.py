@@ -85,6 +85,10 @@ class CrashChecker:
         refused_at = None if server is None else server.refused_at.get(sentinel.host.ip)
         if server is None or refused_at is None or master.options.guards.failure_classes is not FailureClasses.ON:
             return
+        network, source, target = self._fleet.network, sentinel.host.ip, server.host.ip
+        if (source, target) in network.rejecting or any(path.degraded for path in network.route(source, target)):
+            # The answer may not have arrived, or the Sentinel lost the connection that it came on.
+            return
         age = self._fleet.simulation.seconds() - refused_at
         fine = not server.host.running or age >= MIN_SILENCE * master.down_after / 1000
         self._expect(fine, "classes", f"{sentinel.name} holds {master.name} down, which answered {age:.2f} s ago")

@@ -198,6 +198,9 @@ class WireChecker:
             published = [(each.published_address.ip, each.published_address.port) for each in groups]
             self._expect(place in published, "S11", f"{who} ordered {ip} to follow {place}")
             self._expect(place[0] != ip, "S11", f"{who} ordered {ip} to follow itself")
+            # The master of a group follows no master but its successor, wherever else it is listed.
+            fine = master.address.ip != ip or place == (master.published_address.ip, master.published_address.port)
+            self._expect(fine, "S11", f"{who} ordered {ip}, the master of {name}, to follow {place}")
             return
         promoted_ip = words[2].decode() if words[0] == b"FAILOVER" else ip
         for each in core.registry.masters.values():
