@@ -56,9 +56,11 @@ class FanOutTests(SynchronousTestCase):
         self.assertEqual(self.results(), {"a": "ok", "b": "NOPERM no", "c": "ok"})
 
     def test_other_kinds(self) -> None:
-        """A C Sentinel, and one that has not introduced itself, are never sent a command; they are in the table."""
+        """A C Sentinel is never sent a command, nor is one that is not connected; both are in the table."""
         self.fixture.hello("b", MASTER, 0, own=False)
         self.fixture.add_peer("d")
+        self.fixture.kill(self.fixture.peer("d").address)
+        self.fixture.output()
         self.send()
         self.assertEqual([line.split()[1] for line in self.fixture.output() if "send" in line], ["a", "c"])
         rows = peer_table(self.answers[0], by_hostname=False)
@@ -66,6 +68,24 @@ class FanOutTests(SynchronousTestCase):
         theirs = {"id": identity("b"), "address": "10.0.1.98:26379", "kind": "c", "result": "it is a C Sentinel"}
         self.assertEqual(rows[:2], [ours, theirs])
         self.assertEqual((self.answers[0][3].kind, self.answers[0][3].reply), ("unknown", None))
+
+    def test_unknown_kind(self) -> None:
+        """One that has sent no hello yet is sent the command, whose reply shows what it is; a C Sentinel only once."""
+        core = self.fixture.core
+        unknown = ErrorLine(b"ERR unknown command 'TXSENTINEL', with args")
+        replies = {"d": b"OK", "e": unknown, "f": ErrorLine(b"NOPERM no")}
+        for letter, reply in replies.items():
+            self.fixture.add_peer(letter, command_reply=reply)
+        self.fixture.output()
+        self.send()
+        self.assertEqual(self.results(), dict.fromkeys("abcd", "ok") | {"e": "it is a C Sentinel", "f": "NOPERM no"})
+        kinds = [each.kind for each in self.answers[0]]
+        self.assertEqual(kinds, ["txsentinel"] * 4 + ["c", "unknown"])
+        self.fixture.output()
+        core.fan_out.send(core.fan_out.peers("mymaster"), WORDS, self.fixture.now, self.answers.append)
+        self.fixture.finish()
+        sent = [line.split()[1] for line in self.fixture.output() if line.startswith("send")]
+        self.assertEqual(sent, ["a", "b", "c", "d", "f"])
 
     def test_not_connected(self) -> None:
         """A peer without a connection is not waited for."""

@@ -307,7 +307,7 @@ class DrainTests(MembershipCase):
         self.assertEqual((reply[b"moved"], reply[b"still"]), ([], [{b"address": b"10.0.0.1:6379", b"clients": None}]))
         results = {row[b"id"].decode(): row[b"result"] for row in reply[b"sentinels"]}
         kept = b"may promote them: it is a C Sentinel"
-        dead = b"no hello of it has arrived yet, so its kind is unknown"
+        dead = b"it is not connected"
         self.assertEqual(results, {OURS: b"parked", OTHER: b"NOPERM no", C_PEER: kept, DEAD: dead})
         second = self.client.reply("TXSENTINEL", "DRAIN", "10.0.0.2")
         error = b"DRAINING mymaster: another host is being drained, with 10.0.0.1:6379"

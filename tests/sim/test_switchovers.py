@@ -108,6 +108,8 @@ class MethodTests(SwitchoverCase):
         ids = {sentinel.alive.core.options.my_id for sentinel in fleet.sentinels[1:]}
         self.assertEqual({each["sentinel_id"] for each in receipt["sentinels"]}, ids)
         self.check_fine()
+        # The receipt is added to the record of the failover a moment later.
+        fleet.run(1.0)
         raw = fleet.sentinels[0].host.files.contents[f"{DIRECTORY}/{FILE_NAME}"]
         record = decode_records(raw)[0][-1]
         assert record.receipt is not None
@@ -281,6 +283,50 @@ class RejectionTests(SwitchoverCase):
         self.assertIn("rejects all writes already", operation["problem"]["text"])
         self.fleet.run(3.0)
         self.assertEqual(self.value(old), "999999")
+
+
+class RestartTests(SwitchoverCase):
+    """Operations are known after a restart of the Sentinel that executes them."""
+
+    KEY = 'a "key" \n'
+
+    def restart(self, step: str) -> Any:
+        """Order a switchover, kill the leader right after a step, and start it again; return the operation."""
+        fleet = self.start()
+        leader = fleet.sentinels[0]
+        begun = self.order("METHOD", "FENCE", "KEY", self.KEY, "COMMENT", "new disk")
+        operation = leader.alive.core.state.operations.known[begun["operation_id"]]
+        self.assertTrue(fleet.simulation.run_until(lambda: any(each.step == step for each in operation.steps), 20.0))
+        fleet.run(0.3 if step == "receipt" else 0.0)
+        leader.host.kill()
+        fleet.run(0.1)
+        leader.host.restart()
+        fleet.run(3.0)
+        return begun
+
+    def test_done(self) -> None:
+        """One that was done is done, and its idempotency key still belongs to it."""
+        begun = self.restart("receipt")
+        found = self.call("TXSENTINEL", "OPERATION", begun["operation_id"])
+        self.assertEqual((found["state"], found["comment"], found["problem"]), ("done", "new disk", None))
+        self.assertLess(abs(found["requested_at"] - begun["requested_at"]), 50)
+        again = self.order("METHOD", "FENCE", "KEY", self.KEY, "COMMENT", "new disk")
+        self.assertEqual(again["operation_id"], begun["operation_id"])
+        self.check_fine()
+
+    def test_running(self) -> None:
+        """One that was running ends as the address of the master shows; until then there can be no other one."""
+        for step, state, text in (
+            ("writes_held", "failed", "was restarted meanwhile; the master is"),
+            ("clients_closed", "done", "so there is no receipt; the master is"),
+        ):
+            begun = self.restart(step)
+            found = self.finish(begun)
+            self.assertEqual((found["state"], found["problem"]["code"]), (state, "leader_restarted"), found)
+            self.assertIn(text, found["problem"]["text"])
+            self.assertEqual([each["step"] for each in found["steps"]][:2], ["requested", "restored"])
+            self.assertEqual(self.finish(self.order())["state"], "done")
+            self.check_fine()
 
 
 class ConditionTests(SwitchoverCase):

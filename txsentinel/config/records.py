@@ -42,6 +42,21 @@ RECORD_SETTINGS: Final[Mapping[RecordKind, Mapping[str, tuple[str, ...]]]] = {
         "to": (),
         "expect": (),
     },
+    RecordKind.OPERATION: {
+        "run": (),
+        "method": ("auto", *(each.value for each in SwitchoverMethod)),
+        "timeout": (),
+        "max-lag": (),
+        "max-pause": (),
+        "to": (),
+        "expect": (),
+        "old": (),
+        "new": (),
+        "key": (),
+        "outcome": (),
+        "code": (),
+        "text": (),
+    },
     RecordKind.REJECTING: {"to-write": (), "max-lag": (), "hold": ()},
 }
 """The settings of each kind, with the words that each may have; an empty tuple permits any."""
@@ -50,6 +65,9 @@ MAX_WORD: Final = 1_000
 """Maximum number of characters of a value."""
 
 _REQUEST_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+_PLAIN: Final = re.compile(r"[0-9A-Za-z.:_-]*")
+"""Values that need no quotes."""
+
 _ALWAYS: Final = ("at", "id", "by", "reason", "withdrawn")
 
 
@@ -128,7 +146,7 @@ def _line(record: DurableRecord) -> Line:
     kind, master, subject = record.key
     words = [kind.value, written(master), *([written(subject)] if kind.has_subject else []), str(record.until_unix)]
     words += [f"at={record.requested_unix}", f"id={record.request_id}"]
-    words += [f"{name}={in_quotes(value) if ' ' in value else value}" for name, value in record.settings]
+    words += [f"{name}={value if _PLAIN.fullmatch(value) else in_quotes(value)}" for name, value in record.settings]
     words += [f"{name}={in_quotes(value)}" for name, value in (("by", record.by), ("reason", record.reason)) if value]
     if record.withdrawn:
         words.append("withdrawn=yes")

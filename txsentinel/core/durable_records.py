@@ -49,10 +49,13 @@ class RecordKind(Enum):
     REJECTING = "rejecting-writes"
     """A server that rejects writes for a switchover, with the settings to restore; the subject is its address."""
 
+    OPERATION = "operation"
+    """A switchover that this Sentinel executes or has executed; the subject is its ID."""
+
     @property
     def has_subject(self) -> bool:
         """Whether there may be several for one master, each with a subject."""
-        return self in (RecordKind.FORGOTTEN, RecordKind.PARKED, RecordKind.REJECTING)
+        return self in (RecordKind.FORGOTTEN, RecordKind.PARKED, RecordKind.REJECTING, RecordKind.OPERATION)
 
 
 class RecordKey(NamedTuple):

@@ -2,7 +2,10 @@
 TXSENTINEL commands to the peers of our kind, over the links to them, and their answers within a time limit.
 
 A peer executes such a command with the rights of the user that ``sentinel-user`` names, like that of any client. C
-Sentinels are never sent one: the marker in its hellos shows what a peer is. They may be sent another command instead.
+Sentinels are not sent one: the marker in its hellos shows what a peer is. They may be sent another command instead.
+
+Right after a restart no hello of a peer has arrived. It is sent the command then, and the reply shows what it is: a C
+Sentinel does not know the command, and is not sent a second one.
 """
 
 from __future__ import annotations
@@ -120,8 +123,22 @@ class FanOut:
         if request is None or peer is None:
             return
         error = text(reply) if isinstance(reply, ErrorLine) else None
+        if kind_of(peer) == "unknown":
+            error = self._reveals_kind(link, error)
         request.answers.append(_answer(request, peer, None if error is not None else reply, error))
         self._finish_if_complete(number, request)
+
+    @staticmethod
+    def _reveals_kind(link: InstanceLink, error: str | None) -> str | None:
+        """Take what a peer is from its reply to a command of TXSENTINEL; return the error of its answer."""
+        is_c = error is not None and error.startswith("ERR unknown command")
+        if error is not None and not is_c:
+            # It may be a missing right, or a C Sentinel that requires a password.
+            return error
+        for each in link.instances:
+            if isinstance(each, Peer) and not each.kind_known:
+                each.is_txsentinel, each.kind_known = not is_c, True
+        return "it is a C Sentinel" if is_c else None
 
     def link_down(self, link: InstanceLink, reason: str) -> None:
         """Handle the loss of a connection, with the commands that were unanswered on it."""
@@ -154,7 +171,7 @@ def _id_of(answer: PeerAnswer) -> str:
 def _obstacle(peer: Peer, for_c: Sequence[bytes] | None) -> str | None:
     """Return why a peer is not sent a command; ``None`` if it is."""
     kind = kind_of(peer)
-    if kind == "unknown":
+    if kind == "unknown" and for_c is not None:
         return "no hello of it has arrived yet, so its kind is unknown"
     if kind == "c" and for_c is None:
         return "it is a C Sentinel"

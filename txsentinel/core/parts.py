@@ -24,6 +24,7 @@ from txsentinel.core.instances import Master
 from txsentinel.core.journal import Journal
 from txsentinel.core.membership import CLEANUP_PERIOD, Forgetting, Parking
 from txsentinel.core.observation import Observation
+from txsentinel.core.operation_records import OperationRecords
 from txsentinel.core.options import SentinelOptions
 from txsentinel.core.order_replies import OrderReplies
 from txsentinel.core.pauses import Pauses
@@ -69,6 +70,7 @@ class CoreParts:
             self.state, self.registry, self._questions, self._probing, self.forgetting, self.failover_blocks
         )
         reconfiguration = Reconfiguration(self.state, self.registry, self._switching)
+        self.operation_records = OperationRecords(self.state)
         self.rejections = WriteRejections(self.state, self.registry, self.fan_out)
         self._failovers = Failovers(
             self.state,
@@ -101,7 +103,13 @@ class CoreParts:
         self._order_replies = OrderReplies(self.journal)
         self.follow_order_refused = self._order_replies.follow_order_refused
         self.switchovers = Switchovers(
-            self.state, self.registry, self._probing, self._failovers, self.tilt, self.rejections
+            self.state,
+            self.registry,
+            self._probing,
+            self._failovers,
+            self.tilt,
+            self.rejections,
+            self.operation_records,
         )
         self.schedules = Schedules(self.state, self.registry, self.fan_out, self.switchovers)
         self.pauses = Pauses(self.state, self.registry, self.fan_out)

@@ -23,16 +23,16 @@ from txsentinel.core.durable_records import (
 from txsentinel.core.errors import CommandError
 from txsentinel.core.fan_out import FanOut, PeerAnswer, kind_of
 from txsentinel.core.instances import Master
+from txsentinel.core.operation_records import order_of, order_settings
 from txsentinel.core.pause_rules import pause_of
 from txsentinel.core.quorum import is_reachable
 from txsentinel.core.registry import Registry
 from txsentinel.core.state import SentinelState
 from txsentinel.core.switchover import Switchovers
-from txsentinel.core.switchover_state import Expectation, Operation, SwitchoverOrder
+from txsentinel.core.switchover_state import Operation, SwitchoverOrder
 from txsentinel.model.events import Level
-from txsentinel.model.operations import OperationState, Precondition, SwitchoverMethod
+from txsentinel.model.operations import OperationState, Precondition
 from txsentinel.model.timings import Millis
-from txsentinel.wire.numbers import canonical_integer
 from txsentinel.wire.resp import data
 
 MAX_DELAY: Final[Millis] = 60_000
@@ -43,8 +43,6 @@ TAKEOVER_DELAY: Final[Millis] = 10_000
 
 WARNING_PERIOD: Final[Millis] = 60_000
 """How long before its time the conditions are tested for a warning."""
-
-AUTO: Final = "auto"
 
 
 class Schedules:
@@ -78,7 +76,7 @@ class Schedules:
         if before is not None and before.in_force(now):
             raise CommandError(f"INPROG operation {before.record.request_id} of this master is scheduled")
         requested = wall_now if before is None else max(wall_now, before.record.requested_unix + 1)
-        until, settings, comment = order.at + MAX_DELAY, _settings(order), order.comment or ""
+        until, settings, comment = order.at + MAX_DELAY, order_settings(order), order.comment or ""
         record = DurableRecord(key, until, requested, order.operation_id, order.by, comment, False, settings)
         self._state.records.put(record, now + record.until_unix - wall_now)
         operation = self._known(record, now)
@@ -176,7 +174,7 @@ class Schedules:
         operations = self._state.operations
         found = operations.known.get(record.request_id)
         if found is None:
-            found = Operation(order_of(record), now, OperationState.SCHEDULED)
+            found = Operation(order_of(record, record.until_unix - MAX_DELAY), now, OperationState.SCHEDULED)
             found.step(now, "scheduled", f"requested by {record.by}")
             operations.known[record.request_id] = operations.scheduled[record.request_id] = found
         return found
@@ -196,49 +194,6 @@ class Schedules:
         ]
         encoded = [data(word) for word in words]
         self._fan_out.send(self._fan_out.peers(record.key.master), encoded, now, _ignore)
-
-
-def _settings(order: SwitchoverOrder) -> tuple[tuple[str, str], ...]:
-    """Return the settings of the record of an order."""
-    rows = [
-        ("run", str(order.at)),
-        ("method", AUTO if order.method is None else order.method.value),
-        ("timeout", str(order.timeout)),
-        ("max-lag", str(order.max_lag)),
-        ("max-pause", str(order.max_pause)),
-    ]
-    if order.candidate is not None:
-        rows.append(("to", f"{order.candidate[0]} {order.candidate[1]}"))
-    if order.expect is not None:
-        rows.append(("expect", f"{order.expect.host} {order.expect.port} {order.expect.epoch}"))
-    return tuple(rows)
-
-
-def order_of(record: DurableRecord) -> SwitchoverOrder:
-    """Return the order of a record; what cannot be read in it is as if it had not been given."""
-    default = SwitchoverOrder(record.request_id, record.key.master, record.by)
-    to, expect = record.setting("to").split(), record.setting("expect").split()
-    method = record.setting("method")
-    return SwitchoverOrder(
-        record.request_id,
-        record.key.master,
-        record.by,
-        (to[0], _number(to[1], 0)) if len(to) == 2 else None,
-        next((each for each in SwitchoverMethod if each.value == method), None),
-        _number(record.setting("timeout"), default.timeout),
-        _number(record.setting("max-lag"), default.max_lag),
-        _number(record.setting("max-pause"), default.max_pause),
-        False,
-        record.reason or None,
-        Expectation(expect[0], _number(expect[1], 0), _number(expect[2], 0)) if len(expect) == 3 else None,
-        None,
-        record.until_unix - MAX_DELAY,
-    )
-
-
-def _number(word: str, default: int) -> int:
-    found = canonical_integer(data(word))
-    return default if found is None else found
 
 
 def _ignore(answers: Sequence[PeerAnswer]) -> None:

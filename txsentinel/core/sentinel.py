@@ -65,6 +65,7 @@ class SentinelCore(LinkInputs):
             self.sweep_members(now, wall_now)
         if len(self.state.records) or self.state.operations.scheduled:
             self.schedules.evaluate(now, wall_now)
+        self.operation_records.evaluate(now, wall_now)
         self.rejections.evaluate(now, wall_now)
         if self.state.operations.held_elsewhere:
             self.switchovers.expire_holds(now)

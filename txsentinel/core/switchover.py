@@ -17,6 +17,7 @@ from txsentinel.core.effects import CheckRights
 from txsentinel.core.errors import CommandError
 from txsentinel.core.failover import Failovers
 from txsentinel.core.instances import InstanceLink, Master, Replica, Server
+from txsentinel.core.operation_records import OperationRecords
 from txsentinel.core.preconditions import SwitchoverConditions
 from txsentinel.core.probing import Probing
 from txsentinel.core.quorum import is_reachable
@@ -57,7 +58,9 @@ class Switchovers:
         failovers: Failovers,
         tilt: TiltGuard,
         rejections: WriteRejections,
+        records: OperationRecords,
     ) -> None:
+        self._records = records
         self._state = state
         self._registry = registry
         self._probing = probing
@@ -212,6 +215,8 @@ class Switchovers:
             elif operation.state is OperationState.CHECKING:
                 if now >= operation.requested_at + CHECK_TIMEOUT or self._answered(master, operation, now):
                     self._decide(master, operation, now)
+            elif operation.restored_at is not None:
+                self._records.finish(master, operation, now)
             elif operation.evidence is not None:
                 self._collect(master, operation, operation.evidence, now)
             elif operation.state is OperationState.RUNNING:
@@ -276,6 +281,7 @@ class Switchovers:
         plan = operation.plan
         text = f"{plan.old} to {plan.candidate} by {plan.method.value} ({plan.why}), {plan.lag_bytes} bytes behind"
         operation.step(now, "checked", text)
+        self._records.begun(operation, now)
         self._failovers.switch_over(master, operation, now)
         operations.checked(operation)
         self._state.due.schedule(master, now)

@@ -221,6 +221,9 @@ class Operation:
     warned: bool = False
     """Whether its conditions were tested before that time."""
 
+    restored_at: Millis | None = None
+    """When it was restored, if it was running as an earlier process ended; its steps of then are not known."""
+
     @property
     def ended(self) -> bool:
         """Whether nothing more happens to it."""

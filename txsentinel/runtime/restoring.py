@@ -34,6 +34,7 @@ def restore_state(core: SentinelCore, configuration: Configuration, now: Millis,
     """
     core.state.current_epoch = max(core.current_epoch, configuration.current_epoch)
     core.records.restore(configuration.records, now, wall_now)
+    core.operation_records.restore(now, wall_now)
     for record in configuration.masters:
         core.administration.restore(
             record.name,

@@ -272,6 +272,9 @@ def inside(
     except OutcomeUnknown as problem:
         history = "txsentinel history has the outcome"
         raise VerbFailed(f"the outcome is not known: {problem}", UNPROVEN, (history,)) from None
+    if operation.receipt is None and operation.state is OperationState.DONE:
+        text = "it was done" if operation.problem is None else operation.problem.text
+        raise VerbFailed(f"done, but not proven: {text}", UNPROVEN)
     if operation.receipt is None:
         text = "it failed" if operation.problem is None else operation.problem.text
         raise VerbFailed(f"aborted: {text}", ABORTED, reasons_of(operation))
