@@ -31,8 +31,8 @@ automat._core automat._introspection automat._methodical automat._runtimeproto a
 collections.abc constantly constantly._constants constantly._version contextlib contextvars copy copyreg dataclasses
 datetime dis encodings.ascii errno fcntl fnmatch gc getopt glob grp hashlib heapq hmac importlib importlib._bootstrap
 importlib._bootstrap_external importlib.machinery incremental incremental._version inspect json json.decoder
-json.encoder json.scanner linecache logging math ntpath opcode pathlib pickle platform pwd queue random re re._casefix
-re._compiler re._constants re._parser resource select selectors socket string struct syslog termios textwrap threading
+json.encoder json.scanner linecache logging math ntpath opcode pickle platform pwd queue random re re._casefix
+re._compiler re._constants re._parser resource select selectors socket string struct syslog termios threading
 token traceback twisted twisted._threads twisted._threads._convenience twisted._threads._ithreads
 twisted._threads._memory twisted._threads._pool twisted._threads._team twisted._threads._threadworker twisted._version
 twisted.application twisted.application.app twisted.application.reactors twisted.application.service twisted.copyright
@@ -51,7 +51,7 @@ twisted.python.deprecate twisted.python.failure twisted.python.filepath twisted.
 twisted.python.modules twisted.python.reflect twisted.python.runtime twisted.python.sendmsg twisted.python.threadable
 twisted.python.threadpool twisted.python.usage twisted.python.util twisted.python.versions twisted.python.win32
 twisted.scripts twisted.scripts._twistd_unix twisted.scripts.twistd typing typing.io typing.re unicodedata urllib
-urllib.parse warnings weakref zlib zope zope.interface zope.interface._compat
+urllib.parse warnings weakref zope zope.interface zope.interface._compat
 zope.interface._zope_interface_coptimizations zope.interface.adapter zope.interface.declarations
 zope.interface.exceptions zope.interface.interface zope.interface.interfaces zope.interface.ro
 """

@@ -38,14 +38,17 @@ DEFERRED: Final[Mapping[str, Sequence[str]]] = {
     "http": (),
     "http.cookiejar": (),
     "ipaddress": (),
+    "pathlib": ("PureWindowsPath",),
     "pdb": (),
     "pty": (),
+    "textwrap": (),
     "tokenize": (),
     "twisted.internet.udp": (),
     "twisted.internet.unix": (),
     "twisted.logger._json": ("eventAsJSON", "eventFromJSON", "eventsFromJSONLogFile", "jsonFileLogObserver"),
     "twisted.python.logfile": (),
     "twisted.python.zippath": ("ZipArchive",),
+    "urllib.parse": ("quote", "unquote"),
 }
 """What Twisted and its dependencies import and a Sentinel does not use, with the names that they import from there."""
 

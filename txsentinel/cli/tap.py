@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from twisted.python import usage
 
 from txsentinel.cli.extensions import ExtensionOptions, UnusableExtension
-from txsentinel.cli.imports import absent
+from txsentinel.cli.imports import DEFERRED, absent, deferred
 from txsentinel.cli.overrides import NotAnOption, override_lines, reads_stdin
 from txsentinel.cli.refusing import refuse
 from txsentinel.config.configuration import Configuration, load
@@ -390,7 +390,7 @@ def makeService(options: Options) -> IService:
     The modules of the service are loaded here, when it is known whether it needs OpenSSL, which takes 12 MB.
     """
     needs_openssl = wants_tls(options.configuration.generic) or bool(options.extensions)
-    with nullcontext() if needs_openssl else absent("OpenSSL"):
+    with nullcontext() if needs_openssl else absent("OpenSSL"), deferred(DEFERRED):
         from twisted.internet import reactor
 
         from txsentinel.cli.building import build_process

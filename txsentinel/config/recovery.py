@@ -24,9 +24,9 @@ has the old contents as well, and is valid only if step 2 can have left each byt
 from __future__ import annotations
 
 import re
+from binascii import crc32
 from dataclasses import dataclass
 from typing import Final
-from zlib import crc32
 
 PREFIX: Final = b"#:|"
 """Beginning of every line of a record and of a filler, and of no other line."""
