@@ -49,7 +49,7 @@ twisted.python.deprecate twisted.python.failure twisted.python.filepath twisted.
 twisted.python.modules twisted.python.reflect twisted.python.runtime twisted.python.threadable
 twisted.python.threadpool twisted.python.usage twisted.python.util twisted.python.versions twisted.python.win32
 twisted.scripts twisted.scripts._twistd_unix twisted.scripts.twistd typing typing.io typing.re unicodedata urllib
-warnings weakref zope zope.interface zope.interface._compat zope.interface._zope_interface_coptimizations
+warnings weakref zlib zope zope.interface zope.interface._compat zope.interface._zope_interface_coptimizations
 zope.interface.adapter zope.interface.declarations zope.interface.exceptions zope.interface.interface
 zope.interface.interfaces zope.interface.ro
 """
@@ -78,7 +78,7 @@ twisted.plugins.twisted_web twisted.plugins.twisted_words twisted.plugins.txsent
 twisted.python.zippath twisted.trial twisted.trial.itrial twisted.words twisted.words.iwords txsentinel.extensions
 txsentinel.extensions.building txsentinel.extensions.deferred typing_extensions unittest unittest.case unittest.loader
 unittest.main unittest.result unittest.runner unittest.signals unittest.suite unittest.util urllib.error urllib.parse
-urllib.request urllib.response uuid zipfile zlib
+urllib.request urllib.response uuid zipfile
 """
 """What ``twistd`` loads besides, most of it before it loads anything of this project."""
 

@@ -9,6 +9,7 @@ three hundred bytes and takes about 15 microseconds. The text is restored in thr
 from __future__ import annotations
 
 from typing import Any, Final
+from zlib import DEFLATED, Z_DEFAULT_STRATEGY, compressobj, decompressobj
 
 MIN_LENGTH: Final = 1_000
 """Length in bytes from which a text is compressed."""
@@ -43,8 +44,6 @@ class KeptText:
         """Return the text."""
         if not self._dictionary:
             return self._packed
-        from zlib import decompressobj
-
         return decompressobj(-WINDOW_BITS, self._dictionary).decompress(self._packed)
 
 
@@ -70,9 +69,6 @@ class TextKeeper:
         return KeptText(packed, self._dictionary) if len(packed) < len(text) else KeptText(text)
 
     def _take_for_dictionary(self, text: bytes) -> None:
-        # Imported here, as most programs of this package keep no text.
-        from zlib import DEFLATED, Z_DEFAULT_STRATEGY, compressobj
-
         self._dictionary = text[-MAX_DICTIONARY:]
         self._compressor = compressobj(
             _LEVEL, DEFLATED, -WINDOW_BITS, _MEMORY_LEVEL, Z_DEFAULT_STRATEGY, self._dictionary
