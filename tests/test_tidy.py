@@ -54,8 +54,9 @@ LAYERS = (
         " core.reported_state core.effects"
         " core.durable_records core.due_queue"
         " core.journal_texts core.journal core.data_comparison core.operations"
-        " core.state core.quorum core.pause_rules core.registry core.fan_out core.vote_leases core.pause_messages"
-        " core.pause_guarantee core.pauses core.tilt core.succession core.deadlines core.handover core.probing"
+        " core.state core.alignment core.quorum core.pause_rules core.registry core.fan_out core.vote_leases"
+        " core.pause_messages core.pause_guarantee core.pauses core.tilt core.succession core.deadlines core.handover"
+        " core.probing"
         " core.membership core.failover_blocks core.lineage core.empty_restart"
         " core.fencing core.selection core.write_rejection core.write_holding core.blockers"
         " core.conditions core.readiness core.voting"
@@ -82,11 +83,19 @@ LAYERS = (
     ),
     (
         "service",
+<<<<<<< HEAD
         "process.resolver reactor.priority process.log_queue process.threads process.temporary process.files"
         " process.appending process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
         " runtime.history reactor.multiplexer reactor.client_transport reactor.read_coalescing reactor.connectors"
         " process.collector process.descriptors runtime.listeners runtime.restoring runtime.publishing"
         " runtime.snapshot_builder runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
+=======
+        "process.resolver reactor.slack reactor.priority process.log_queue process.threads process.files"
+        " process.appending process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
+        " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
+        " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
+        " runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
+>>>>>>> 8d172a7 (core, runtime, reactor: wake up only when something is due)
         " runtime.view runtime.operator runtime.examining runtime.surface runtime.service runtime.health"
         " runtime.secrets runtime.reloading runtime.quorum_log"
         " cli.overrides cli.imports cli.refusing cli.extensions process.termination process.systemd"

@@ -107,6 +107,7 @@ class IHost(Interface):
     """Access to the outside: time, random numbers, network, files, child processes and process exit."""
 
     reactor = Attribute("""``IReactorTime``, ``IReactorTCP``, ``IReactorUNIX``: its ``seconds()`` must be monotonic.""")
+    slack_clock = Attribute("""``IReactorTime`` for calls that may be late by a second; they wake up no process.""")
     random = Attribute("""``random.Random``: the only source of random numbers.""")
     files = Attribute(""":class:`IFileStore`.""")
     nested_poll_active = Attribute("""``bool``: whether the current call comes from :meth:`yield_to_clients`.""")

@@ -111,7 +111,7 @@ class RecordTests(SynchronousTestCase):
                 "config_epoch": 1,
                 "phases": [
                     {"phase": "last_ok_ping", "took_ms": None},
-                    {"phase": "sdown", "took_ms": 1010},
+                    {"phase": "sdown", "took_ms": 1050},
                     {"phase": "odown", "took_ms": 0},
                     {"phase": "campaign", "took_ms": 20},
                     {"phase": "elected", "took_ms": 0},

@@ -256,7 +256,7 @@ class ReturnTests(JustificationCase):
         for address in (SECOND, THIRD):
             link = next(r.link for r in fixture.master.replicas.values() if r.address == address)
             link.available(fixture.now + 900)
-            link.last_reply_at = fixture.now + 900
+            link.ping_sent_at = link.last_reply_at = fixture.now + 900
         while fixture.master.odown_since is None:
             fixture.wait(10)
         self.assertFalse(any(replica.is_down for replica in fixture.master.replicas.values()))

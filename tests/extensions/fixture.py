@@ -230,7 +230,7 @@ def load_state() -> LoadState:
     """A Sentinel whose last sweep was 100 ms before the end of its first minute."""
     return LoadState(
         swept_at=instant(59.9),
-        sweep_period_ms=100,
+        sweep_period_ms=1_000,
         clients=5,
         commands_processed=1_234,
         rejected_connections=0,

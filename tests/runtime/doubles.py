@@ -72,6 +72,11 @@ class StepHost:
         self.exits: list[int] = []
         self.yields = 0
 
+    @property
+    def slack_clock(self) -> Clock:
+        """The reactor: calls are never late here."""
+        return self.reactor
+
     def now(self) -> Millis:
         """Milliseconds since the start of the test."""
         return round(self.reactor.seconds() * 1000)

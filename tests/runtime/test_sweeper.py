@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsentinel.core.state import Admission
 from txsentinel.core.tilt import ProcessorTime, TiltCause
 from txsentinel.model.timings import Millis
 from txsentinel.sim.fleet import Fleet
@@ -31,13 +33,61 @@ class SweepTests(SynchronousTestCase):
 
         self.patch(self.core, "sweep", noted)
 
-    def test_at_least_ten_times_a_second(self) -> None:
-        """The distance of two sweeps is between the minimum interval and the period."""
+    def gaps(self) -> list[Millis]:
+        """Return the distances of the sweeps so far."""
+        return [after - before for before, after in zip(self.swept, self.swept[1:], strict=False)]
+
+    def test_only_when_something_is_due(self) -> None:
+        """A quiet Sentinel sweeps for its probes and for little else, and not less often than the idle period."""
+        self.fleet.run(3.0)
+        self.swept.clear()
+        self.fleet.run(10.0)
+        self.assertLessEqual(len(self.swept), 40)
+        self.assertLessEqual(max(self.gaps()), self.core.timings.idle_period)
+        self.assertGreaterEqual(min(self.gaps()), 2)
+
+    def test_a_planned_pause_is_no_tilt(self) -> None:
+        """Sleep that was planned does not count, even if it is longer than the gap that starts TILT."""
+        self.core.timings.idle_period = 5_000
+        self.patch(self.core, "sweep", partial(self.nothing_left, self.core.sweep))
+        self.fleet.run(30.0)
+        self.assertGreater(max(self.gaps()), self.core.timings.tilt_trigger)
+        self.assertEqual(self.core.tilt.total, 0)
+        self.sentinel.host.pause_for(9.0)
+        self.fleet.run(15.0)
+        self.assertEqual(self.core.tilt.total, 1)
+
+    def nothing_left(
+        self,
+        sweep: Callable[[Millis, Millis, ProcessorTime | None], None],
+        now: Millis,
+        wall: Millis,
+        processor: ProcessorTime | None,
+    ) -> None:
+        """Sweep, with nothing due."""
+        list(self.core.state.due.take_due(now + 100_000))
+        sweep(now, wall, processor)
+
+    def test_ten_times_a_second_with_timed_work(self) -> None:
+        """While the core has work without a deadline, the distance of two sweeps is a sweep period at most."""
+        self.core.state.admissions["m1"] = Admission("a" * 40, 1, self.sentinel.host.now() + 100_000)
+        self.fleet.run(1.0)
+        self.swept.clear()
         self.fleet.run(5.0)
-        gaps = [after - before for before, after in zip(self.swept, self.swept[1:], strict=False)]
-        self.assertGreaterEqual(len(gaps), 49)
-        self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
-        self.assertGreaterEqual(min(gaps), 2)
+        self.assertGreaterEqual(len(self.gaps()), 49)
+        self.assertLessEqual(max(self.gaps()), self.core.timings.sweep_period)
+
+    def test_timed_work_brings_a_sweep_forward(self) -> None:
+        """Timed work that begins while the process sleeps is looked after within a sweep period."""
+        self.patch(self.core, "sweep", partial(self.nothing_left, self.core.sweep))
+        self.fleet.run(5.0)
+        before = len(self.swept)
+        self.assertTrue(self.fleet.simulation.run_until(lambda: len(self.swept) > before, 2.0))
+        began = self.sentinel.host.now()
+        self.core.state.admissions["m1"] = Admission("a" * 40, 1, began + 100_000)
+        self.sentinel.alive.sweeping.adjust()
+        self.fleet.run(0.3)
+        self.assertLessEqual(self.swept[before + 1] - began, self.core.timings.sweep_period)
 
     def test_called_after_sweeps(self) -> None:
         """What waits for time to pass is called after each sweep, until it has ended."""
@@ -167,13 +217,11 @@ class SweepTests(SynchronousTestCase):
 
         self.patch(self.core, "sweep", nothing_left)
         self.sentinel.host.random = LowRandom()  # type: ignore[assignment]
-        self.fleet.run(0.3)
-        # The time of the next sweep has a random part.
+        self.fleet.run(1.5)
         before, early = len(self.swept), sweeping._next_periodic - 1
         due.schedule(self.core.registry.masters["m1"], early)
         sweeping.adjust()
-        self.fleet.run(0.5)
+        self.fleet.run(2.5)
         self.assertEqual(self.swept[before], early)
-        gaps = [after - last for last, after in zip(self.swept[before:], self.swept[before + 1 :], strict=False)]
-        self.assertLessEqual(max(gaps), self.core.timings.sweep_period)
-        self.assertGreaterEqual(min(gaps), 2)
+        self.assertLessEqual(max(self.gaps()), self.core.timings.idle_period)
+        self.assertGreaterEqual(min(self.gaps()), 2)

@@ -45,6 +45,12 @@ class FakeHost:
         self.failures: list[Failure] = []
 
     nested_poll_active = False
+
+    @property
+    def slack_clock(self) -> Clock:
+        """The reactor: calls are never late here."""
+        return self.reactor
+
     on_yield: Callable[[], None] | None = None
     """Called by :meth:`yield_to_clients`, in place of the clients that would be served between two steps."""
 

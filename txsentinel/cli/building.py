@@ -127,9 +127,9 @@ def build_process(options: ProcessOptions, reactor: ISystemReactor) -> IService:
         set_process_title=partial(host.set_process_title, title) if title else lambda: None,
         log_file=options.log_file,
     )
-    capacity = Capacity(reactor, demand, generic.tcp_backlog, note)
+    capacity = Capacity(host.slack_clock, demand, generic.tcp_backlog, note)
     capacity.setServiceParent(process)  # type: ignore[no-untyped-call]
-    frozen_collector(priority_reactor).setServiceParent(process)  # type: ignore[no-untyped-call]
+    frozen_collector(host.slack_clock).setServiceParent(process)  # type: ignore[no-untyped-call]
     surface = sentinel.surface
     # The view is for extensions only: with one, the core reports each change.
     quorum_log = QuorumLog(reactor, MonitoredGroups(sentinel.context), lambda: sentinel.core.timings.info_period, note)

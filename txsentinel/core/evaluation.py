@@ -6,6 +6,7 @@ Inputs take effect in the reactor turn in which they arrive. An evaluation appli
 
 from __future__ import annotations
 
+from txsentinel.core.alignment import aligned
 from txsentinel.core.availability import Availability
 from txsentinel.core.crash_detection import CrashDetection
 from txsentinel.core.failover import Failovers
@@ -58,13 +59,11 @@ class Evaluation:
         due = self._probing.evaluate(instance, now)
         if not self._tilt.active:
             self._fencing.evaluate(instance, now)
-            due = min(due, self._fencing.next_due(instance, now))
             stable_until = self._availability.stable_until(instance, now)
             if stable_until > now and (instance.master.failover is None or isinstance(instance, Peer)):
-                # Align probes to a grid, so that a thousand of them per second do not need a thousand wake-ups.
-                grain = self._state.timings.probe_grain
-                due = -(-due // grain) * grain
-                self._state.due.schedule(instance, max(min(due, stable_until + 1), now + 1))
+                due = aligned(instance, due, now, self._state)
+                due = min(due, self._fencing.next_due(instance, now), stable_until + 1)
+                self._state.due.schedule(instance, max(due, now + 1))
                 return
             if isinstance(instance, Master):
                 self._crashes.advance(instance, now)

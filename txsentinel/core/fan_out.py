@@ -71,6 +71,10 @@ class FanOut:
         self._requests: dict[int, _Request] = {}
         self._last = 0
 
+    def __len__(self) -> int:
+        """Return the number of requests that wait for answers."""
+        return len(self._requests)
+
     def peers(self, name: str | None = None) -> list[Peer]:
         """
         Return the peers of a master, or of all masters, in the order of their IDs; each Sentinel once.

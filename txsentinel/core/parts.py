@@ -204,6 +204,21 @@ class CoreParts:
             return due
         return self.switchovers.next_due if due is None else min(due, self.switchovers.next_due)
 
+    @property
+    def has_timed_work(self) -> bool:
+        """Whether sweeps have work that has no deadline in :attr:`next_due`, so that they must be frequent."""
+        state = self.state
+        operations = state.operations
+        return (
+            self.tilt.active
+            or bool(operations.pending or operations.scheduled or operations.held_elsewhere)
+            or len(state.records) > 0
+            or bool(state.admissions)
+            or len(self.fan_out) > 0
+            or len(self._hello_processing.confirmations) > 0
+            or self.pauses.is_busy
+        )
+
     def master(self, name: str) -> Master:
         """
         Return the master of that name.

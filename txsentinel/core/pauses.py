@@ -116,6 +116,11 @@ class Pauses:
         """The exchange of each record in force."""
         return self._guarantees.exchanges
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether :meth:`evaluate` has work although there may be no record."""
+        return bool(self._waiters) or bool(self._exchanges)
+
     # Orders.
 
     def order(self, name: str, request: PauseRequest, now: Millis, wall_now: Millis) -> bool:

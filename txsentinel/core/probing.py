@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from txsentinel.core.alignment import early_by, is_in_slot
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
 from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.fence_state import LEASE_PERIOD
@@ -69,14 +70,20 @@ class Probing:
         self._state = state
 
     def evaluate(self, instance: Instance, now: Millis) -> Millis:
-        """Send the probes of ``instance`` that are due; return when its next probe will be due."""
-        link = instance.link
+        """
+        Send the probes of ``instance`` that are due; return when its next probe will be due.
+
+        In the slot of the instance, those that are due before the next slot are sent as well.
+        """
+        link, timings = instance.link, self._state.timings
         next_due = now + self.info_interval(instance)
         if not self.has_capacity(link):
             return next_due
+        in_slot = is_in_slot(instance, now, self._state)
         if isinstance(instance, Server):
             due = self._info_due(instance)
-            if due <= now:
+            refreshed = instance.info_refreshed_at is not None
+            if due <= now or (in_slot and refreshed and due < now + early_by(self.info_period(instance))):
                 self.request_info(instance, now)
                 due = self._info_due(instance)
             if due < next_due:
@@ -85,13 +92,13 @@ class Probing:
             self._request_role(instance, now)
         if self._probes(instance):
             due = self._ping_due(link)
-            if due <= now:
+            if due <= now or (in_slot and due < now + early_by(due - (link.ping_sent_at or due))):
                 self._ping(link, now)
                 due = self._ping_due(link)
             if due < next_due:
                 next_due = due
         due = self._hello_due(instance)
-        if due <= now:
+        if due <= now or (in_slot and due < now + early_by(timings.publish_period)):
             self.publish_hello(instance, now)
             due = self._hello_due(instance)
         return due if due < next_due else next_due
@@ -276,8 +283,8 @@ class Probing:
             # Only PONG ends that, so other replies do not delay the next PING. If the refusal itself proves that the
             # server is alive, the next one must arrive before down-after-milliseconds has passed.
             return link.ping_sent_at + (again if link.has_configuration_fault else period)
-        answered, unanswered = link.last_reply_at + period, link.ping_sent_at + again
-        return answered if answered > unanswered else unanswered
+        # While one is unanswered, what arrived before it was sent is no reason to wait.
+        return link.ping_sent_at + (period if link.last_reply_at >= link.ping_sent_at else again)
 
     def _info_due(self, server: Server) -> Millis:
         timings = self._state.timings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from txsentinel.core.alignment import phase_of, slots_for
 from txsentinel.core.effects import Connect, Disconnect, Reconnect, ResolveAddress
 from txsentinel.core.errors import NoSuchMaster
 from txsentinel.core.instance_index import InstanceIndex
@@ -268,6 +269,8 @@ class Registry:
             state.counted_at = now
             masters = self.masters.values()
             state.instances = sum(1 + len(each.replicas) + len(each.peers) for each in masters)
+            state.probe_slots = slots_for(state.instances)
+            state.probe_phase = phase_of(state.options.my_id)
 
     def add_master(self, name: str, address: Address, options: MasterOptions, now: Millis) -> Master:
         """Start to monitor a master."""

@@ -36,7 +36,7 @@ class SentinelCore(LinkInputs):
 
         :param wall_now: the wall clock in milliseconds, to detect changes; ``processor`` explains TILT in the log.
         """
-        late = self._swept_at is not None and now - self._swept_at > 2 * self.timings.sweep_period
+        late = self.tilt.is_late(now)
         # Two late sweeps in a row are no pause but a busy machine, on which instances must be evaluated all the same.
         late, self._swept_late = late and not self._swept_late, late
         if self._swept_at is None:

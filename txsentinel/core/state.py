@@ -108,6 +108,12 @@ class SentinelState:
     counted_at: Millis | None = None
     """When the instances were last counted."""
 
+    probe_slots: int = 1
+    """Number of slots in which probes are sent; see ``alignment``."""
+
+    probe_phase: Millis = 0
+    """The phase of the first slot."""
+
     own_endpoints: set[bytes] = field(default_factory=set)
     """``host,port`` of all hellos that this Sentinel sent."""
 

@@ -63,10 +63,12 @@ class TiltGuard:
     """
     Detects that this process was stopped or starved, or that its clock was changed.
 
-    It measures the gaps between sweeps on the monotonic clock and on the wall clock. A gap that is negative or longer
-    than ``tilt-trigger`` starts TILT: for ``tilt-period`` the Sentinel monitors but decides nothing. If the process was
-    waiting for a processor meanwhile, a gap of up to ``tilt-period`` does not start TILT, because silence is measured
-    up to the time until which all input has been read.
+    It measures the gaps between sweeps on the monotonic clock and on the wall clock. While nothing is due, the process
+    sleeps for longer than a sweep period; the gap then counts from one sweep period before the planned end of that
+    sleep, as if it had swept all the time. A gap that is negative or longer than ``tilt-trigger`` starts TILT: for
+    ``tilt-period`` the Sentinel monitors but decides nothing. If the process was waiting for a processor meanwhile, a
+    gap of up to ``tilt-period`` does not start TILT, because silence is measured up to the time until which all input
+    has been read.
     """
 
     timings: Timings
@@ -77,6 +79,9 @@ class TiltGuard:
 
     starvation: TiltReport | None = None
     """The report on the gap before the last sweep, if it was long but is no reason for TILT."""
+
+    _planned: Millis = 0
+    """When the next sweep is planned; 0 if it is not known."""
 
     _previous: tuple[Millis, Millis] | None = None
 
@@ -93,7 +98,23 @@ class TiltGuard:
         """
         if self.since is not None:
             return True
-        return self._previous is not None and now - self._previous[0] > self.timings.tilt_trigger
+        return self._gap(now) > self.timings.tilt_trigger
+
+    def plan(self, at: Millis) -> None:
+        """Record when the next sweep is planned: until then the process may sleep."""
+        self._planned = at
+
+    def is_late(self, now: Millis) -> bool:
+        """Whether the present sweep is later than it was planned, by more than a sweep period."""
+        return self._gap(now) > 2 * self.timings.sweep_period
+
+    def _gap(self, now: Millis) -> Millis:
+        """Return the time since the last sweep, without planned sleep; 0 if there was none."""
+        return 0 if self._previous is None else now - self._previous[0] - self._slept(self._previous[0], now)
+
+    def _slept(self, since: Millis, now: Millis) -> Millis:
+        """Return how long the process has slept as planned since the sweep at ``since``."""
+        return max(0, min(self._planned, now) - self.timings.sweep_period - since)
 
     def swept(self, now: Millis, wall_now: Millis, processor: ProcessorTime | None = None) -> bool:
         """
@@ -105,7 +126,8 @@ class TiltGuard:
         if previous is None:
             return False
         limit = self.timings.tilt_trigger
-        gap, wall_gap = now - previous[0], wall_now - previous[1]
+        slept = self._slept(previous[0], now)
+        gap, wall_gap = now - previous[0] - slept, wall_now - previous[1] - slept
         self.starvation = None
         if 0 <= gap <= limit and 0 <= wall_gap <= limit:
             return False

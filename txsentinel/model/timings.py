@@ -65,7 +65,10 @@ class Timings:
     """INFO interval for replicas while their master is down or being failed over; a constant upstream."""
 
     sweep_period: Millis = 100
-    """Longest interval between two sweeps of the core."""
+    """Longest interval between two sweeps of the core while it has timed work besides its deadlines."""
+
+    idle_period: Millis = 1_000
+    """Longest interval between two sweeps of the core at all."""
 
     probe_grain: Millis = 10
     """Probes to stable instances are due at multiples of this on our own clock, so that they share wake-ups."""

@@ -21,14 +21,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 PERIOD: Final = 0.1
-"""Seconds between two collections. Surviving objects are frozen after each."""
+"""Seconds between two collections, at least: a process that sleeps is not woken up for one. Survivors are frozen."""
 
 ALLOCATION_THRESHOLD: Final = 10_000
 """Allocations less deallocations after which Python collects the youngest generation."""
 
 
 REFREEZE_COLLECTIONS: Final = 600
-"""Number of collections between two checks whether to unfreeze: once a minute."""
+"""Number of collections between two checks whether to unfreeze: once a minute under load."""
 
 GROWTH: Final = 1.5
 """Growth of the number of frozen objects since the last full collection at which the next one is made."""
@@ -69,6 +69,8 @@ class CollectorService(Service):
     Collects and freezes when it starts and then every ``PERIOD`` seconds.
 
     ``TimerService`` would do, too, but comes with all that Twisted has for clients that reconnect.
+
+    :param clock: may make its calls late.
     """
 
     def __init__(self, clock: IReactorTime) -> None:

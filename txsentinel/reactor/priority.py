@@ -20,6 +20,8 @@ from typing import Any, Final
 from twisted.logger import Logger
 from zope.interface import directlyProvides, providedBy
 
+from txsentinel.reactor.slack import SlackClock
+
 GAP_SECONDS: Final = 0.004
 """Seconds of calls after which client sockets are polled; a longer call is followed by a poll."""
 
@@ -61,6 +63,9 @@ class PriorityReactor:
         """Whether a poll is active within a call."""
 
         self.seconds: Callable[[], float] = reactor.seconds
+        self.slack_clock = SlackClock(self)
+        """The clock of calls that may be late."""
+
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +92,10 @@ class PriorityReactor:
         """Make a call that is due, and poll if calls have taken long."""
         began = self.seconds()
         call(*arguments, **named)
-        self._spent += self.seconds() - max(began, self._polled_at)
+        ended = self.seconds()
+        self._spent += ended - max(began, self._polled_at)
+        if self.slack_clock.due <= ended:
+            self.slack_clock.run_due(ended)
         if self._spent > GAP_SECONDS:
             self._poll_now()
 

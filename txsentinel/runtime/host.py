@@ -192,6 +192,7 @@ class RealHost:
         self.reactor = reactor
         self._failing = failing
         self._yield_to_clients = yield_function(reactor)
+        self.slack_clock: IReactorTime = getattr(reactor, "slack_clock", reactor)
         self.random = random.Random()
         self.files = RealFiles(reactor, DaemonThreads(), locks)
         self._lookups = DeferredSemaphore(MAX_CONCURRENT_LOOKUPS)

@@ -21,11 +21,13 @@ MIN_INTERVAL: Millis = 2
 
 class SweepLoop:
     """
-    Sweeps at least ten times a second, and exactly at each deadline.
+    Sweeps exactly at each deadline, and otherwise seldom.
 
-    A ``LoopingCall`` makes the periodic sweeps; a deadline before the next one has a delayed call of its own, which
-    costs less. A ``LoopingCall`` schedules relative to its start time, so with a varying interval the start time must
-    move along. An exception ends the process: a Sentinel that does not evaluate must not answer.
+    This decides when a quiet process wakes up. A ``LoopingCall`` makes the periodic sweeps. While the core has timed
+    work besides its deadlines, they follow each other ten times a second; otherwise the next one is at the next
+    deadline, after ``idle_period`` at the latest. A deadline before the next periodic sweep has a delayed call of its
+    own, which costs less. A ``LoopingCall`` schedules relative to its start time, so with a varying interval the start
+    time must move along. An exception ends the process: a Sentinel that does not evaluate must not answer.
 
     :param turn: executes the decisions of the core.
     :param received_until: takes the present time, returns the time until which all input has been read.
@@ -46,6 +48,9 @@ class SweepLoop:
         self._loop = LoopingCall(self._sweep_periodically)
         self._loop.clock = host.reactor
         self._next_periodic: Millis = 0
+        self._idle = False
+        """Whether the next sweep is later than a sweep period after the time at which it was planned."""
+
         self._early: IDelayedCall | None = None
         self._early_at: Millis = 0
         self._swept_at: Millis | None = None
@@ -82,38 +87,55 @@ class SweepLoop:
             self._early = None
 
     def adjust(self) -> None:
-        """Bring the next sweep forward if a deadline has become earlier."""
+        """Bring the next sweep forward if a deadline has become earlier, or timed work has begun."""
         queue = self._core.state.due
-        if self._sweeping or not queue.brought_forward or not self._loop.running:
+        if self._sweeping or not self._loop.running:
             return
-        queue.brought_forward = False
-        self._plan(self._host.now())
+        if queue.brought_forward or (self._idle and self._core.has_timed_work):
+            queue.brought_forward = False
+            self._plan(self._host.now())
 
     def _sweep_periodically(self) -> None:
         now = self._host.now()
-        period = self._core.timings.sweep_period
         recently = self._swept_at is not None and now - self._swept_at < MIN_INTERVAL
-        # The random part prevents Sentinels that were started together from acting at the same times.
-        gap = period - self._host.random.randrange(period // 4)
+        if self._next_periodic:
+            self._measurements.sweep_delays.observe(max(0, now - self._next_periodic))
+        if not recently:
+            self._sweep(now)
+        gap = self._gap(now)
         if recently:
             # The skipped sweep must not delay the next one.
             gap -= MIN_INTERVAL
+<<<<<<< HEAD
         if self._next_periodic and self._measurements.observed:
             self._measurements.sweep_delays.observe(max(0, now - self._next_periodic))
+=======
+>>>>>>> 8d172a7 (core, runtime, reactor: wake up only when something is due)
         self._next_periodic = now + gap
         self._loop.interval = gap / 1000
         self._loop.starttime = self._host.reactor.seconds()
-        if not recently:
-            self._sweep(now)
+        if self._loop.running:
+            self._plan(self._host.now())
         self._scheduled = self._host.scheduled()
+
+    def _gap(self, now: Millis) -> Millis:
+        """Return the time from ``now`` until the next periodic sweep."""
+        timings = self._core.timings
+        # The random part prevents Sentinels that were started together from acting at the same times.
+        gap: Millis = timings.sweep_period - self._host.random.randrange(timings.sweep_period // 4)
+        if self._core.has_timed_work:
+            return gap
+        due = self._core.next_due
+        return max(gap, timings.idle_period if due is None else min(due - now, timings.idle_period))
 
     def _sweep_early(self) -> None:
         self._early = None
         self._sweep(self._host.now())
+        if self._loop.running:
+            self._plan(self._host.now())
 
     def _sweep(self, now: Millis) -> None:
-        late = self._swept_at is not None and now - self._swept_at > 2 * self._core.timings.sweep_period
-        processor = self._processor_time() if late else None
+        processor = self._processor_time() if self._core.tilt.is_late(now) else None
         self._swept_at = now
         self._sweeping = True
         self._core.state.read_until = self._received_until(now)
@@ -131,8 +153,6 @@ class SweepLoop:
             self._host.fail_stop(Failure(), "the sweep")
         finally:
             self._sweeping = False
-        if self._loop.running:
-            self._plan(self._host.now())
 
     def _measure_tilt(self, now: Millis) -> None:
         """Count TILT when it is entered or extended, and its duration when it is left."""
@@ -155,16 +175,18 @@ class SweepLoop:
         return ProcessorTime(self._scheduled[0] - before[0], self._scheduled[1] - before[1])
 
     def _plan(self, now: Millis) -> None:
-        """Schedule a sweep for a deadline before the next periodic one."""
-        due = self._core.next_due
-        if due is None:
-            return
-        at = max(due, now + MIN_INTERVAL)
-        if self._early is not None:
-            if self._early_at <= at:
-                return
+        """Schedule a sweep for what is due before the next periodic one."""
+        due, at = self._core.next_due, self._next_periodic
+        if due is not None:
+            at = min(at, max(due, now + MIN_INTERVAL))
+        if self._core.has_timed_work:
+            at = min(at, now + self._core.timings.sweep_period)
+        if self._early is not None and self._early_at > at:
             self._early.cancel()
             self._early = None
-        if at < self._next_periodic:
+        if self._early is None and at < self._next_periodic:
             self._early_at = at
             self._early = self._host.reactor.callLater((at - now) / 1000, self._sweep_early)
+        planned = self._next_periodic if self._early is None else self._early_at
+        self._core.tilt.plan(planned)
+        self._idle = planned - now > self._core.timings.sweep_period

@@ -260,7 +260,7 @@ class SentinelView:
         running = scripts.running
         return LoadState(
             swept_at=self._cache.builder.instant_or_none(self._core.swept_at),
-            sweep_period_ms=self._core.timings.sweep_period,
+            sweep_period_ms=self._core.timings.idle_period,
             clients=len(server.clients),
             commands_processed=statistics.commands_processed,
             rejected_connections=statistics.connections_rejected,

@@ -37,7 +37,7 @@ class SentinelServerFactory(ServerFactory):
         """The commands, which all connections execute with the same context."""
 
         self._inspection = LoopingCall(self.inspect)
-        self._inspection.clock = context.host.reactor
+        self._inspection.clock = context.host.slack_clock
 
     def buildProtocol(self, addr: IAddress | None) -> SentinelProtocol:
         """Return the protocol of a new client."""

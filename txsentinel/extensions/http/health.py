@@ -18,7 +18,7 @@ from txsentinel.interfaces import ISentinelView
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot
 
 MIN_SWEEP_AGE_MS: Final = 2_000
-MAX_MISSED_SWEEPS: Final = 20
+MAX_MISSED_SWEEPS: Final = 2
 """The last sweep may be as old as the greater of the two."""
 
 MAX_REASONS: Final = 20
