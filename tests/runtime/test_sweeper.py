@@ -85,7 +85,8 @@ class SweepTests(SynchronousTestCase):
         self.assertTrue(self.fleet.simulation.run_until(lambda: len(self.swept) > before, 2.0))
         began = self.sentinel.host.now()
         self.core.state.admissions["m1"] = Admission("a" * 40, 1, began + 100_000)
-        self.sentinel.alive.sweeping.adjust()
+        self.core.state.changed(None)
+        self.sentinel.alive.executor.drain()
         self.fleet.run(0.3)
         self.assertLessEqual(self.swept[before + 1] - began, self.core.timings.sweep_period)
 

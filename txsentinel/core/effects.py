@@ -345,6 +345,9 @@ class Outbox:
     def __init__(self) -> None:
         self.observer: Callable[[Effect], None] | None = None
         self.generation = 0
+        self.taken = 0
+        """How often effects or names of changed masters were taken; no decision depends on it."""
+
         self.dirty: set[str | None] = set()
         self.pending: list[tuple[int, Effect]] = []
 
@@ -363,9 +366,11 @@ class Outbox:
     def take(self) -> list[tuple[int, Effect]]:
         """Remove and return all queued effects with their generations, oldest first."""
         taken, self.pending = self.pending, []
+        self.taken += 1
         return taken
 
     def take_dirty(self) -> set[str | None]:
         """Empty ``dirty`` and return what it contained."""
         taken, self.dirty = self.dirty, set()
+        self.taken += 1
         return taken

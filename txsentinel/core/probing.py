@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from txsentinel.core.alignment import early_by, is_in_slot
+from txsentinel.core.alignment import CYCLE, early_by, is_in_slot
 from txsentinel.core.effects import KillScript, Ping, PublishHello, RequestInfo, RequestRole
 from txsentinel.core.failover_state import FailoverState, SyncStep
 from txsentinel.core.fence_state import LEASE_PERIOD
@@ -82,8 +82,7 @@ class Probing:
         in_slot = is_in_slot(instance, now, self._state)
         if isinstance(instance, Server):
             due = self._info_due(instance)
-            refreshed = instance.info_refreshed_at is not None
-            if due <= now or (in_slot and refreshed and due < now + early_by(self.info_period(instance))):
+            if due <= now or (in_slot and due - now < CYCLE and self._may_be_early(instance, due, now)):
                 self.request_info(instance, now)
                 due = self._info_due(instance)
             if due < next_due:
@@ -102,6 +101,10 @@ class Probing:
             self.publish_hello(instance, now)
             due = self._hello_due(instance)
         return due if due < next_due else next_due
+
+    def _may_be_early(self, server: Server, due: Millis, now: Millis) -> bool:
+        """Whether INFO that is due soon may be sent in the slot of ``server``; the first one is never early."""
+        return server.info_refreshed_at is not None and due - now < early_by(self.info_period(server))
 
     def has_capacity(self, link: InstanceLink) -> bool:
         """Whether the link is connected and has fewer unanswered commands than the limit."""
@@ -252,7 +255,7 @@ class Probing:
     def _ping(self, link: InstanceLink, now: Millis) -> None:
         # A server that blocks a PUBLISH (CLIENT PAUSE WRITE) answers no later command on that connection, although it
         # is alive. The second PING is therefore sent on the Pub/Sub connection as well.
-        stuck = link.silent_since is not None and link.ping_sent_at is not None
+        stuck = link.silent_since is not None and link.silent_since < now and link.ping_sent_at is not None
         link.ping_sent_at = now
         if link.unanswered_ping_at is None:
             link.unanswered_ping_at = now

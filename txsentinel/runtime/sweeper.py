@@ -54,6 +54,9 @@ class SweepLoop:
         self._early: IDelayedCall | None = None
         self._early_at: Millis = 0
         self._swept_at: Millis | None = None
+        self._taken = 0
+        """``taken`` of the outbox when timed work was last looked for: it hardly begins without an effect."""
+
         self._scheduled: tuple[int, int] | None = None
         """The scheduling times of the thread at the last periodic sweep."""
 
@@ -88,12 +91,14 @@ class SweepLoop:
 
     def adjust(self) -> None:
         """Bring the next sweep forward if a deadline has become earlier, or timed work has begun."""
-        queue = self._core.state.due
-        if self._sweeping or not self._loop.running:
-            return
-        if queue.brought_forward or (self._idle and self._core.has_timed_work):
-            queue.brought_forward = False
-            self._plan(self._host.now())
+        queue, taken = self._core.state.due, self._core.outbox.taken
+        if queue.brought_forward or (self._idle and taken != self._taken):
+            if self._sweeping or not self._loop.running:
+                return
+            self._taken = taken
+            if queue.brought_forward or self._core.has_timed_work:
+                queue.brought_forward = False
+                self._plan(self._host.now())
 
     def _sweep_periodically(self) -> None:
         now = self._host.now()

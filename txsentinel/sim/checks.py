@@ -76,6 +76,9 @@ SLACK: Final = 0.1
 
 TILT_TRIGGER: Final = 2.0
 
+PLANNED_SLEEP: Final = 1.0
+"""Seconds for which a process sleeps at most while nothing is due; a gap counts from the planned end of that."""
+
 STARVATION_LIMIT: Final = 30.0
 """Seconds for which a process may wait for a processor without TILT."""
 
@@ -159,12 +162,14 @@ class InvariantChecker(Observer):
         """
         host, gap = record.sentinel.host, now - record.turned_at
         step = host.wall_offset - record.wall_offset
-        jumped = not -TILT_TRIGGER / 8 <= step + gap <= TILT_TRIGGER + SLACK
+        longest = TILT_TRIGGER + PLANNED_SLEEP + SLACK
+        jumped = not -TILT_TRIGGER / 8 <= step + gap <= longest
         waited = (host.starved_ms - record.starved_ms) / 1000
         if not step and 2 * waited > gap and gap + 2 * SLACK <= STARVATION_LIMIT:
             record.starved_until = now + 2 * SLACK
-        elif jumped or gap > TILT_TRIGGER + SLACK:
-            record.tilt_expected_by = now + 2 * SLACK
+        elif jumped or gap > longest:
+            # A jump is noticed by the next sweep.
+            record.tilt_expected_by = now + 2 * SLACK + (PLANNED_SLEEP if step else 0.0)
         if record.starved_until is not None and now > record.starved_until:
             record.starved_until = None
         if record.starved_until is not None:

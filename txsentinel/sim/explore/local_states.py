@@ -30,8 +30,8 @@ from txsentinel.sim.explore.views import View
 ATOMS: Final = (Address, Answer, Saved, Condition, DurableRecord, RecordKey, View)
 CONSTANTS: Final = (GroupSettings, Limits, MasterOptions, SentinelOptions, Timings)
 
-IGNORED: Final = ("_added", "_counted", "saved_at")
-"""The bytes of INFO texts, which are counted until they reach a limit of megabytes."""
+IGNORED: Final = ("_added", "_counted", "saved_at", "taken")
+"""The bytes of INFO texts, which are counted until they reach a limit of megabytes, and what no decision depends on."""
 
 DISREGARDED: Final = (DataComparisons, Diagnosis, Journal, Operations)
 """What is kept for logs, explanations and the history only, and switchovers, which are never ordered here."""
