@@ -83,19 +83,12 @@ LAYERS = (
     ),
     (
         "service",
-<<<<<<< HEAD
-        "process.resolver reactor.priority process.log_queue process.threads process.temporary process.files"
-        " process.appending process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
+        "process.resolver reactor.slack reactor.priority process.log_queue process.threads process.temporary"
+        " process.files process.appending process.state_directory runtime.host runtime.durability runtime.executor"
+        " runtime.sweeper"
         " runtime.history reactor.multiplexer reactor.client_transport reactor.read_coalescing reactor.connectors"
         " process.collector process.descriptors runtime.listeners runtime.restoring runtime.publishing"
         " runtime.snapshot_builder runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
-=======
-        "process.resolver reactor.slack reactor.priority process.log_queue process.threads process.files"
-        " process.appending process.state_directory runtime.host runtime.durability runtime.executor runtime.sweeper"
-        " runtime.history reactor.multiplexer reactor.read_coalescing reactor.connectors process.collector"
-        " process.descriptors runtime.listeners runtime.restoring runtime.publishing runtime.snapshot_builder"
-        " runtime.snapshot_cache runtime.group_questions runtime.view_subscriptions"
->>>>>>> 8d172a7 (core, runtime, reactor: wake up only when something is due)
         " runtime.view runtime.operator runtime.examining runtime.surface runtime.service runtime.health"
         " runtime.secrets runtime.reloading runtime.quorum_log"
         " cli.overrides cli.imports cli.refusing cli.extensions process.termination process.systemd"

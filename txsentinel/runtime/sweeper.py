@@ -103,7 +103,7 @@ class SweepLoop:
     def _sweep_periodically(self) -> None:
         now = self._host.now()
         recently = self._swept_at is not None and now - self._swept_at < MIN_INTERVAL
-        if self._next_periodic:
+        if self._next_periodic and self._measurements.observed:
             self._measurements.sweep_delays.observe(max(0, now - self._next_periodic))
         if not recently:
             self._sweep(now)
@@ -111,11 +111,6 @@ class SweepLoop:
         if recently:
             # The skipped sweep must not delay the next one.
             gap -= MIN_INTERVAL
-<<<<<<< HEAD
-        if self._next_periodic and self._measurements.observed:
-            self._measurements.sweep_delays.observe(max(0, now - self._next_periodic))
-=======
->>>>>>> 8d172a7 (core, runtime, reactor: wake up only when something is due)
         self._next_periodic = now + gap
         self._loop.interval = gap / 1000
         self._loop.starttime = self._host.reactor.seconds()
