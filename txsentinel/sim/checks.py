@@ -157,9 +157,7 @@ class InvariantChecker(Observer):
     # After each turn
 
     def clocks(self, record: SentinelRecord, now: float, tilt: bool) -> None:
-        """
-        Check that a Sentinel enters TILT after its process was stopped or its clock jumped for longer than the trigger.
-        """
+        """Check that a Sentinel enters TILT after its process stopped, or its clock jumped, for more than the limit."""
         host, gap = record.sentinel.host, now - record.turned_at
         step = host.wall_offset - record.wall_offset
         longest = TILT_TRIGGER + PLANNED_SLEEP + SLACK
