@@ -63,7 +63,7 @@ LAYERS = (
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
-        " core.failover core.operation_records core.preconditions core.switchover core.schedules"
+        " core.failover core.operation_records core.preconditions core.switchover core.schedules core.leaving"
         " core.ignored core.observation"
         " core.confirmation core.findings core.explaining"
         " core.hello_processing core.evaluation core.administration core.order_replies core.parts core.link_inputs"
@@ -169,7 +169,7 @@ SERVER_ROWS = (
     "output pacing pubsub replies request_cache",
     "services",
     "fan_out",
-    "membership_orders draining resetting",
+    "membership_orders handing_over draining resetting",
     "admission certificates client_filters client_filters_syntax dispatch eviction handlers information output_limits"
     " reply_writer reports",
     "commands all_commands",

@@ -196,6 +196,30 @@ class PauseTests(SynchronousTestCase):
         scenario.kill_master()
         self.assertEqual((scenario.switched, scenario.wrong), (True, {"pause"}))
 
+    def test_drained(self) -> None:
+        """A Sentinel that is drained hands its leases over at once; a schedule is executed by one that stays."""
+        scenario = Scenario(sentinels=2, c_peers=1, failover_timeout=20_000)
+        fleet = scenario.fleet
+        ours = [each for each in fleet.sentinels if isinstance(each, SimSentinel)]
+        first, other = sorted(ours, key=lambda each: each.alive.core.options.my_id)[:2]
+        scenario.pause(first)
+        fleet.run(4.0)
+        name = scenario.group.name
+        core, theirs = first.alive.core, other.alive.core
+        self.assertEqual(core.pauses.guarantee(core.master(name), first.host.now()).holder, core.options.my_id)
+        since = first.host.now()
+        client = next(each for each in fleet.clients if each.target is first.host)
+        client.order("TXSENTINEL", "DRAIN", first.host.ip, "26379")
+        fleet.run(2.0)
+        self.assertEqual(core.leaving.leases_to_hand_over(since, first.host.now()), [])
+        found = theirs.pauses.guarantee(theirs.master(name), other.host.now())
+        self.assertEqual((found.holder, found.guaranteed), (theirs.options.my_id, True))
+        self.assertTrue(theirs.state.is_leaving(core.options.my_id, other.host.now()))
+        client.order("TXSENTINEL", "DRAIN", first.host.ip, "26379", "UNDO")
+        fleet.run(2.0)
+        self.assertFalse(theirs.state.is_leaving(core.options.my_id, other.host.now()))
+        self.assertEqual(scenario.wrong, set())
+
     def test_clock_steps(self) -> None:
         """A clock that is set, forwards or back, ends no pause of a process that runs, nor prolongs one."""
         for step in (-7_200.0, 7_200.0):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsentinel.core.durable_records import RecordKind
 from txsentinel.model.history import FailoverKind, Outcome
 from txsentinel.model.history_json import decode_records
+from txsentinel.model.operations import OperationState
 from txsentinel.model.receipt import ReceiptVerdict
 from txsentinel.runtime.history import FILE_NAME
 from txsentinel.sim.checks import InvariantChecker
@@ -566,6 +567,32 @@ class ScheduleTests(SwitchoverCase):
         self.assertIsNot(self.master(), before)
         self.assertIn("done", self.states(begun["operation_id"]))
         lowest.host.restart()
+        self.check_fine()
+
+    def test_drained(self) -> None:
+        """A Sentinel that is drained sends its schedules to those that missed them, and does not execute them."""
+        fleet = self.start()
+        lowest = min(fleet.sentinels, key=lambda each: each.alive.core.options.my_id)
+        place = next(n for n, each in enumerate(fleet.clients) if each.target is lowest.host)
+        others = [each for each in fleet.sentinels if each is not lowest]
+        for each in others:
+            each.host.kill()
+        fleet.run(2.0)
+        begun = self.order("AT", self.at(30.0), client=place)
+        fleet.run(2.0)
+        for each in others:
+            each.host.restart()
+        fleet.run(8.0)
+        self.assertFalse(any(begun["operation_id"] in each.alive.core.state.operations.known for each in others))
+        drained = self.call("TXSENTINEL", "DRAIN", lowest.host.ip, client=place, seconds=10.0)
+        self.assertTrue(isinstance(drained, dict), drained)
+        self.assertEqual((drained["safe"], drained["kept"]), (1, []))
+        fleet.run(0.5)
+        self.assertTrue(all(begun["operation_id"] in each.alive.core.state.operations.known for each in others))
+        fleet.run(30.0)
+        states = {each: each.alive.core.state.operations.known[begun["operation_id"]].state for each in others}
+        self.assertIn(OperationState.DONE, states.values())
+        self.assertIs(lowest.alive.core.state.operations.known[begun["operation_id"]].state, OperationState.CANCELLED)
         self.check_fine()
 
     def test_cancelled(self) -> None:

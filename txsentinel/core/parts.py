@@ -22,6 +22,7 @@ from txsentinel.core.fencing import Fencing
 from txsentinel.core.hello_processing import HelloProcessing
 from txsentinel.core.instances import Master
 from txsentinel.core.journal import Journal
+from txsentinel.core.leaving import Leaving
 from txsentinel.core.membership import CLEANUP_PERIOD, Forgetting, Parking
 from txsentinel.core.observation import Observation
 from txsentinel.core.operation_records import OperationRecords
@@ -113,6 +114,7 @@ class CoreParts:
         )
         self.schedules = Schedules(self.state, self.registry, self.fan_out, self.switchovers)
         self.pauses = Pauses(self.state, self.registry, self.fan_out)
+        self.leaving = Leaving(self.state, self.registry, self.pauses, self.schedules, self.rejections)
         self._explaining = Explaining(self.state, self.tilt, self._crashes, confirmations)
         self._fencing = Fencing(self.state, self._probing)
         self._readiness = Readiness(self.state, self.tilt)

@@ -114,6 +114,8 @@ class Guarantees:
         """
         Return the ID of the Sentinel that holds the leases: the lowest of those that are paused and can be reached.
 
+        One that is about to be stopped does not, unless there is no other one.
+
         At the beginning those count that may not have received the order yet.
         """
         confirmed = self._confirmations(master, now)
@@ -122,7 +124,8 @@ class Guarantees:
         if any(each is None or now - each.since < CONFIRMATION_TIMEOUT for each in exchanges):
             peers = [each for each in master.peers.values() if kind_of(each) == "txsentinel" and is_reachable(each)]
             candidates += [each.name for each in peers]
-        return min([self._state.options.my_id, *candidates])
+        everyone = [self._state.options.my_id, *candidates]
+        return min([each for each in everyone if not self._state.is_leaving(each, now)] or everyone)
 
     @staticmethod
     def _is_live(master: Master, peer_id: str) -> bool:

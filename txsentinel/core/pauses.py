@@ -297,6 +297,11 @@ class Pauses:
             for exchange in self._exchanges.values():
                 exchange.due = self._due = now
 
+    def renew_all(self, now: Millis) -> None:
+        """Have the holder renew all leases at once, and exchange the records with the peers."""
+        self.leases.renew_all()
+        self.peer_connected(now)
+
     def await_guarantee(self, name: str, until: Millis, done: Callable[[], None]) -> None:
         """Call ``done`` once no failover of a master, or of all for ``*``, can happen, or at ``until``."""
         self._waiters.append(_Waiter(RecordKey(RecordKind.PAUSE, name), until, done))

@@ -21,7 +21,7 @@ from txsentinel.core.durable_records import (
     RecordKind,
 )
 from txsentinel.core.errors import CommandError
-from txsentinel.core.fan_out import FanOut, PeerAnswer, kind_of
+from txsentinel.core.fan_out import AnswersReceiver, FanOut, PeerAnswer, kind_of
 from txsentinel.core.instances import Master
 from txsentinel.core.operation_records import order_of, order_settings
 from txsentinel.core.pause_rules import pause_of
@@ -80,7 +80,7 @@ class Schedules:
         record = DurableRecord(key, until, requested, order.operation_id, order.by, comment, False, settings)
         self._state.records.put(record, now + record.until_unix - wall_now)
         operation = self._known(record, now)
-        self._broadcast(record, now, wall_now)
+        self.send(record, now, _ignore)
         return operation
 
     def received(self, record: DurableRecord, now: Millis, wall_now: Millis) -> None:
@@ -111,7 +111,7 @@ class Schedules:
             before.settings,
         )
         self._state.records.put(record, held.until)
-        self._broadcast(record, now, wall_now)
+        self.send(record, now, _ignore)
         return True
 
     def evaluate(self, now: Millis, wall_now: Millis) -> None:
@@ -135,7 +135,7 @@ class Schedules:
                 text = f"The switchover of {master.name} that is due in {max(due - now, 0)} ms is not possible now"
                 self._state.note(Level.WARNING, f"{text}: {reasons}")
                 operation.step(now, "warned", reasons)
-        if now < due + self._place(master) * TAKEOVER_DELAY:
+        if now < due + self._place(master, now) * TAKEOVER_DELAY:
             return
         own = self._state.options.my_id
         self.withdraw(operation, f"Sentinel {own}, which executes it", now, wall_now)
@@ -163,11 +163,14 @@ class Schedules:
             problem = Precondition("missed", f"nobody began it within {MAX_DELAY} ms", None, None, MAX_DELAY)
             self._state.operations.end(operation, OperationState.FAILED, now, problem)
 
-    def _place(self, master: Master) -> int:
-        """Return how many reachable Sentinels of our kind have a lower ID."""
-        own = self._state.options.my_id
+    def _place(self, master: Master, now: Millis) -> int:
+        """Return how many reachable Sentinels of our kind come first: those that stay, in the order of their IDs."""
+        own = self._key(self._state.options.my_id, now)
         peers = [peer for peer in master.peers.values() if is_reachable(peer) and kind_of(peer) == "txsentinel"]
-        return sum(1 for peer in peers if peer.name < own)
+        return sum(1 for peer in peers if self._key(peer.name, now) < own)
+
+    def _key(self, sentinel_id: str, now: Millis) -> tuple[bool, str]:
+        return self._state.is_leaving(sentinel_id, now), sentinel_id
 
     def _known(self, record: DurableRecord, now: Millis) -> Operation:
         """Return the operation of a record, which is made anew after a restart and at other Sentinels."""
@@ -179,7 +182,8 @@ class Schedules:
             operations.known[record.request_id] = operations.scheduled[record.request_id] = found
         return found
 
-    def _broadcast(self, record: DurableRecord, now: Millis, wall_now: Millis) -> None:
+    def send(self, record: DurableRecord, now: Millis, receiver: AnswersReceiver) -> None:
+        """Send a record to the other Sentinels of our kind."""
         words: list[str] = [
             "TXSENTINEL",
             "SCHEDULE",
@@ -193,7 +197,7 @@ class Schedules:
             *(f"{name}={value}" for name, value in record.settings),
         ]
         encoded = [data(word) for word in words]
-        self._fan_out.send(self._fan_out.peers(record.key.master), encoded, now, _ignore)
+        self._fan_out.send(self._fan_out.peers(record.key.master), encoded, now, receiver)
 
 
 def _ignore(answers: Sequence[PeerAnswer]) -> None:

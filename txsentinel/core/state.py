@@ -97,6 +97,9 @@ class SentinelState:
     admissions: dict[str, Admission] = field(default_factory=dict)
     """What a paused Sentinel votes for all the same, by the name of the master."""
 
+    leaving: dict[str, Millis] = field(default_factory=dict)
+    """ID of a Sentinel that is about to be stopped → until when that counts; written by ``leaving``."""
+
     current_epoch: int = 0
     durable_generation: int = 0
     storage_error: StorageError | None = None
@@ -249,6 +252,10 @@ class SentinelState:
         name = None if master is None else master.name
         self.touch(master)
         self.outbox.emit(Announce(SentinelEvent(channel, payload[:limit], name, script), binding))
+
+    def is_leaving(self, sentinel_id: str, now: Millis) -> bool:
+        """Whether a Sentinel is about to be stopped."""
+        return bool(self.leaving) and now < self.leaving.get(sentinel_id, now)
 
     def note_throttled(self, kind: str, text: str, level: Level = Level.WARNING) -> None:
         """Log a line that others can provoke; a limited number of each ``kind`` is logged per minute."""

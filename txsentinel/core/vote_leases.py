@@ -54,6 +54,9 @@ class PeerLease:
     in_progress: bool = False
     """Whether it reports a failover in progress."""
 
+    renew: bool = False
+    """Whether the holder is to renew it at once, as the former one is about to be stopped."""
+
 
 class VoteLeases:
     """The leases by name of the master and ID of the C Sentinel."""
@@ -96,6 +99,11 @@ class VoteLeases:
         held = [peer for peer in master.peers.values() if self.is_held(master, peer, now)]
         return [(peer.name, self._leases[master.name, peer.name]) for peer in held]
 
+    def renew_all(self) -> None:
+        """Have the holder renew all leases at once."""
+        for lease in self._leases.values():
+            lease.renew = True
+
     def forget_ended(self, paused: frozenset[str], now: Millis) -> None:
         """Drop the leases of masters that are not paused any more, once they have ended."""
         for key, lease in list(self._leases.items()):
@@ -118,6 +126,8 @@ class VoteLeases:
         period = lease.period or period
         if lease.asked_at is not None and now - lease.asked_at < min(RETRY_PERIOD, period):
             return False
+        if lease.renew and holder:
+            return True
         if not self.is_held(master, peer, now):
             return holder or lease.until > 0 or waited > min(3_000, period)
         return now >= lease.until - (period if holder else period * 3 // 4)
@@ -173,7 +183,7 @@ class VoteLeases:
             return
         leader, voted = reply[1], reply[2]
         if leader == data(self._state.options.my_id) and voted == epoch:
-            lease.until, lease.began_at, lease.problem = now + 2 * lease.period, now, None
+            lease.until, lease.began_at, lease.problem, lease.renew = now + 2 * lease.period, now, None, False
             self._state.touch(master)
             return
         lease.problem = f"it voted for {text(leader) if isinstance(leader, bytes) else '?'}"

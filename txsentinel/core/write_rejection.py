@@ -188,7 +188,7 @@ class WriteRejections:
             rejection.stored = True
             self._state.due.schedule(master, now)
 
-        self._send(record, now, stored)
+        self.send(record, now, stored)
 
     def _requested(self, server: Server, now: Millis) -> Millis:
         before = self._record_of(server)
@@ -208,9 +208,10 @@ class WriteRejections:
             held.record.settings,
         )
         self._state.records.put(record, now + WITHDRAWN_PERIOD)
-        self._send(record, now, _ignore)
+        self.send(record, now, _ignore)
 
-    def _send(self, record: DurableRecord, now: Millis, receiver: AnswersReceiver) -> None:
+    def send(self, record: DurableRecord, now: Millis, receiver: AnswersReceiver) -> None:
+        """Send a record to the other Sentinels of our kind."""
         words = [
             "TXSENTINEL",
             "REJECTING",

@@ -21,6 +21,7 @@ from txsentinel.core.selection import unfit_because
 from txsentinel.core.switchover_state import SwitchoverOrder, snapshot
 from txsentinel.model.timings import Millis
 from txsentinel.model.ulid import new_ulid
+from txsentinel.server.handing_over import hand_over
 from txsentinel.server.membership_orders import MembershipServices, park_everywhere, unpark_everywhere, wall_now
 from txsentinel.wire.info import connected_clients
 from txsentinel.wire.resp import Value, text
@@ -90,7 +91,7 @@ async def drain(services: MembershipServices, order: DrainOrder) -> Value:
     """
     plan = make_plan(services, order)
     if order.only_plan:
-        return _result(services, order, plan, [], [], executed=False)
+        return _result(services, order, plan, [], [], executed=False, kept=[])
     if plan.problems:
         code = plan.problems[0][0]
         raise CommandError(f"{code} {'; '.join(reason for _, reason in plan.problems)}")
@@ -104,8 +105,9 @@ async def drain(services: MembershipServices, order: DrainOrder) -> Value:
             moves.append(await _move(services, order, waiting.pop(0)))
 
     await gatherResults([Deferred.fromCoroutine(work()) for _ in range(min(MAX_MOVES, len(waiting)))])
+    kept = await hand_over(services, leaving_sentinels(services, order, plan), plan.concerned, order.parking)
     await _wait_for_clients(services, order, plan, began_at)
-    return _result(services, order, plan, moves, rows, executed=True)
+    return _result(services, order, plan, moves, rows, executed=True, kept=kept)
 
 
 async def undo(services: MembershipServices, order: DrainOrder) -> Value:
@@ -127,6 +129,8 @@ async def undo(services: MembershipServices, order: DrainOrder) -> Value:
         raise CommandError(f"UNKNOWNNODE no server of a monitored group is at {order.host}")
     concerned = [master for master in masters if core.parking.servers_at(master, order.host, order.port)]
     rows = await unpark_everywhere(services, concerned or masters, order.host, order.port, order.by)
+    plan = DrainPlan(concerned=masters)
+    await hand_over(services, leaving_sentinels(services, order, plan), masters, 0)
     return {"host": order.host, "unparked": list(dict.fromkeys(parked)), "sentinels": rows}
 
 
@@ -142,7 +146,7 @@ def make_plan(services: MembershipServices, order: DrainOrder) -> DrainPlan:
         servers = parking.servers_at(master, order.host, order.port)
         peers = [peer for peer in master.peers.values() if parking.is_at(peer.address, order.host, order.port)]
         leaves = _own_host(services, order)
-        if not servers and not peers and not (leaves and order.port is None):
+        if not servers and not peers and not leaves:
             continue
         plan.concerned.append(master)
         plan.servers.extend(server.address.joined() for server in servers)
@@ -212,6 +216,19 @@ def _missing_sentinels(master: Master, leaving: Sequence[Peer], *, leaves: bool)
         return []
     reason = f"{left} of {master.voters} Sentinels would be left, {needed} are needed for a failover"
     return [("WOULDBREAKMAJORITY", f"{master.name}: {reason}")]
+
+
+def leaving_sentinels(services: MembershipServices, order: DrainOrder, plan: DrainPlan) -> list[str]:
+    """Return the IDs of the Sentinels at the host, this one included."""
+    parking = services.core.parking
+    found = {
+        peer.name: None
+        for master in plan.concerned
+        for peer in master.peers.values()
+        if parking.is_at(peer.address, order.host, order.port)
+    }
+    own = [services.core.options.my_id] if _own_host(services, order) else []
+    return [*own, *found]
 
 
 async def _move(services: MembershipServices, order: DrainOrder, master: Master) -> Move:
@@ -304,6 +321,7 @@ def _result(
     rows: Value,
     *,
     executed: bool,
+    kept: Sequence[str],
 ) -> Value:
     left = [
         master.name
@@ -328,7 +346,7 @@ def _result(
     ]
     return {
         "host": order.host,
-        "safe": executed and not left,
+        "safe": executed and not left and not kept,
         "executed": executed,
         "masters": [master.name for master in plan.moving],
         "servers": [*plan.servers],
@@ -337,4 +355,5 @@ def _result(
         "moved": moved,
         "still": still,
         "sentinels": rows,
+        "kept": [*kept],
     }

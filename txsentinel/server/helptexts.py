@@ -104,6 +104,9 @@ HISTORY [<master-name>|* [<failovers>]]
 HOLDING <master-name> <host> <port> <ms>
     Note that another Sentinel holds the writes of a server for a switchover;
     sent by that Sentinel.
+LEAVING <ms> <sentinel-id> [<sentinel-id> ...]
+    Note that Sentinels are about to be stopped, so that others take over what
+    they do; with 0 they stay. Sent by the Sentinel that drains their host.
 OPERATION <operation-id>
     Return a switchover that was ordered here: state, steps, receipt.
 OPERATIONS

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from txsentinel.core.errors import CommandError
+from txsentinel.core.leaving import MAX_LEAVING
 from txsentinel.core.membership import DEFAULT_FORGET_TIME, MAX_FORGET_TIME
 from txsentinel.core.membership_state import MembershipRequest
 from txsentinel.server.arguments import integer, refuse_control_characters, syntax_error
@@ -28,8 +29,8 @@ from txsentinel.server.membership_orders import (
 )
 from txsentinel.server.replies import Reply
 from txsentinel.server.resetting import reset_in_turn
-from txsentinel.server.specification import block, integer_argument, oneof, optional, text_argument, word
-from txsentinel.wire.resp import text
+from txsentinel.server.specification import block, integer_argument, multiple, oneof, optional, text_argument, word
+from txsentinel.wire.resp import OK, text
 
 if TYPE_CHECKING:
     from txsentinel.model.timings import Millis
@@ -238,10 +239,29 @@ def unpark(services: MembershipServices, client: Client, request: Sequence[bytes
     return once_saved(services, None, since, count)
 
 
+def leaving(services: MembershipServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """
+    Note that Sentinels are about to be stopped, or stay after all; the one that drains their host sends this.
+
+    :raises CommandError: if the syntax is wrong.
+    """
+    refuse_control_characters(request, 2, "TXSENTINEL LEAVING")
+    period = integer(request[2])
+    if not 0 <= period <= MAX_LEAVING:
+        raise CommandError(f"ERR the period must be between 0 and {MAX_LEAVING}")
+    if any(len(each) != ID_LENGTH for each in request[3:]):
+        raise CommandError("ERR the ID of a Sentinel has 40 characters")
+    core, now = services.core, services.host.now()
+    core.leaving.announced([text(each) for each in request[3:]], period, now, wall_now(services))
+    return OK
+
+
 def _host_and_port(words: _Words) -> tuple[str, int | None]:
     host, raw = text(words.take()), words.take()
     return host, None if raw == b"*" else _port(raw)
 
+
+ID_LENGTH: Final = 40
 
 _NODE: Final = oneof(
     "node",
@@ -280,6 +300,14 @@ COMMANDS: Final[CommandModule[MembershipServices]] = {
             optional(word("PARALLEL")),
         ),
     ): drain_host,
+    membership(
+        "txsentinel|leaving",
+        arity=-4,
+        since="0.2.0",
+        alias_of="sentinel|failover",
+        summary="Notes that Sentinels are about to be stopped; sent by the one that drains their host",
+        arguments=(integer_argument("milliseconds"), multiple(text_argument("sentinel-id"))),
+    ): leaving,
     membership(
         "txsentinel|park",
         arity=-4,
