@@ -94,6 +94,16 @@ class HelloProcessingTests(SynchronousTestCase):
         self.fixture.core.administration.reset("*", self.fixture.now)
         self.assertEqual(0, self.known())
 
+    def test_activity(self) -> None:
+        """Any hello by the subscription of a link is activity there, also our own and an invalid one."""
+        link = self.fixture.master.link
+        self.fixture.wait(3_000, 100)
+        own = self.fixture.payloads[-1][1]
+        for payload in (b"invalid", own, own):
+            self.fixture.now += 1
+            self.fixture.core.hello_received(payload, self.fixture.now, link)
+            self.assertEqual(link.pubsub_active_at, self.fixture.now)
+
     def test_own_id_elsewhere(self) -> None:
         """A Sentinel with our ID at another address is logged once; the number of log lines is limited."""
         self.fixture.wait(3_000, 100)

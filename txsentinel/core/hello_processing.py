@@ -64,6 +64,9 @@ class HelloProcessing:
         self._failovers = failovers
         self.confirmations = Confirmations(state, registry, self._confirmed)
         self._known: dict[bytes, Peer] = {}
+        self._own: bytes | None = None
+        """The beginning of our hellos, up to the comma after the ID, as the last one of them had it."""
+
         self._first_addresses: dict[str, Address] = {}
         """ID → the address at which a peer was registered before it was moved."""
 
@@ -77,6 +80,10 @@ class HelloProcessing:
         :param through_server: whether it arrived by the subscription to a server, not by a direct PUBLISH.
         :param link: the link to that server.
         """
+        own = self._own
+        if own is not None and payload.startswith(own):
+            # Echoed by a server that we published it on.
+            return
         peer = self._known.get(payload)
         if peer is not None and peer.hello_seen == payload and peer.master.peers.get(peer.name) is peer:
             peer.hello_received_at = peer.confirmed_at = now
@@ -87,8 +94,11 @@ class HelloProcessing:
             return
         fields = payload.split(b",", 3)
         if len(fields) > 2 and fields[2] == self._state.options.my_id.encode():
-            # Our own hello mostly, echoed by a server that we published it on.
-            self._own_id(b",".join(fields[:2]))
+            place = b",".join(fields[:2])
+            if place in self._state.own_endpoints:
+                self._own = b",".join([place, fields[2], b""])
+            else:
+                self._clone(place)
             return
         try:
             hello = Hello.parse(payload)
@@ -103,10 +113,10 @@ class HelloProcessing:
                 peer.near_hello_at = now
             self._apply(hello, master, peer, payload, now)
 
-    def _own_id(self, place: bytes) -> None:
-        """Handle a hello with our own ID. If its address is not ours, another Sentinel uses a copy of our file."""
+    def _clone(self, place: bytes) -> None:
+        """Handle a hello with our own ID and another address: another Sentinel uses a copy of our file."""
         clones = self._state.clones
-        if place in self._state.own_endpoints or place in clones or len(clones) >= MAX_CLONES:
+        if place in clones or len(clones) >= MAX_CLONES:
             return
         clones[place] = None
         where = excerpt(text(place).replace(",", " port "))

@@ -193,12 +193,13 @@ class LinkInputs(CoreParts):
             self._evaluation.step(instance, now)
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
-        """Handle any message or reply on the Pub/Sub connection."""
+        """Handle any message or reply on the Pub/Sub connection but a hello."""
         link.pubsub_active_at = now
 
     def hello_received(self, payload: bytes, now: Millis, link: InstanceLink | None = None) -> None:
         """Handle a hello that arrived by the subscription of ``link`` or, if ``None``, by a direct PUBLISH."""
         if link is not None and not link.closed:
+            link.pubsub_active_at = now
             self._probing.message_received(link, now)
             self._evaluation.recheck(link, now)
         self._hello_processing.hello(payload, now, through_server=link is not None, link=link)

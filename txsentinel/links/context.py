@@ -70,7 +70,7 @@ class CoreInputs(Protocol):
         """``SENTINEL MYID`` was answered by an alleged Sentinel; the reply is not validated yet."""
 
     def pubsub_active(self, link: InstanceLink, now: Millis) -> None:
-        """Data arrived on a confirmed subscription."""
+        """Data other than a hello arrived on a confirmed subscription."""
 
     def promotion_refused(self, link: InstanceLink, command: str, error: str, now: Millis) -> None:
         """A server refused a part of the transaction that promotes it, and executed none of it."""

@@ -40,8 +40,6 @@ class PubSubLink(LinkConnection):
         for payload in payloads:
             if not self.void:
                 context.core.hello_received(payload, now, link)
-        if not self.void:
-            context.core.pubsub_active(link, now)
         context.finish_turn()
 
     def _received(self, reply: object, now: Millis) -> None:

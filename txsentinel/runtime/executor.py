@@ -97,6 +97,7 @@ class Executor:
         self._permits = permits
         self._path = path
         self._core = core
+        self._outbox = core.outbox
         self._publish = publish
         self._note = note
         self._note_event = note_event or self._note_as_line
@@ -146,7 +147,7 @@ class Executor:
         """Execute or defer the effects since the last call, and have the changed state saved."""
         if self._draining:
             return
-        outbox = self._core.outbox
+        outbox = self._outbox
         if not outbox.pending and not outbox.dirty:
             # Most replies cause no effect.
             self._links.flush()
