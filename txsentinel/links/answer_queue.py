@@ -32,9 +32,11 @@ class AnswerQueue:
         """Return how many wait."""
         return len(self._answers) - self._called
 
-    def append(self, answer: Answer) -> None:
-        """Add one behind all others."""
-        self._answers.append(answer)
+    def append(self, answer: Answer) -> int:
+        """Add one behind all others; return how many wait then."""
+        answers = self._answers
+        answers.append(answer)
+        return len(answers) - self._called
 
     def popleft(self) -> Answer:
         """
@@ -43,6 +45,8 @@ class AnswerQueue:
         :raises IndexError: if none waits.
         """
         answers, called = self._answers, self._called
+        if not called and len(answers) == 1:
+            return answers.pop()
         answer = answers[called]
         called += 1
         if called == len(answers):

@@ -283,10 +283,11 @@ class CommandLink(LinkConnection):
 
     def _received(self, reply: object, now: Millis) -> None:
         awaiting = self._awaiting
-        if not awaiting:
+        try:
+            answer = awaiting.popleft()
+        except IndexError:
             self.drop("a reply without a command")
             return
-        answer = awaiting.popleft()
         # The core reads the number of pending commands while it processes the reply.
         self.link.pending_commands = len(awaiting)
         answer(reply, now)

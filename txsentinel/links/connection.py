@@ -217,8 +217,7 @@ class LinkConnection(Protocol):
             self._context.unflushed.append(self)
         self._unsent.append(command)
         awaiting = self._awaiting
-        awaiting.append(answer)
-        if len(awaiting) > self._max_unanswered:
+        if awaiting.append(answer) > self._max_unanswered:
             maximum = self._max_unanswered * max(1, len(self.link.instances))
             if len(awaiting) > maximum:
                 self.drop(f"{maximum} commands without an answer")
