@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 from typing import Any
 
 from twisted.internet import tcp, unix
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
@@ -28,6 +30,9 @@ from txsentinel.reactor.client_transport import (
     accept_within,
     client_multiplexer,
 )
+from txsentinel.server.admission import set_inherited_options
+
+PEER = IPv4Address("TCP", "127.0.0.1", 1)
 
 
 class ClientTransportTestCase(test_multiplexer.MultiplexerTestCase):
@@ -45,7 +50,7 @@ class ClientTransportTestCase(test_multiplexer.MultiplexerTestCase):
         far.setblocking(False)
         self.addCleanup(far.close)
         protocol = Echo()
-        protocol.makeConnection(ClientTransport(self.multiplexer, near, ("127.0.0.1", 1), protocol))
+        protocol.makeConnection(ClientTransport(self.multiplexer, near, PEER, protocol))
         return protocol, far
 
 
@@ -181,7 +186,9 @@ class ClientEndTests(ClientTransportTestCase, test_multiplexer.EndTests):
             self.assertEqual(pair[0].fileno(), number)
             clients.append(pair[1])
             joined.append(Echo())
-            joined[0].makeConnection(ClientTransport(self.multiplexer, pair[0], ("127.0.0.1", 2), joined[0]))
+            joined[0].makeConnection(
+                ClientTransport(self.multiplexer, pair[0], IPv4Address("TCP", "127.0.0.1", 2), joined[0])
+            )
 
         first.poll_nested = second.poll_nested = replace
         near.send(b"x")
@@ -248,6 +255,24 @@ class AcceptorTests(test_multiplexer.MultiplexerTestCase):
         while any(not protocol.received for protocol in self.protocols):
             self.turn()
         self.assertEqual([client.recv(9) for client in clients], [b"x"] * 5)
+
+    def test_inherited_options(self) -> None:
+        """Connections have the options of the listening socket, as their transports know."""
+        port: Any = tcp.Port(0, self.port.factory, interface="127.0.0.1", reactor=self.reactor)
+        port.startListening()
+        accept_within(self.multiplexer, port, partial(set_inherited_options, keepalive_seconds=90))
+        for server in (port, self.port):
+            client = socket.create_connection(("127.0.0.1", server.getHost().port))
+            self.addCleanup(client.close)
+        self.until(2)
+        options = ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL))
+        found = set()
+        for protocol in self.protocols:
+            transport: Any = protocol.transport
+            enabled = transport.getTcpNoDelay(), transport.getTcpKeepAlive()
+            seconds = [transport.getHandle().getsockopt(*option) for option in options]
+            found.add((transport.options_inherited, *enabled, seconds == [90, 30]))
+        self.assertEqual(found, {(True, True, True, True), (False, False, False, False)})
 
     def test_refused_by_the_factory(self) -> None:
         """A connection for which the factory returns no protocol is closed."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import SkipTest
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +18,8 @@ from tests.reactor.test_multiplexer import Echo
 from txsentinel.reactor.client_transport import ClientTransport, client_multiplexer
 from txsentinel.reactor.multiplexer import EpollMultiplexer
 from txsentinel.reactor.priority import PriorityReactor
+
+PEER = IPv4Address("TCP", "127.0.0.1", 1)
 
 LIMIT = 60.0
 """Seconds after which a test that hangs fails."""
@@ -74,7 +77,7 @@ class IterationTests(SynchronousTestCase):
         near, far = socket.socketpair()
         self.addCleanup(far.close)
         protocol = Echo()
-        protocol.makeConnection(ClientTransport(multiplexer or self.multiplexer, near, ("127.0.0.1", 1), protocol))
+        protocol.makeConnection(ClientTransport(multiplexer or self.multiplexer, near, PEER, protocol))
         return protocol, far
 
     def run_reactor(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp
@@ -62,7 +62,7 @@ class ClientTransport:
     Output is sent when all ready channels of the multiplexer have been read, or in the next turn of the reactor.
 
     :param connection: the socket; it may be in blocking mode.
-    :param peer: the remote address, as ``accept`` returns it.
+    :param options_inherited: whether the socket has inherited the options that the protocol wants.
     """
 
     __slots__ = (
@@ -83,10 +83,16 @@ class ClientTransport:
         "_write_closed",
         "_write_closing",
         "disconnecting",
+        "options_inherited",
     )
 
     def __init__(
-        self, multiplexer: EpollMultiplexer, connection: socket.socket, peer: tuple[Any, ...], protocol: IProtocol
+        self,
+        multiplexer: EpollMultiplexer,
+        connection: socket.socket,
+        peer: IPv4Address | IPv6Address,
+        protocol: IProtocol,
+        options_inherited: bool = False,
     ) -> None:
         self._multiplexer = multiplexer
         self._connection: socket.socket | None = connection
@@ -109,6 +115,7 @@ class ClientTransport:
         self._write_closing = False
         self._write_closed = False
         self.disconnecting = False
+        self.options_inherited = options_inherited
         multiplexer.addReader(self)
 
     # ``Channel``, for the multiplexer.
@@ -337,7 +344,7 @@ class ClientTransport:
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """Return the remote address."""
-        return _address(self._peer)
+        return self._peer
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Set TCP_NODELAY."""
@@ -377,11 +384,15 @@ def client_multiplexer(reactor: Any) -> EpollMultiplexer:
     return EpollMultiplexer(reactor, clients=True)
 
 
-def accept_within(multiplexer: EpollMultiplexer, port: IListeningPort) -> None:
+def accept_within(
+    multiplexer: EpollMultiplexer, port: IListeningPort, set_options: Callable[[socket.socket], None] | None = None
+) -> None:
     """
     Let a multiplexer accept and serve the future connections of a port. Ports other than TCP ports are not changed.
 
     :param multiplexer: one of :func:`client_multiplexer`.
+    :param set_options: sets the options of the listening socket that connections inherit. The attribute
+        ``options_inherited`` of their transports is true then.
     """
     if type(port) is not tcp.Port:  # a port of a Unix socket is a subclass with other transports
         return
@@ -390,12 +401,14 @@ def accept_within(multiplexer: EpollMultiplexer, port: IListeningPort) -> None:
         connection: socket.socket, protocol: Any, peer: tuple[Any, ...], port: object, number: int, reactor: object
     ) -> ClientTransport:
         """Return the transport of a connection that the port itself accepts."""
-        return ClientTransport(multiplexer, connection, peer, protocol)
+        return ClientTransport(multiplexer, connection, _address(peer), protocol)
 
+    if set_options is not None:
+        set_options(port.socket)
     port.stopReading()
     port.reactor = multiplexer  # type: ignore[assignment]
     port.transport = transport  # type: ignore[assignment]
-    multiplexer.addReader(PortAcceptor(multiplexer, port))
+    multiplexer.addReader(PortAcceptor(multiplexer, port, set_options is not None))
 
 
 class PortAcceptor:
@@ -405,9 +418,10 @@ class PortAcceptor:
     How many it tries to accept at a time depends on how many there were before: most attempts beyond the first fail.
     """
 
-    __slots__ = ("_attempts", "_listening", "_multiplexer", "_port")
+    __slots__ = ("_attempts", "_listening", "_multiplexer", "_options_inherited", "_port")
 
-    def __init__(self, multiplexer: EpollMultiplexer, port: tcp.Port) -> None:
+    def __init__(self, multiplexer: EpollMultiplexer, port: tcp.Port, options_inherited: bool = False) -> None:
+        self._options_inherited = options_inherited
         self._multiplexer = multiplexer
         self._port = port
         self._listening: socket.socket = port.socket
@@ -449,11 +463,12 @@ class PortAcceptor:
             host, _ = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
             peer = (host, *peer[1:])
         factory: Any = self._port.factory
-        protocol = factory.buildProtocol(_address(peer))
+        address = _address(peer)
+        protocol = factory.buildProtocol(address)
         if protocol is None:
             connection.close()
             return
-        transport = ClientTransport(self._multiplexer, connection, peer, protocol)
+        transport = ClientTransport(self._multiplexer, connection, address, protocol, self._options_inherited)
         try:
             protocol.makeConnection(transport)
         except BaseException:

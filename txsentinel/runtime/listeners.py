@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from txsentinel.reactor.client_transport import accept_within, client_multiplexe
 from txsentinel.reactor.multiplexer import supported
 from txsentinel.reactor.priority import PriorityReactor
 from txsentinel.runtime.binding import CannotListen, adopt_ports, open_ports, open_unix_socket
+from txsentinel.server.admission import set_inherited_options
 from txsentinel.tls.activation import TlsSupport
 
 if TYPE_CHECKING:
@@ -65,8 +67,9 @@ def open_listeners(
         raise CannotListen(NO_LISTENERS)
     if supported(host.reactor):
         multiplexer = client_multiplexer(host.reactor)
+        set_options = partial(set_inherited_options, keepalive_seconds=options.tcp_keepalive)
         for port in opened:
-            accept_within(multiplexer, port)
+            accept_within(multiplexer, port, set_options)
         if isinstance(host.reactor, PriorityReactor):
             host.reactor.set_priority_poll(multiplexer.poll)
     return opened

@@ -157,6 +157,7 @@ class OperatorSession:
     """
 
     descriptor = -1
+    local_address = ""
 
     def __init__(
         self,
@@ -176,7 +177,6 @@ class OperatorSession:
             services.clients.next_id(),
             self,
             origin,
-            "",
             now,
             now,
             user,
@@ -345,7 +345,7 @@ class Operator:
         """
         services, now = self._services, self._services.host.now()
         # An ID of 0 belongs to no client: this one exists only for the entry in the log.
-        client = Client(0, DISCONNECTED, _address(origin), "", now, now, services.access.default, authenticated=False)
+        client = Client(0, DISCONNECTED, _address(origin), now, now, services.access.default, authenticated=False)
         if not services.access.log_in(client, user, data(password), b"AUTH"):
             return None
         return Principal(user, "password", origin)
@@ -360,7 +360,7 @@ class Operator:
         kind = services.options.tls_auth_clients_user
         if kind.lower() == "off":
             return None
-        client = Client(0, DISCONNECTED, _address(origin), "", now, now, services.access.default, authenticated=False)
+        client = Client(0, DISCONNECTED, _address(origin), now, now, services.access.default, authenticated=False)
         services.access.log_in_by_certificate(client, names_in(cast("X509", certificate), kind))
         return Principal(client.account.name, "certificate", origin) if client.authenticated else None
 

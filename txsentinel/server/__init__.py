@@ -1,6 +1,8 @@
 """The side that clients, operators and other Sentinels connect to."""
 
 COMPILED = (
+    "admission",
+    "clients",
     "dispatch",
     "output",
     "output_limits",

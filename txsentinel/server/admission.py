@@ -68,19 +68,17 @@ def endpoint_name(address: IAddress, socket_path: str) -> str:
     return f"{socket_path}:0"
 
 
-def new_client(services: AdmissionServices, connection: ClientConnection, peer: IAddress, own: IAddress) -> Client:
+def new_client(services: AdmissionServices, connection: ClientConnection, peer: IAddress) -> Client:
     """
     Register the client of an accepted connection.
 
     :param peer: the remote address.
-    :param own: the local address.
     """
-    now, path = services.host.now(), services.options.unixsocket
+    now = services.host.now()
     client = Client(
         services.clients.next_id(),
         connection,
-        endpoint_name(peer, path),
-        endpoint_name(own, path),
+        endpoint_name(peer, services.options.unixsocket),
         now,
         now,
         services.access.default,
@@ -111,8 +109,24 @@ def keep_alive(transport: Any, seconds: int) -> None:
     transport.setTcpKeepAlive(True)
     # With TLS the transport wraps the one that owns the socket.
     handle = getattr(transport, "transport", transport).getHandle()
-    is_tcp = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
-    if is_tcp and hasattr(socket, "TCP_KEEPIDLE"):
+    if isinstance(handle, socket.socket):
+        _set_keepalive_period(handle, seconds)
+
+
+def _set_keepalive_period(handle: socket.socket, seconds: int) -> None:
+    if handle.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_KEEPIDLE"):
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def set_inherited_options(listening: socket.socket, keepalive_seconds: int) -> None:
+    """
+    Set the options of a listening socket that accepted connections are to inherit, as they do on Linux.
+
+    :param keepalive_seconds: see :func:`keep_alive`.
+    """
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if keepalive_seconds:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _set_keepalive_period(listening, keepalive_seconds)

@@ -36,6 +36,10 @@ class ClientConnection(Protocol):
         """The file descriptor, −1 if there is none."""
 
     @property
+    def local_address(self) -> str:
+        """The local end as CLIENT LIST shows it, empty if there is none."""
+
+    @property
     def closing(self) -> bool:
         """Whether the connection is closing."""
 
@@ -67,6 +71,7 @@ class Disconnected:
     queued = 0
     unsent = 0
     descriptor = -1
+    local_address = ""
     closing = True
 
     def push(self, encoded: bytes) -> None:
@@ -130,7 +135,6 @@ class Client:
     client_id: int
     connection: ClientConnection
     address: str
-    local_address: str
     connected_at: Millis
     last_active: Millis
     account: User
@@ -161,6 +165,11 @@ class Client:
     tracking: Tracking | None = None
     over_soft_limit_since: Millis | None = None
     """The time since when its unsent output exceeds the soft limit; ``None`` while it does not."""
+
+    @property
+    def local_address(self) -> str:
+        """The local end of its connection, which is determined only when it is shown."""
+        return self.connection.local_address
 
     @property
     def user(self) -> str:

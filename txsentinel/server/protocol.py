@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from txsentinel.model.timings import Millis
-from txsentinel.server.admission import keep_alive, log_in_by_certificate, new_client, refusal
+from txsentinel.server.admission import endpoint_name, keep_alive, log_in_by_certificate, new_client, refusal
 from txsentinel.server.clients import Client
 from txsentinel.server.handlers import BoundHandler
 from txsentinel.server.request_executor import RequestExecutor
@@ -41,17 +41,18 @@ class SentinelProtocol(Protocol):
         services = self._services
         transport: Any = self.transport
         services.statistics.connections_received += 1
-        rejection = refusal(services, transport.getPeer())
+        peer = transport.getPeer()
+        rejection = refusal(services, peer)
         if rejection is not None:
             services.statistics.connections_rejected += 1
             if not ISSLTransport.providedBy(transport):
                 transport.write(rejection)
             transport.loseConnection()
             return
-        self.client = new_client(services, self, transport.getPeer(), transport.getHost())
+        self.client = new_client(services, self, peer)
         self.executor = RequestExecutor(services, self._handlers, self.client, transport)
         self._admitted = True
-        if ITCPTransport.providedBy(transport):
+        if not getattr(transport, "options_inherited", False) and ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             keep_alive(transport, services.options.tcp_keepalive)
         self.executor.start()
@@ -116,6 +117,12 @@ class SentinelProtocol(Protocol):
         """The file descriptor, or −1 if the transport has none."""
         number = getattr(self.transport, "fileno", None)
         return number() if callable(number) else -1
+
+    @property
+    def local_address(self) -> str:
+        """The local end as CLIENT LIST shows it."""
+        transport: Any = self.transport
+        return endpoint_name(transport.getHost(), self._services.options.unixsocket)
 
     def push(self, encoded: bytes) -> None:
         """Send a frame that is no reply to a command, after the replies that are waiting."""
