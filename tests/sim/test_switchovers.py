@@ -512,6 +512,36 @@ class AbortTests(SwitchoverCase):
         self.assertFalse(before.paused)
 
 
+class SupersededTests(SwitchoverCase):
+    """Failovers soon after a switchover."""
+
+    def test_promoted_again(self) -> None:
+        """If the new master dies at once, the leader of the switchover lets another Sentinel promote the old one."""
+        fleet = self.start()
+        old = self.master()
+        second, third = (server for server in fleet.servers if server is not old)
+        third.configure({"replica-priority": "200"})
+        old.configure({"replica-priority": "1"})
+        fleet.run(12.0)
+        begun = self.order("TO", second.host.ip, "6379", "METHOD", "FENCE")
+        operation = fleet.sentinels[0].alive.core.state.operations.known[begun["operation_id"]]
+        self.assertTrue(
+            fleet.simulation.run_until(lambda: operation.evidence is not None and not old.is_master, 4.0), begun
+        )
+        second.host.crash()
+        self.assertTrue(fleet.simulation.run_until(lambda: old.is_master, 8.0))
+        leader = next(n for n, each in enumerate(fleet.sentinels) if each.alive.core.master(self.name).failover)
+        self.assertNotEqual(leader, 0)
+        fleet.run(2.0)
+        self.assertTrue(old.is_master)
+        for sentinel in fleet.sentinels[1:]:
+            fleet.network.cut(sentinel.host, old.host)
+        self.assertEqual(self.call("SENTINEL", "FAILOVER", self.name, client=1), "OK")
+        self.assertTrue(fleet.simulation.run_until(lambda: third.is_master, 4.0))
+        fleet.run(3.0)
+        self.assertEqual([str(each) for each in self.checker.violations], [])
+
+
 class ScheduleTests(SwitchoverCase):
     """Switchovers at a later time."""
 

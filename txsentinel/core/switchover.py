@@ -304,7 +304,8 @@ class Switchovers:
             self._fork_seen(evidence, new)
         if old is not None:
             self._old_seen(operation, evidence, old, new, now)
-            self._demote_again(evidence, old, now)
+            if new is master:
+                self._demote_again(evidence, master, old, now)
         self._sentinels_seen(master, evidence, now)
         overdue = now >= evidence.promoted_at + EVIDENCE_TIMEOUT
         complete = False
@@ -356,8 +357,16 @@ class Switchovers:
         evidence.demoted_at = now
         operation.step(now, "demoted", f"{evidence.old} follows; its last offset was {evidence.offset_final}")
 
-    def _demote_again(self, evidence: SwitchEvidence, old: Server, now: Millis) -> None:
-        """Order an old master to follow whose own FAILOVER has ended without that, instead of eight seconds later."""
+    def _demote_again(self, evidence: SwitchEvidence, master: Master, old: Server, now: Millis) -> None:
+        """
+        Order an old master to follow whose own FAILOVER has ended without that, instead of eight seconds later.
+
+        Another Sentinel may have promoted it meanwhile: the new master is down then, or this Sentinel has voted again.
+        """
+        if evidence.method is not SwitchoverMethod.HANDOVER:
+            return
+        if master.sdown_since is not None or master.leader_epoch != evidence.epoch:
+            return
         sent, refreshed = old.info_sent_at, old.info_refreshed_at
         if old.role_reported is not Role.MASTER or not isinstance(old, Replica) or old.link.demote_to is not None:
             return

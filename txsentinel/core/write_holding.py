@@ -246,13 +246,18 @@ class WriteHolds:
             self._state.emit(DemoteHeld(link, *link.demote_to, former))
 
     def link_up(self, link: InstanceLink) -> None:
-        """Handle a new connection: repeat the order, unless another server is the master now."""
+        """Handle a new connection: repeat the order, unless another server is the master now, or soon."""
         if link.demote_to is None:
             return
         by_hostname = self._state.options.announce_hostnames
         for instance in link.instances:
             address = instance.master.published_address
-            if isinstance(instance, Replica) and link.demote_to == (address.announced(by_hostname), address.port):
+            up = instance.master.sdown_since is None
+            if (
+                isinstance(instance, Replica)
+                and up
+                and link.demote_to == (address.announced(by_hostname), address.port)
+            ):
                 self.demote(link)
                 return
         link.demote_to = None

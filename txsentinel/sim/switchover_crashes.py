@@ -5,7 +5,8 @@ Each case is a fleet of a seed, a setting, a method, a step of the operation and
 taken, the leader, the old master or the candidate dies, stops for a while or loses its connections, or an operator
 cancels the operation. Afterwards everything is healed, and the writes that clients got acknowledged are compared with
 those that the new master has. A write is not counted if it was on one server only when that died, nor if another master
-than the old one acknowledged it, which died or was cut off later: the asynchronous replication loses those in any case.
+than the old one acknowledged it, or the old one after a later failover to it, and that died or was cut off afterwards:
+the asynchronous replication loses those in any case.
 
 receipts: an acknowledged write of the old master that a receipt calls proven is present afterwards.
 order:    afterwards no writes are held, all servers have the settings from before, every server follows the master,
@@ -31,6 +32,7 @@ from txsentinel.sim.checks import InvariantChecker
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.groups import Shape
 from txsentinel.sim.key_writers import FAST_SECONDS, KeyWriter
+from txsentinel.sim.redis.instance import RedisInstance, RoleChange
 from txsentinel.sim.redis.pauses import PauseReason
 from txsentinel.sim.redis.server import SimRedis
 from txsentinel.sim.redis.settings import DEFAULTS
@@ -143,7 +145,7 @@ class CaseOutcome:
     """
 
     lost_later: int = 0
-    """Writes that are missing and that another master acknowledged, which lost its role again."""
+    """Writes that are missing and that a later master acknowledged, which lost its role again."""
 
     wrong: list[str] = field(default_factory=list)
 
@@ -168,6 +170,9 @@ class CaseRun:
         self.outcome = CaseOutcome(case)
         self._single: set[bytes] = set()
         """Keys that were on one server only when that died."""
+
+        self._promoted_again_at = float("inf")
+        """When a later failover made the old master a master again."""
 
         self._receipts: list[Receipt] = []
         self._name = self.fleet.masters[0].name
@@ -195,6 +200,7 @@ class CaseRun:
             leader = min(fleet.sentinels, key=lambda each: each.alive.core.options.my_id)
         client.order(*words)
         fleet.disturbed_until = simulation.seconds() + 120.0
+        self._watch(old)
         outcome.reached = self._await_step(leader)
         operation = self._operation(leader)
         candidate = self._candidate(operation, old)
@@ -219,6 +225,18 @@ class CaseRun:
         outcome.wrong += [str(violation) for violation in self.checker.violations]
         outcome.wrong += [f"an exception: {failure}" for failure in simulation.failures]
         return outcome
+
+    def _watch(self, old: SimRedis) -> None:
+        """Note when the old master is ordered to be a master again."""
+        changed = old.role_changed
+
+        def role_changed(server: RedisInstance, change: RoleChange) -> None:
+            if server.is_master and not change.was_master and change.excluded is not None:
+                self._promoted_again_at = min(self._promoted_again_at, self.fleet.simulation.seconds())
+            if changed is not None:
+                changed(server, change)
+
+        old.role_changed = role_changed
 
     def _operation(self, leader: SimSentinel) -> Operation | None:
         if not leader.running:
@@ -334,7 +352,8 @@ class CaseRun:
         acknowledged = {key: at for writer in self.writers for key, at in writer.acknowledged.items()}
         outcome.acknowledged = len(acknowledged)
         missing = acknowledged.keys() - present - self._single
-        gone = [key for key in missing if acknowledged[key][1] == old.host.ip]
+        again_at = self._promoted_again_at
+        gone = [key for key in missing if acknowledged[key][1] == old.host.ip and acknowledged[key][0] < again_at]
         outcome.lost, outcome.lost_later = len(gone), len(missing) - len(gone)
         for receipt in self._receipts:
             if receipt.verdict is ReceiptVerdict.PROVEN and gone:
