@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -32,6 +33,7 @@ from benchmarks.history import (
     MIN_PAIRS,
     BadHistory,
     Entry,
+    Verdict,
     compare,
     documented,
     entries,
@@ -45,6 +47,7 @@ from benchmarks.paired import (
     Contender,
     Experiment,
     Figure,
+    Result,
     Values,
     as_json,
     contender,
@@ -348,7 +351,7 @@ def experiments(quick: bool = False) -> dict[str, Experiment]:
         "simulated": Experiment(
             "simulator",
             {"rate": Figure("simulated seconds per second of a core, with faults", "/s", more_is_better=True)},
-            in_turn(partial(simulated, seeds=1 if quick else 6)),
+            in_turn(partial(simulated, seeds=1 if quick else 3)),
         ),
     }
 
@@ -398,7 +401,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     The command line.
 
-    :returns: the exit status: 1 with ``--check`` if a result is worse than those before.
+    :returns: the exit status: 1 if an experiment failed, or with ``--check`` if a result is worse than those before.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
     parser.add_argument("experiments", nargs="*", metavar="NAME", help="names or patterns; '*' is all of them")
@@ -430,27 +433,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BadHistory, ValueError, BinaryMissing) as problem:
         parser.error(str(problem))
     report_progress(surroundings(contenders))
-    results = run(names, available, contenders, 1 if options.quick else options.pairs, report_progress)
+    unrecorded = options.quick or options.pairs < MIN_PAIRS or contenders[0].name != DEFAULT_CONTENDERS[0]
+    results: list[Result] = []
+    verdicts: list[Verdict] = []
+    failed = []
+    for name in names:
+        try:
+            found = run([name], available, contenders, 1 if options.quick else options.pairs, report_progress)
+        except Exception:
+            # The other experiments are useful without this one.
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        results += found
+        if not unrecorded:
+            verdicts += record(found, contenders, history, None if options.no_record else options.history)
     print(f"\n{table(results, contenders)}")
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"figures": as_json(results)}, indent=2, ensure_ascii=False) + "\n")
-    if options.quick or options.pairs < MIN_PAIRS or contenders[0].name != DEFAULT_CONTENDERS[0]:
-        print(
-            f"\nnot recorded: this takes {MIN_PAIRS} pairs, the full size and {DEFAULT_CONTENDERS[0]} as the baseline"
-        )
-        return 0
+    if unrecorded:
+        baseline = DEFAULT_CONTENDERS[0]
+        print(f"\nnot recorded: this takes {MIN_PAIRS} pairs, the full size and {baseline} as the baseline")
+    else:
+        print("\ncompared with the history:")
+        for verdict in verdicts:
+            print(verdict)
+    worse = options.check and any(each.change == "worse" for each in verdicts)
+    return int(bool(failed) or worse)
+
+
+def record(
+    results: Sequence[Result], contenders: Sequence[Contender], history: Sequence[Entry], path: Path | None
+) -> list[Verdict]:
+    """
+    Compare results with a history, and add them to the one at ``path``.
+
+    :param path: the file of the history, to which others may have added entries meanwhile; ``None`` to leave it.
+    """
     verdicts = compare(entries(results, contenders), history)
-    print("\ncompared with the history:")
-    for verdict in verdicts:
-        print(verdict)
-    if not options.no_record:
-        # Other runs may have added entries meanwhile.
-        history = [*read_history(options.history), *(each.entry for each in verdicts)]
-        write_history(options.history, history)
-        if options.history == HISTORY:
-            write_page(history)
-    return int(options.check and any(each.change == "worse" for each in verdicts))
+    if path is not None:
+        now = [*read_history(path), *(each.entry for each in verdicts)]
+        write_history(path, now)
+        if path == HISTORY:
+            write_page(now)
+    return verdicts
 
 
 if __name__ == "__main__":

@@ -344,6 +344,19 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("WORSE", self.printed)
         self.assertEqual([each.figure for each in read_history(self.path)], ["one.cpu", "one.cpu", "two.cpu"])
 
+    def test_one_fails(self) -> None:
+        """An experiment that fails does not affect those after it, and sets the exit status."""
+
+        def broken(_: Sequence[Contender]) -> dict[str, Values]:
+            raise RuntimeError("no luck")
+
+        found = {"broken": Experiment("x", {"cpu": Figure("CPU", "%")}, broken), **figures.experiments(False)}
+        with patch.object(figures, "experiments", lambda _=False: found):
+            self.assertEqual(self.main(), 1)
+        self.assertIn("no luck", self.printed)
+        self.assertIn("failed: broken", self.printed)
+        self.assertEqual([each.figure for each in read_history(self.path)], ["one.cpu", "two.cpu"])
+
     def test_status_only_if_asked_for(self) -> None:
         """Without ``--check`` a worse result is marked, and the status is 0."""
         self.main("one")
