@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import unittest
 from itertools import count
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.fixtures import SECONDS
+from tests.interop.test_prometheus import Prometheus
 from tests.servers import (
     Connection,
     EventRecorder,
@@ -25,6 +27,7 @@ from tests.servers import (
     ReplyError,
     SentinelProcess,
     call,
+    free_port,
     missing,
     pairs,
     wait_for,
@@ -259,6 +262,35 @@ class RedisTests(VerbCase):
             # The name is that of redis_exporter.
             problems = [line for line in done.stderr.splitlines() if "use base unit" not in line]
             self.assertEqual(problems, [])
+
+    def test_scraped(self) -> None:
+        """A Prometheus that scrapes ``serve-metrics`` has what the replicas lack, and why one would not be promoted."""
+        if shutil.which("prometheus") is None:
+            raise unittest.SkipTest("prometheus is not installed")
+        for each in self.fleet.sentinels:
+            each.call("SENTINEL", "DEBUG", "INFO-PERIOD", 300)
+        port, environment = free_port(), os.environ | self.state_home()
+        words = ["serve-metrics", "--listen", f"tcp:{port}:interface=127.0.0.1"]
+        words += ["--sentinel", f"127.0.0.1:{self.fleet.sentinels[0].port}"]
+        prometheus = Prometheus(free_port(), self.harness.directory / "prometheus", [port])
+        self.addCleanup(prometheus.stop)
+        before = self.fleet.master_port()
+        replicas = {f"127.0.0.1:{each}": server for each, server in self.fleet.servers.items() if each != before}
+        first = next(iter(replicas.values()))
+        first.call("CONFIG", "SET", "replica-priority", 0)
+        self.addCleanup(first.call, "CONFIG", "SET", "replica-priority", 100)
+        with subprocess.Popen([sys.executable, "-m", "txsentinel.cli.operator", *words], env=environment) as served:
+            try:
+                prometheus.start()
+                sentinels = {f"127.0.0.1:{each.port}": 1.0 for each in self.fleet.sentinels}
+                query = 'txsentinel_replica_unfit{reason="priority_zero"}'
+                wait_for(lambda: prometheus.values(query, "sentinel") == sentinels, SECONDS, "the reason")
+                lags = prometheus.values("txsentinel_replica_lag_bytes", "replica")
+                self.assertEqual(set(lags), set(replicas))
+                self.assertTrue(all(each >= 0 for each in lags.values()), lags)
+                self.assertEqual(prometheus.values("up"), {f"127.0.0.1:{port}": 1.0})
+            finally:
+                served.terminate()
 
     def test_following(self) -> None:
         """``run`` restarts its program when the master moves, and ``watch`` shows the move."""

@@ -101,6 +101,7 @@ def build_process(options: ProcessOptions, reactor: ISystemReactor) -> IService:
         available_descriptors=lambda links: descriptors_for_clients(descriptor_limit(), 2 * links),
         inherited_sockets=inherited_sockets(os.environ),
         state_dir=state.path,
+        reload=lambda: process.reload(),
     )
     secrets = SecretRenewal(
         options.configuration.secrets,

@@ -163,7 +163,7 @@ class ProcessService(MultiService):
         if self._hangup is None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
-            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         if self._termination is not None:
             self._termination.install()
             self._reactor.callWhenRunning(self._termination.install)
@@ -217,11 +217,17 @@ class ProcessService(MultiService):
             watchdog = watchdog_seconds(os.environ)
             self._health.observe(HealthNotifier(self._supervisor, self._health, time.monotonic, watchdog).swept)
 
-    def _reload(self) -> None:
-        """Call ``hangup``, between two notifications of the supervisor."""
-        assert self._hangup is not None
+    def reload(self) -> Deferred[str]:
+        """Call ``hangup``, between two notifications of the supervisor; return its result."""
+        if self._hangup is None:
+            return succeed("")
+
+        def done(problem: str) -> str:
+            self._supervisor.reloaded(problem)
+            return problem
+
         self._supervisor.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
-        self._hangup().addCallback(self._supervisor.reloaded)
+        return self._hangup().addCallback(done)
 
     def _remove_pidfile(self, result: object) -> object:
         if self._pidfile is not None:

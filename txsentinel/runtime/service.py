@@ -29,7 +29,7 @@ from txsentinel.runtime.restoring import ensure_id, load_users, new_id, restore_
 from txsentinel.runtime.scripts import ScriptQueue
 from txsentinel.runtime.surface import Surface
 from txsentinel.runtime.sweeper import SweepLoop
-from txsentinel.server.context import ServerContext
+from txsentinel.server.context import ServerContext, nothing_reloaded
 from txsentinel.server.factory import SentinelServerFactory
 from txsentinel.server.process_info import ProcessInfo, version_and_build
 from txsentinel.tls.activation import TlsSupport
@@ -72,6 +72,7 @@ class SentinelService(MultiService):
         limits: Limits | None = None,
         state_dir: str | None = None,
         permits: Callable[[Effect], bool] | None = None,
+        reload: Callable[[], Deferred[str]] = nothing_reloaded,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.host = host
@@ -136,6 +137,7 @@ class SentinelService(MultiService):
             started_at=host.now(),
             failovers=self.history.records,
             acknowledge=self.history.acknowledge,
+            reload=reload,
         )
         self.server = SentinelServerFactory(self.context)
         self.surface = Surface(

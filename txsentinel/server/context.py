@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred, succeed
+
 from txsentinel.config.generic import GenericOptions
 from txsentinel.model.log_throttle import LogThrottle
 from txsentinel.model.publications import PublisherRegistry
@@ -54,6 +56,11 @@ def _no_history(name: str | None, limit: int) -> Sequence[FailoverRecord]:
     return ()
 
 
+def nothing_reloaded() -> Deferred[str]:
+    """Reload nothing, where there is no process of its own; the result is that nothing was wrong."""
+    return succeed("")
+
+
 def _acknowledge_nothing(record_id: str, by: str, comment: str) -> str | None:
     """Know no record."""
     return None
@@ -87,6 +94,9 @@ class ServerContext:
 
     acknowledge: Callable[[str, str, str], str | None] = _acknowledge_nothing
     """Records who has seen a failover, with a comment; returns the ID of its group, ``None`` without a record."""
+
+    reload: Callable[[], Deferred[str]] = nothing_reloaded
+    """Reads secrets, certificates and users again; the result is what was wrong, empty if nothing was."""
 
     options: GenericOptions = field(default_factory=GenericOptions)
     limits: Limits = field(default_factory=Limits)

@@ -120,6 +120,8 @@ PAUSE <master-name>|* FOR <milliseconds> [SCOPE failover|hands-off]
     day at most. C Sentinels are kept from it by their votes.
 PAUSED [<master-name>]
     Return the pauses in force, and whether a failover is possible all the same.
+RELOAD
+    Read secrets, certificates and the ACL file again, as SIGHUP does.
 REJECTING <master-name> <operation-id> <requested-unix-ms> <until-unix-ms>
     <withdrawn> <by> <host>:<port> [<name>=<value> ...]
     Store the settings of a server that rejects writes for a switchover of

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from txsentinel.config.generic import GenericOptions
     from txsentinel.core.instances import Master
     from txsentinel.core.sentinel import SentinelCore
@@ -255,6 +257,9 @@ class OperatorServices(Protocol):
 
     def acknowledge(self, record_id: str, by: str, comment: str, /) -> str | None:
         """Record that ``by`` has seen a failover; return the ID of its group, ``None`` if its record is unknown."""
+
+    def reload(self) -> Deferred[str]:
+        """Read secrets, certificates and users again; the result is what was wrong, empty if nothing was."""
 
 
 class SavingServices(Protocol):

@@ -6,7 +6,17 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.remote.samples import NAME, SENTINELS, fleet, master_report, sentinel, unreachable
+from tests.remote.samples import (
+    MASTER,
+    NAME,
+    SENTINELS,
+    fleet,
+    info,
+    master_report,
+    replica,
+    sentinel,
+    unreachable,
+)
 from txsentinel.cli.operator.fleet_metrics import MAX_AGE, FleetPages, page
 from txsentinel.extensions.metrics.format import Format
 from txsentinel.remote.fleet import FleetReport
@@ -42,6 +52,25 @@ class PageTests(SynchronousTestCase):
             (f"redis_sentinel_master_last_ok_ping_reply_seconds{{{names}}}", "0.15"),
         ):
             self.assertEqual(found.get(line), value, line)
+
+    def test_replicas(self) -> None:
+        """Replicas that would not be promoted are counted by reason; the lag is that of the cached INFO."""
+        replicas = [
+            replica("10.0.0.1"),
+            replica("10.0.0.3", slave_priority="0"),
+            replica("10.0.0.4", flags="slave,s_down"),
+        ]
+        infos = [info(MASTER, "master"), info("10.0.0.1", "slave"), info("10.0.0.3", "slave", 4_000_000)]
+        found = samples(fleet(sentinel(SENTINELS[0], master_report(SENTINELS[0], None, replicas, None, infos))))
+        of = f'sentinel="10.0.0.11:26379",master="{NAME}"'
+        unfit = {name: value for name, value in found.items() if name.startswith("txsentinel_replica_unfit")}
+        expected = {f'txsentinel_replica_unfit{{{of},reason="{reason}"}}': "1" for reason in ("down", "priority_zero")}
+        self.assertEqual(unfit, expected)
+        lags = {name: value for name, value in found.items() if name.startswith("txsentinel_replica_lag_bytes")}
+        places = {name.partition('replica="')[2].partition(":")[0] for name in lags}
+        self.assertEqual(places, {"10.0.0.1", "10.0.0.3"})
+        self.assertEqual(min(map(int, lags.values())), 0)
+        self.assertGreater(max(map(int, lags.values())), 1_000_000)
 
     def test_down(self) -> None:
         """A master that is objectively down is not only subjectively down; the value is 0 then."""

@@ -26,6 +26,7 @@ ROUTES = (
     ("PUT", "/v1/masters/mymaster/pause"),
     ("DELETE", "/v1/masters/mymaster/pause"),
     ("PUT", "/v1/pause"),
+    ("POST", "/v1/reload"),
     ("DELETE", "/v1/pause"),
 )
 
@@ -51,6 +52,17 @@ class ActingCase(SynchronousTestCase):
 
 class OperationTests(ActingCase):
     """Each operation."""
+
+    def test_reload(self) -> None:
+        """The files are read again as SIGHUP does; what is wrong in them is the detail of an error."""
+        reply = self.act("POST", "/v1/reload")
+        self.assertEqual((reply.status, reply.document), (200, {"state": "reloaded"}))
+        self.assertEqual(self.executed, [("TXSENTINEL", "RELOAD")])
+        refusal = CommandRefusal("RELOADFAILED", "RELOADFAILED /etc/users.acl:1: unknown command")
+        self.server.operator.replies["txsentinel|reload"] = refusal
+        reply = self.act("POST", "/v1/reload")
+        self.assertEqual((reply.status, reply.document["code"]), (422, "reload_failed"))
+        self.assertIn("/etc/users.acl:1", reply.document["reasons"][0]["text"])
 
     def test_failover(self) -> None:
         """A failover is started as the user, forced or coordinated."""
@@ -247,7 +259,8 @@ class PermissionTests(ActingCase):
     def test_rights(self) -> None:
         """Each operation needs the right of its command."""
         names = [f"sentinel|{word}" for word in ("failover", "reset", "monitor", "remove", "set")]
-        names += ["txsentinel|pause", "txsentinel|resume"] * 2
+        pause, resume = "txsentinel|pause", "txsentinel|resume"
+        names += [pause, resume, pause, "txsentinel|reload", resume]
         for (method, target), command in zip(ROUTES, names, strict=True):
             self.server.operator.denied = {("alice", command)}
             self.assertEqual(self.act(method, target, {}).code, "not_permitted")

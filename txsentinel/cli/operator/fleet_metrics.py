@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -16,6 +17,7 @@ from txsentinel.cli.operator.program import installed_reactor, run_program, star
 from txsentinel.cli.operator.statuses import OK, UNKNOWN, VerbFailed
 from txsentinel.extensions.metrics import catalogue
 from txsentinel.extensions.metrics.format import Family, Format, Kind, seconds
+from txsentinel.remote.fitness import fitness_of
 from txsentinel.remote.fleet import FleetReport, read_fleet
 from txsentinel.remote.reports import MasterReport, SentinelReport, number
 
@@ -57,6 +59,8 @@ def page(fleet: FleetReport, text_format: Format) -> bytes:
             voters = 1 + len(report.peers)
             add(_VOTERS, (str(sentinel.endpoint), name), voters)
             add(_REACHABLE_VOTERS, (str(sentinel.endpoint), name), _usable_sentinels(report))
+            for family, labels, value in _of_replicas(name, report):
+                add(of_sentinel(family), (str(sentinel.endpoint), *labels), value)
     for name in fleet.names:
         add(_ADDRESSES, (name,), len({each.endpoint for each in fleet.reports(name).values()}))
     parts = [family.header(text_format) + "".join(lines).encode() for family, lines in samples.items()]
@@ -105,6 +109,20 @@ def _of_master(report: MasterReport) -> Iterator[tuple[Family, tuple[str, ...], 
     ):
         yield family, names, master.number(field)
     yield catalogue.REDIS_REPLY_AGE, names, seconds(master.number("last-ok-ping-reply"))
+
+
+def _of_replicas(name: str, report: MasterReport) -> Iterator[tuple[Family, tuple[str, ...], object]]:
+    """Yield the replicas that would not be promoted by their reasons, and how far each is behind if that is known."""
+    unfit = Counter(each.unfit.code.value for each in fitness_of(report) if each.unfit is not None)
+    for reason, count in sorted(unfit.items()):
+        yield catalogue.REPLICA_UNFIT, (name, reason), count
+    master = report.info_of(report.master)
+    for each in report.replicas:
+        cached = report.info_of(each)
+        if master is None or cached is None or master.replid != cached.replid:
+            continue
+        if master.offset is not None and cached.offset is not None:
+            yield catalogue.REPLICA_LAG, (name, str(each.endpoint)), max(master.offset - cached.offset, 0)
 
 
 def _usable_sentinels(report: MasterReport) -> int:

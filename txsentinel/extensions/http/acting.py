@@ -45,6 +45,7 @@ REFUSALS: Final = (
     ("TOOLATE", 409, "too_late"),
     ("KEYREUSED", 409, "key_reused"),
     ("NOSUCHOPERATION", 404, "unknown_operation"),
+    ("RELOADFAILED", 422, "reload_failed"),
     ("NOGOODSLAVE", 412, "candidate_unfit"),
     ("MASTERDOWN", 412, "master_not_healthy"),
     ("STILLALIVE", 409, "still_alive"),
@@ -91,6 +92,8 @@ class ActingRoutes:
             summary = "End the pause of automatic failovers."
             yield act("DELETE", f"{base}/pause", self.resume, b"TXSENTINEL RESUME " + name, summary)
         summary = "Change settings of a master; all of them or none."
+        reload = "Read secrets, certificates and users again."
+        yield act("POST", "/v1/reload", self.reload, b"TXSENTINEL RELOAD", reload)
         yield act("PATCH", "/v1/config/{master}", self.set, b"SENTINEL SET {master} quorum 1", summary)
 
     def acting(
@@ -155,6 +158,11 @@ class ActingRoutes:
         name = self._expected(request, request.document("expect")).name
         removed = self._run(request, ["SENTINEL", "REMOVE", name])
         return removed.addCallback(lambda _: json_response({"master": name, "state": "removed"}))
+
+    def reload(self, request: ApiRequest) -> Deferred[Answer]:
+        """Answer 200 once all files were read again."""
+        request.document()
+        return self._run(request, ["TXSENTINEL", "RELOAD"]).addCallback(lambda _: json_response({"state": "reloaded"}))
 
     def set(self, request: ApiRequest) -> Deferred[Answer]:
         """Answer 200 with the new settings once they are durable."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
+from twisted.internet.defer import Deferred
+
 from txsentinel.core.errors import CommandError
 from txsentinel.core.explaining import MAX_JOURNAL
 from txsentinel.core.fan_out import PeerAnswer
@@ -22,10 +24,10 @@ from txsentinel.server import helptexts
 from txsentinel.server.arguments import integer, syntax_error
 from txsentinel.server.commands.sentinel_container import MASTER_NAME, txsentinel
 from txsentinel.server.handlers import CommandModule, refuse_without_subcommand
-from txsentinel.server.replies import DurableReply, Reply, Steps, Stepwise
+from txsentinel.server.replies import DeferredReply, DurableReply, Reply, Steps, Stepwise
 from txsentinel.server.shared_options import options_hash, shared_options
 from txsentinel.server.specification import Command, container, integer_argument, optional, text_argument
-from txsentinel.wire.resp import OK, Value, data, text
+from txsentinel.wire.resp import OK, ErrorReply, Value, data, text
 
 if TYPE_CHECKING:
     from txsentinel.model.failure import LinkFailure
@@ -111,6 +113,16 @@ def history(services: OperatorServices, client: Client, request: Sequence[bytes]
     if name is not None and not found:
         services.core.master(name)
     return Stepwise(_rendered(found))
+
+
+def reload(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
+    """Read the files again that the configuration names, as SIGHUP does; an error has all that was wrong in them."""
+
+    def answer(problem: str) -> Value:
+        return ErrorReply(f"RELOADFAILED {' '.join(problem.split())}") if problem else OK
+
+    answered: Deferred[Value] = services.reload().addCallback(answer)
+    return DeferredReply(answered)
 
 
 def acknowledge(services: OperatorServices, client: Client, request: Sequence[bytes]) -> Reply:
@@ -353,6 +365,14 @@ COMMANDS: Final[CommandModule[OperatorServices]] = {
         arguments=(text_argument("record-id"), optional(text_argument("comment"))),
         acts=True,
     ): acknowledge,
+    txsentinel(
+        "txsentinel|reload",
+        arity=2,
+        since="0.2.0",
+        alias_of="sentinel|flushconfig",
+        summary="Reads secrets, certificates and the ACL file again, like SIGHUP",
+        acts=True,
+    ): reload,
     Command(
         "txsentinel|help",
         arity=2,
