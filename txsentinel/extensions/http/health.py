@@ -17,8 +17,8 @@ from txsentinel.extensions.http.router import Handler, Route, RouteAccess
 from txsentinel.interfaces import ISentinelView
 from txsentinel.model.snapshots import Endpoint, MasterSnapshot, ReplicaSnapshot
 
-MIN_SWEEP_AGE_MS: Final = 2_000
-MAX_MISSED_SWEEPS: Final = 2
+MIN_SWEEP_AGE_MS: Final = 3_000
+MAX_MISSED_SWEEPS: Final = 3
 """The last sweep may be as old as the greater of the two."""
 
 MAX_REASONS: Final = 20
