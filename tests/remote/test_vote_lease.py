@@ -25,6 +25,11 @@ class FakeVoter:
         self.leader = "?"
         self.leader_epoch = 0
         self.requests = 0
+        self.lost = False
+        """Whether the connections that are open are lost."""
+
+    def close(self) -> None:
+        """Note nothing: the connection has no state."""
 
     def __enter__(self) -> FakeVoter:
         return self
@@ -33,7 +38,11 @@ class FakeVoter:
         self.requests += 1
 
     def call(self, *words: str | int) -> Reply:
-        """Answer a request for a vote."""
+        """Answer a request for a vote, or PING."""
+        if self.lost:
+            raise ConnectionFailed("the connection was closed")
+        if words == ("PING",):
+            return b"PONG"
         command, subcommand, host, port, epoch, candidate = words
         assert (command, subcommand, host, port) == ("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.2", 6379)
         assert isinstance(epoch, int)
@@ -60,6 +69,22 @@ class LeaseTests(SynchronousTestCase):
         """Return a lease of these Sentinels, by default three C ones."""
         agreement = agreement_on(fleet(*sentinels), NAME)
         return VoteLease(agreement, ConnectionSettings(), self.connect, lambda: self.now, CANDIDATE)
+
+    def test_restarted(self) -> None:
+        """A connection that is lost, and one that is back, are reasons to renew at once; nothing else is."""
+        lease = self.lease()
+        lease.renew()
+        self.assertEqual(lease.check_seconds, 0.3)
+        self.assertEqual([lease.changed() for _ in range(3)], [False] * 3)
+        endpoint = Endpoint(SENTINELS[1], 26379)
+        voter = self.voters.pop(endpoint)
+        voter.lost = True
+        self.assertEqual([lease.changed() for _ in range(3)], [True, False, False])
+        self.assertEqual(self.held(lease.renew()), 2)
+        self.voters[endpoint] = FakeVoter()
+        self.assertEqual([lease.changed() for _ in range(3)], [True, False, False])
+        self.assertEqual(self.held(lease.renew()), 3)
+        lease.close()
 
     def held(self, holding: Holding) -> int:
         """Return how many are held."""

@@ -3,8 +3,12 @@ Holds up the failovers of C Sentinels from outside, for a time that ends by itse
 
 A C Sentinel that votes for another one starts no failover of that master for twice the ``failover-timeout``. A request
 for its vote in a fresh epoch, for a candidate that does not exist, is a lease: it must be renewed, and if the holder
-dies, failovers are possible again. Each renewal costs an epoch, a rewrite of ``sentinel.conf`` and the events
-``+new-epoch`` and ``+vote-for-leader``. Sentinels of txsentinel refuse such a vote.
+dies, failovers are possible again. It does not outlive a restart of the Sentinel, which saves its vote but not when it
+gave it. So the holder keeps a connection to each, and requests the votes anew as soon as one was lost or is back. A
+restarted Sentinel takes ``down-after-milliseconds`` to consider the master down.
+
+Each renewal costs an epoch, a rewrite of ``sentinel.conf`` and the events ``+new-epoch`` and ``+vote-for-leader``.
+Sentinels of txsentinel refuse such a vote.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ from txsentinel.wire.values import Reply
 
 MAX_ATTEMPTS: Final = 16
 """Votes that are requested of one Sentinel until one is given; each doubles the step of the epoch."""
+
+MAX_CHECK_SECONDS: Final = 1.0
+"""Longest interval at which the connections are checked; it is shorter if ``down-after-milliseconds`` is short."""
 
 MAX_EPOCH_STEP: Final = 1024
 """The current epoch of a C Sentinel is not readable; it is found by trying higher ones."""
@@ -98,6 +105,13 @@ class VoteLease:
         self._timeouts = {
             each.endpoint: each.masters[agreement.name].master.number("failover-timeout") for each in self._holdable
         }
+        self._down_after = min(
+            (each.masters[agreement.name].master.number("down-after-milliseconds") for each in self._holdable),
+            default=0,
+        )
+        self._watching: dict[Endpoint, RemoteConnection | None] = {}
+        """The connections by which a restart is noticed; ``None`` for one that was lost."""
+
         epochs = [each.masters[agreement.name].epoch for each in self._holdable]
         epochs += [
             peer.number("voted-leader-epoch") for each in self._holdable for peer in each.masters[agreement.name].peers
@@ -114,6 +128,41 @@ class VoteLease:
     def renewal_seconds(self) -> float:
         """How often to renew: half of the time that the shortest lease lasts."""
         return min(self._timeouts.values(), default=0) / 1000
+
+    @property
+    def check_seconds(self) -> float:
+        """How often to call :meth:`changed`."""
+        return max(min(MAX_CHECK_SECONDS, self._down_after / 5000), 0.1)
+
+    def changed(self) -> bool:
+        """Whether a C Sentinel was lost or is back since the last call, so that the votes must be renewed at once."""
+        endpoints = [each.endpoint for each in self._holdable]
+        return any(in_parallel(self._check, endpoints))
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._watching.values():
+            if connection is not None:
+                connection.close()
+        self._watching.clear()
+
+    def _check(self, sentinel: Endpoint) -> bool:
+        known = sentinel in self._watching
+        connection = self._watching.get(sentinel)
+        try:
+            if connection is None:
+                connection = self._connect(sentinel, self._settings)
+                connection.call("PING")
+                self._watching[sentinel] = connection
+                return known
+            connection.call("PING")
+        except (ConnectionFailed, ErrorAnswer):
+            self._watching[sentinel] = None
+            if connection is None:
+                return not known
+            connection.close()
+            return True
+        return False
 
     def _free(self, failed: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         return (*self._others, *failed, *(Endpoint("?", 0) for _ in range(self._unknown)))

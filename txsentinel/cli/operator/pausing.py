@@ -62,7 +62,8 @@ def pause_verb(access: FleetAccess, master: str, period: int, reason: str, scope
     reconfigured either.
 
     C Sentinels alone are kept from it as long as this program runs: they give their votes to a candidate that does not
-    exist, which delays their own failovers by twice the failover-timeout; the votes are renewed. If the program ends or
+    exist, which delays their own failovers by twice the failover-timeout; the votes are renewed, at once after one of
+    them was restarted. If the program ends or
     is killed, failovers are possible again after that time at the latest. SENTINEL FAILOVER is not prevented. Status 7
     if a failover is possible nevertheless.
     """
@@ -96,6 +97,7 @@ def pause_verb(access: FleetAccess, master: str, period: int, reason: str, scope
     try:
         return hold(lease, master, period / 1000, reason, ended)
     finally:
+        lease.close()
         for number, handler in former.items():
             signal.signal(number, handler)
 
@@ -112,7 +114,10 @@ def hold(lease: VoteLease, name: str, seconds: float, reason: str, ended: Event)
         state = "GUARANTEED" if holding.guaranteed else "NOT GUARANTEED"
         sys.stdout.write(f"{wall_time(0)}  {state}: {visible(holding_words(holding))}\n")
         sys.stdout.flush()
-        ended.wait(min(left, lease.renewal_seconds))
+        renewal = monotonic() + min(left, lease.renewal_seconds)
+        while (wait := renewal - monotonic()) > 0 and not ended.wait(min(wait, lease.check_seconds)):
+            if lease.changed():
+                break
     until = None if holding is None else holding.until
     residue = 0.0 if until is None else max(until - monotonic(), 0)
     sys.stdout.write(f"ended; C Sentinels may start a failover from {wall_time(residue)} on at the latest\n")
