@@ -232,7 +232,8 @@ class WriteRejections:
         """Whether the values of ``server`` may be restored."""
         record, master = held.record, server.master
         operation = self._state.operations.known.get(record.request_id)
-        if operation is not None and operation.restored_at is not None:
+        if operation is not None and (operation.restored_at is not None or operation.rejection is None):
+            # It was led before a restart, or, as a scheduled one, by another Sentinel.
             operation = None
         if operation is not None and operation.state is OperationState.RUNNING:
             return operation.evidence is not None and operation.evidence.offset_final is not None
