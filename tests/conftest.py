@@ -29,6 +29,7 @@ NOT_COMPILED: Final = {
     "tests/config/test_store.py::SlicesTests::": "patches a constant and a function",
     "tests/config/test_store.py::ManyMastersTests::test_one_of_a_thousand": "patches a function",
     "tests/core/test_many_masters.py::": "counts lines",
+    "tests/core/test_pauses.py::GuaranteeTests::test_many_masters_wait": "patches a constant and a method",
     "tests/core/test_unfit_codes.py::LimitTests::test_limits": "patches constants",
     "tests/runtime/test_executor.py::": "derives from a compiled class",
     "tests/runtime/test_sweeper.py::SweepTests::": "patches a method",

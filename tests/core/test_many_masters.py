@@ -18,8 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import FakeServer, Fixture, identity
 from txsentinel import core
+from txsentinel.core.durable_records import ALL_MASTERS
 from txsentinel.core.instances import Master
 from txsentinel.core.options import MasterOptions
+from txsentinel.core.pause_rules import BEST_EFFORT
+from txsentinel.core.pauses import PauseRequest
 from txsentinel.model.address import Address
 
 FEW: Final = 20
@@ -171,6 +174,41 @@ class ManyMastersTests(SynchronousTestCase):
             return resolved
 
         self.assert_linear(scenario, named=True)
+
+    def test_pause_of_all(self) -> None:
+        """A pause of all masters is ordered, and a client waits for its guarantee; no hello of a peer has arrived."""
+
+        def scenario(group: Group) -> Callable[[], object]:
+            pauses, fixture = group.core.pauses, group.fixture
+
+            def paused() -> None:
+                pauses.order(ALL_MASTERS, PauseRequest(60_000, require=BEST_EFFORT), fixture.now, fixture.now)
+                pauses.await_guarantee(ALL_MASTERS, fixture.now + 500, lambda: None)
+                fixture.idle(500)
+
+            return paused
+
+        self.assert_linear(scenario)
+
+    def test_pauses_of_each(self) -> None:
+        """Each master is paused by an order of its own, its records are saved, and the pauses end."""
+
+        def scenario(group: Group) -> Callable[[], object]:
+            pauses, fixture = group.core.pauses, group.fixture
+
+            def paused() -> None:
+                for master in group.masters:
+                    request = PauseRequest(5_000, require=BEST_EFFORT)
+                    pauses.order(master.name, request, fixture.now, fixture.now)
+                fixture.finish()
+                for master in group.masters:
+                    group.core.records.of_master(master.name)
+                fixture.now += 5_000
+                fixture.sweep()
+
+            return paused
+
+        self.assert_linear(scenario)
 
     def test_failures(self) -> None:
         """All masters are lost at once, and the peer agrees."""

@@ -8,10 +8,12 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, Fixture, identity
+from txsentinel.core import pauses as pauses_module
 from txsentinel.core.durable_records import ALL_MASTERS, RecordKey, RecordKind
 from txsentinel.core.effects import SendCommand
 from txsentinel.core.errors import CommandError, NoSuchMaster
-from txsentinel.core.pause_guarantee import Guarantee
+from txsentinel.core.instances import Master
+from txsentinel.core.pause_guarantee import Guarantee, Guarantees
 from txsentinel.core.pause_rules import BEST_EFFORT, HANDS_OFF, pause_of
 from txsentinel.core.pauses import MAX_PAUSE, SYNC_PERIOD, PauseRequest
 from txsentinel.model.explanation import VerdictCode
@@ -484,6 +486,24 @@ class GuaranteeTests(PauseCase):
         self.fixture.core.pauses.await_guarantee("mymaster", begin, lambda: called.append(0))
         self.fixture.idle(200)
         self.assertEqual(called[1:], [0])
+
+    def test_many_masters_wait(self) -> None:
+        """With many masters, those for which a caller waits are not evaluated in each sweep."""
+        self.patch(pauses_module, "MASTERS_PER_PERIOD", 1)
+        evaluated: list[Millis] = []
+        guarantee = Guarantees.guarantee
+
+        def counting(rules: Guarantees, master: Master, now: Millis) -> Guarantee:
+            evaluated.append(now)
+            return guarantee(rules, master, now)
+
+        self.patch(Guarantees, "guarantee", counting)
+        self.pause()
+        end = self.fixture.now + 1_000
+        self.fixture.core.pauses.await_guarantee("mymaster", end, lambda: None)
+        self.fixture.wait(900, step=10)
+        self.assertGreater(len(evaluated), 10)
+        self.assertLess(len(evaluated), 45)
 
 
 class LeaseTests(PauseCase):

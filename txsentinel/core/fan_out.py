@@ -186,8 +186,8 @@ def kind_of(peer: Peer) -> str:
     """Return what a peer is, also according to its hellos about other masters."""
     if peer.kind_known:
         return peer.kind
-    same = [each.kind for each in peer.link.instances if isinstance(each, Peer) and each.kind_known]
-    return same[0] if same else "unknown"
+    ours = peer.link.is_txsentinel
+    return "unknown" if ours is None else "txsentinel" if ours else "c"
 
 
 def _answer(request: _Request, peer: Peer, reply: object, error: str | None) -> PeerAnswer:

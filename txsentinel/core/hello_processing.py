@@ -131,7 +131,8 @@ class HelloProcessing:
         self._state.follow_epoch(hello.current_epoch, master, now, connected=peer.link.commands_up)
         peer.hello_received_at = now
         self._state.touch(master)
-        peer.is_txsentinel, peer.kind_known = has_marker(payload), True
+        peer.is_txsentinel = peer.link.is_txsentinel = has_marker(payload)
+        peer.kind_known = True
         peer.acknowledged_epoch = -1
         if max(hello.current_epoch, hello.master_config_epoch) > self._state.current_epoch:
             # Too far ahead to follow at once. The peer will repeat its hello.

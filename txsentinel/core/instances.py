@@ -55,6 +55,9 @@ class InstanceLink(ConnectionState):
     min_down_after: Millis | None = None
     """Cache of ``shortest_down_after``; ``None`` if it must be computed."""
 
+    is_txsentinel: bool | None = None
+    """Whether the Sentinel there is a txsentinel, according to its last hello, whatever master it is about."""
+
     votes_in_flight: int = 0
     """Number of unanswered vote requests on the link, for all masters together."""
 

@@ -66,6 +66,12 @@ EVALUATION_PERIOD: Final[Millis] = 500
 MASTERS_PER_PERIOD: Final = 250
 """With more, as many periods pass between two evaluations, which take some 50 µs per master."""
 
+WAITING_PERIOD: Final[Millis] = 50
+"""
+How often for each ``MASTERS_PER_PERIOD`` while an order waits for the guarantee; with fewer masters, in each sweep. The
+answer of a peer is evaluated in the next sweep in any case.
+"""
+
 WITHDRAWN_FOR: Final[Millis] = 60_000
 """How much longer than the pause it is known that it was ended, as clocks differ."""
 
@@ -289,7 +295,7 @@ class Pauses:
         self.leases.forget_ended(frozenset(paused), now)
         self._check_waiters(now)
         if self._waiters:
-            self._due = now
+            self._due = now + WAITING_PERIOD * (len(paused) // MASTERS_PER_PERIOD)
 
     def peer_connected(self, now: Millis) -> None:
         """Send the records in force to the peers with the next evaluation, as one has just connected."""
