@@ -5,7 +5,14 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.fixture import MASTER, ME, Fixture, identity
-from txsentinel.core.journal import MANY_MASTERS, MAX_RECORDS, MAX_RECORDS_OF_MANY, Journal
+from txsentinel.core.journal import (
+    MANY_MASTERS,
+    MAX_RECORDS,
+    MAX_RECORDS_OF_MANY,
+    MIN_RECORDS,
+    VERY_MANY_MASTERS,
+    Journal,
+)
 from txsentinel.core.journal_texts import sentence
 from txsentinel.model.address import Address
 from txsentinel.model.history import JournalKind
@@ -248,6 +255,11 @@ class RingTests(SynchronousTestCase):
         for number in range(1, MANY_MASTERS + 1):
             journal.write(JournalKind.SDOWN, f"m{number}", number)
         self.assertEqual(MAX_RECORDS_OF_MANY, len(journal.entries("m0")))
+        for number in range(MANY_MASTERS + 1, VERY_MANY_MASTERS + 1):
+            journal.write(JournalKind.SDOWN, f"m{number}", 1)
+        latest = [entry.sequence for entry in journal.entries("m0")]
+        self.assertEqual(MIN_RECORDS, len(latest))
+        self.assertEqual(list(range(MAX_RECORDS - MIN_RECORDS + 1, MAX_RECORDS + 1)), latest)
 
     def test_announced_after_durable(self) -> None:
         """A hello that was sent before the change, or is accepted before it is durable, does not announce it."""

@@ -9,7 +9,6 @@ may fail together.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -24,9 +23,14 @@ MAX_RECORDS: Final = 256
 """Number of records that are kept of each master."""
 
 MAX_RECORDS_OF_MANY: Final = 64
-"""Number of records that are kept of each master if there are more than ``MANY_MASTERS`` with records."""
+"""Number of records that are kept of each master if more than ``MANY_MASTERS`` have records."""
 
 MANY_MASTERS: Final = 500
+
+MIN_RECORDS: Final = 32
+"""The same if more than ``VERY_MANY_MASTERS`` have records; a failover makes some 17."""
+
+VERY_MANY_MASTERS: Final = 900
 
 REPETITION_PERIOD: Final[Millis] = 1_000
 """A refused vote request that equals an earlier one is recorded at most once in this period."""
@@ -99,12 +103,19 @@ class JournalEntry:
 class Ring:
     """The records of one master."""
 
-    entries: deque[JournalEntry] = field(default_factory=deque)
+    entries: list[JournalEntry] = field(default_factory=list)
     repeated: dict[tuple[str | None, str | None], Millis] = field(default_factory=dict)
     """Subject and code of records that may be repeated by others → when one was last written."""
 
     requested: dict[str, int] = field(default_factory=dict)
     """ID of a peer → the epoch in which its vote was last requested."""
+
+
+def _records_of(masters: int) -> int:
+    """Return the number of records that are kept of each of so many masters."""
+    if masters > VERY_MANY_MASTERS:
+        return MIN_RECORDS
+    return MAX_RECORDS_OF_MANY if masters > MANY_MASTERS else MAX_RECORDS
 
 
 class Journal:
@@ -150,15 +161,15 @@ class Journal:
         ring = self._rings.get(master)
         if ring is None:
             ring = self._rings[master] = Ring()
-            if len(self._rings) > MANY_MASTERS and self._limit == MAX_RECORDS:
-                self._limit = MAX_RECORDS_OF_MANY
+            limit = _records_of(len(self._rings))
+            if limit < self._limit:
+                self._limit = limit
                 for other in self._rings.values():
-                    while len(other.entries) > self._limit:
-                        other.entries.popleft()
+                    del other.entries[:-limit]
         self.sequence += 1
         ring.entries.append(JournalEntry(self.sequence, now, kind, epoch, subject, code, data, servers, evidence))
         if len(ring.entries) > self._limit:
-            ring.entries.popleft()
+            del ring.entries[0]
         return self.sequence
 
     def write_own(self, kind: JournalKind, now: Millis, *, code: str | None = None, data: Data = ()) -> None:
@@ -166,7 +177,7 @@ class Journal:
         self.sequence += 1
         self._own.entries.append(JournalEntry(self.sequence, now, kind, None, None, code, data, None))
         if len(self._own.entries) > MAX_RECORDS_OF_MANY:
-            self._own.entries.popleft()
+            del self._own.entries[0]
 
     def write_refused(
         self,
@@ -249,8 +260,7 @@ class Journal:
         self._rings.pop(master, None)
         self._saving.pop(master, None)
         self._unannounced.pop(master, None)
-        if len(self._rings) <= MANY_MASTERS:
-            self._limit = MAX_RECORDS
+        self._limit = _records_of(len(self._rings))
 
     def entries(self, master: str, after: int = 0) -> tuple[JournalEntry, ...]:
         """Return the records of ``master`` and of the Sentinel itself with a higher number than ``after``, in order."""
