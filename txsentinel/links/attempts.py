@@ -8,6 +8,7 @@ attempts faster than it processes their outcomes, because it would fall behind f
 # mypy: untyped-calls-exclude=twisted
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -41,7 +42,9 @@ class ConnectThrottle:
         self._under_way: dict[object, Millis] = {}
         """The time at which each attempt began, in that order."""
 
-        self._waiting: dict[object, Callable[[], object]] = {}
+        self._waiting: OrderedDict[object, Callable[[], object]] = OrderedDict()
+        """In order. A plain dictionary would search its first entry among all those that were removed before it."""
+
         self._timer: IDelayedCall | None = None
 
     def begin(self, attempt: object, connect: Callable[[], object]) -> bool:
@@ -70,8 +73,7 @@ class ConnectThrottle:
 
     def _admit(self) -> None:
         while self._waiting and len(self._under_way) < MAX_UNDER_WAY:
-            attempt = next(iter(self._waiting))
-            self._start(attempt, self._waiting.pop(attempt))
+            self._start(*self._waiting.popitem(last=False))
 
     def _expire(self) -> None:
         """Stop counting the attempts that had no outcome when their input was read."""
