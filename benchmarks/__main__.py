@@ -50,6 +50,11 @@ SCENARIOS: Final = {
         "many masters lost at once",
         "--masters 20 --victims 5 --down-after 1000 --faults die --timeout 30",
     ),
+    "many-masters": Scenario(
+        "benchmarks.many_masters",
+        "how the work grows with the masters, simulated",
+        "--masters 5 10 --seconds 2 --failure",
+    ),
     "latency": Scenario(
         "benchmarks.failover",
         "how long one master's death is felt",

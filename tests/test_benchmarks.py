@@ -7,7 +7,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import gauges, growth, mass_failure, quiet, start
+from benchmarks import gauges, growth, many_masters, mass_failure, quiet, start
 from benchmarks.observer import read_reply, request
 from benchmarks.standins.layout import ip_address
 
@@ -132,3 +132,15 @@ class TableTests(SynchronousTestCase):
         text = growth.table({"quiet": quiets, "mass failures": failures})
         self.assertIn("1 of 10", text)
         self.assertIn("400 (400–400)  4.00×", text)
+
+
+class ManyMastersTests(SynchronousTestCase):
+    """The work of a simulated Sentinel."""
+
+    def test_sample(self) -> None:
+        """Only the events of the Sentinel count, and the loss of all masters is measured until all are switched."""
+        figures = many_masters.sample(3, 1, 1, 2.0, 1_000, failure=True)
+        self.assertEqual(set(figures), set(many_masters.FIGURES))
+        self.assertTrue(all(value[0] > 0 for value in figures.values()), figures)
+        self.assertLess(figures["replaced"][0], many_masters.FAILURE_SECONDS)
+        self.assertGreater(figures["replaced"][0], 0.9)

@@ -204,6 +204,10 @@ class Simulation:
         """Entries in the heap, stale ones included."""
         return len(self._heap)
 
+    def peek(self) -> tuple[int, ScheduledEvent] | None:
+        """Return the time and the event of the next entry, which may be stale; ``None`` if there is none."""
+        return (self._heap[0][0], self._heap[0][2]) if self._heap else None
+
     def step(self) -> bool:
         """Run the next event; return False if there is none."""
         if not self._heap:
