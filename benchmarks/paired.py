@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.report import server_version, shown
-from txsentinel.demo.programs import COMPILED, SOURCE, available
+from txsentinel.demo.programs import COMPILED, SOURCE, available, is_compiled
 
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
@@ -50,7 +50,7 @@ class Contender:
         """The environment variables of its processes."""
         if self.path is not None:
             return {"PYTHONPATH": str(self.path)}
-        return {"PYTHONPATH": str(COMPILED if self.kind == "compiled" else SOURCE)}
+        return {"PYTHONPATH": str(COMPILED if is_compiled(self.kind) else SOURCE)}
 
 
 def contender(text: str) -> Contender:

@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final
 
 from txsentinel.demo.blocking import MAX_WAIT_SECONDS, REPLY_TIMEOUT_SECONDS, Reply, call, info_fields, wait_for
-from txsentinel.demo.programs import COMPILED, SOURCE, sentinel_command, server_binary
+from txsentinel.demo.programs import COMPILED, SOURCE, is_compiled, sentinel_command, server_binary
 
 PORT_RANGE: Final = (12_000, 32_000)
 """Below Linux's ephemeral ports, so that no client takes a port before its server does."""
@@ -341,7 +341,7 @@ class SentinelProcess(ChildProcess):
         return [*self.command, *self.arguments]
 
     def environment(self) -> dict[str, str]:
-        ours = str(COMPILED if self.kind == "compiled" else SOURCE)
+        ours = str(COMPILED if is_compiled(self.kind) else SOURCE)
         inherited = os.environ.get("PYTHONPATH")
         path = os.pathsep.join([ours, inherited] if inherited else [ours])
         return {**os.environ, "PYTHONPATH": path, **self.variables}

@@ -87,11 +87,15 @@ def sentinel_command(kind: str, config: str) -> list[str]:
     """
     The command line that runs a Sentinel of a kind in the foreground.
 
-    :param kind: ``txsentinel``, ``compiled`` (ours, see :data:`COMPILED`) or one of :data:`SERVER_KINDS`.
+    :param kind: ``txsentinel``, ``compiled`` (ours, see :data:`COMPILED`) or one of :data:`SERVER_KINDS`. These are
+        started by ``twistd``; ``console`` and ``compiled-console`` by the console script.
     :raises BinaryMissing: if there is no such program.
     """
-    if kind == "compiled" and not (COMPILED / "txsentinel").is_dir():
+    if is_compiled(kind) and not (COMPILED / "txsentinel").is_dir():
         raise BinaryMissing("no compiled Sentinel of ours: make compiled makes one")
+    if kind in ("console", "compiled-console"):
+        script = "import sys; sys.argv[0] = 'txsentinel'; from txsentinel.cli.main import main; main()"
+        return [sys.executable, "-c", script, config]
     if kind in ("txsentinel", "compiled"):
         twistd = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
         return [sys.executable, "-c", twistd, "-n", "--pidfile=", "sentinel", "-c", config]
@@ -101,6 +105,11 @@ def sentinel_command(kind: str, config: str) -> list[str]:
         if found and os.access(found, os.X_OK):
             return [found, config]
     return [server_binary(kind), config, "--sentinel"]
+
+
+def is_compiled(kind: str) -> bool:
+    """Whether Sentinels of this kind run the compiled copy."""
+    return kind in ("compiled", "compiled-console")
 
 
 def available(kind: str) -> bool:
