@@ -22,6 +22,19 @@ _WANTED_LINES: Final = re.compile(
 """Matches the used lines; each begins with the preceding line end, so that the search skips other text quickly."""
 
 
+_OF_REPLICAS: Final = frozenset(
+    (
+        b"master_host",
+        b"master_port",
+        b"master_link_status",
+        b"master_last_io_seconds_ago",
+        b"slave_priority",
+        b"slave_repl_offset",
+        b"replica_announced",
+    )
+)
+"""Fields that count only if ``role:slave`` comes before them."""
+
 _LAG: Final = re.compile(rb",state=online,.*lag=([0-9]{1,18})")
 """The age of the last acknowledgement of a replica in seconds; in other states than ``online`` it is always 0."""
 
@@ -131,17 +144,12 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
 
     :param max_replicas: maximum number of replica lines that are parsed; further ones are skipped.
     """
-    run_id = role = master_host = None
-    master_port = priority = repl_offset = None
-    master_link_up = announced = failover_running = last_io = None
-    replid = replid2 = None
-    offset, second_offset, keys, volatile_keys = 0, -1, 0, 0
-    loading = shutting_down = append_only = False
-    changes, read_only = 0, True
-    down_for = 0
+    role = None
+    keys = volatile_keys = 0
     replicas: list[tuple[str, int]] = []
-    major_version = least_lag = None
+    least_lag = None
     follows = False
+    fields: dict[bytes, bytes] = {}
     for name, value, replica in _WANTED_LINES.findall(b"\n" + raw):
         if not name:
             found = _replica(replica) if len(replicas) < max_replicas else None
@@ -150,93 +158,69 @@ def parse_info(raw: bytes, max_replicas: int = 2_000) -> InfoReport:
                 lag = _LAG.search(replica)
                 if lag is not None and (least_lag is None or int(lag[1]) < least_lag):
                     least_lag = int(lag[1])
-        elif name == b"run_id":
-            if len(value) >= _RUN_ID_LENGTH:
-                run_id = text(value[:_RUN_ID_LENGTH])
-        elif name == b"redis_version":
-            major_version = lenient_int(value.partition(b".")[0])
         elif name == b"role":
             if value.startswith(b"master"):
                 role = "master"
             elif value.startswith(b"slave"):
                 role = "slave"
                 follows = True
-        elif name == b"master_link_down_since_seconds":
-            down_for = lenient_int(value) * 1000
-        elif name == b"shutdown_in_milliseconds":
-            shutting_down = True
-        elif name == b"master_failover_state":
-            failover_running = not value.startswith(b"no-failover")
-        elif name == b"master_replid":
-            replid = text(value) if len(value) == _RUN_ID_LENGTH else None
-        elif name == b"master_replid2":
-            replid2 = text(value) if len(value) == _RUN_ID_LENGTH else None
-        elif name == b"master_repl_offset":
-            offset = lenient_int(value)
-        elif name == b"second_repl_offset":
-            second_offset = lenient_int(value)
-        elif name == b"loading":
-            loading = value != b"0"
-        elif name == b"rdb_changes_since_last_save":
-            changes = lenient_int(value)
-        elif name == b"slave_read_only":
-            read_only = value != b"0"
-        elif name == b"aof_enabled":
-            append_only = value == b"1"
         elif name.startswith(b"db"):
             numbers = _KEYS.match(value)
             if numbers is not None:
                 keys += int(numbers[1])
                 volatile_keys += int(numbers[2])
-        elif not follows:
-            continue
-        elif name == b"master_host":
-            master_host = text(value) if len(value) <= MAX_HOST else None
-        elif name == b"master_port":
-            master_port = lenient_int(value)
-        elif name == b"master_link_status":
-            master_link_up = value.lower() == b"up"
-        elif name == b"master_last_io_seconds_ago":
-            seconds = lenient_int(value)
-            last_io = seconds * 1000 if seconds >= 0 else None
-        elif name == b"slave_priority":
-            priority = lenient_int(value)
-        elif name == b"slave_repl_offset":
-            # Signed, unlike upstream: the -1 of a replica without data must not become the highest offset.
-            repl_offset = lenient_int(value)
-        elif name == b"replica_announced":
-            announced = lenient_int(value) != 0
+        elif (follows or name not in _OF_REPLICAS) and (name != b"run_id" or len(value) >= _RUN_ID_LENGTH):
+            fields[name] = value
+    get = fields.get
+    run_id, version, state = get(b"run_id"), get(b"redis_version"), get(b"master_failover_state")
+    replid, replid2 = _replication_id(get(b"master_replid")), _replication_id(get(b"master_replid2"))
+    host, link_status = get(b"master_host"), get(b"master_link_status")
+    last_io = _number(get(b"master_last_io_seconds_ago"), -1)
+    announced = get(b"replica_announced")
     return InfoReport(
-        run_id,
+        None if run_id is None else text(run_id[:_RUN_ID_LENGTH]),
         role,
         tuple(replicas),
-        down_for,
-        master_host,
-        master_port,
-        master_link_up,
-        priority,
-        repl_offset,
-        announced,
-        last_io,
-        shutting_down,
-        failover_running,
-        major_version,
+        _number(get(b"master_link_down_since_seconds"), 0) * 1000,
+        None if host is None or len(host) > MAX_HOST else text(host),
+        _optional_number(get(b"master_port")),
+        None if link_status is None else link_status.lower() == b"up",
+        _optional_number(get(b"slave_priority")),
+        # Signed, unlike upstream: the -1 of a replica without data must not become the highest offset.
+        _optional_number(get(b"slave_repl_offset")),
+        None if announced is None else lenient_int(announced) != 0,
+        last_io * 1000 if last_io >= 0 else None,
+        b"shutdown_in_milliseconds" in fields,
+        None if state is None else not state.startswith(b"no-failover"),
+        None if version is None else lenient_int(version.partition(b".")[0]),
         least_lag,
         None
         if replid is None
         else DataSetReport(
             replid,
             None if replid2 == NO_REPLICATION_ID else replid2,
-            offset,
-            second_offset,
+            _number(get(b"master_repl_offset"), 0),
+            _number(get(b"second_repl_offset"), -1),
             keys if raw.rfind(_KEYSPACE) >= 0 else None,
             volatile_keys,
-            loading,
-            changes,
-            append_only,
-            read_only,
+            get(b"loading", b"0") != b"0",
+            _number(get(b"rdb_changes_since_last_save"), 0),
+            get(b"aof_enabled") == b"1",
+            get(b"slave_read_only") != b"0",
         ),
     )
+
+
+def _optional_number(value: bytes | None) -> int | None:
+    return None if value is None else lenient_int(value)
+
+
+def _number(value: bytes | None, default: int) -> int:
+    return default if value is None else lenient_int(value)
+
+
+def _replication_id(value: bytes | None) -> str | None:
+    return text(value) if value is not None and len(value) == _RUN_ID_LENGTH else None
 
 
 def online_replicas(raw: bytes, max_age: int) -> tuple[tuple[str, int], ...]:
