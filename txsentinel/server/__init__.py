@@ -1,8 +1,6 @@
 """The side that clients, operators and other Sentinels connect to."""
 
 COMPILED = (
-    "admission",
-    "clients",
     "dispatch",
     "output",
     "output_limits",
