@@ -63,9 +63,8 @@ LAYERS = (
         " core.vote_count core.questions core.failure_recorder core.crash_detection core.availability"
         " core.switched_servers core.switching core.election core.justification core.failover_start"
         " core.copied_state core.hindrances core.verdict_log core.remedies core.verdicts core.reconfiguration"
-        " core.failover core.operation_records core.preconditions core.switchover core.schedules core.leaving"
-        " core.ignored core.observation"
-        " core.confirmation core.findings core.explaining"
+        " core.failover_end core.failover core.operation_records core.preconditions core.switchover core.schedules"
+        " core.leaving core.ignored core.observation core.confirmation core.findings core.explaining"
         " core.hello_processing core.evaluation core.administration core.order_replies core.parts core.link_inputs"
         " core.sentinel core.failover_records core.earlier_records",
     ),

@@ -396,7 +396,7 @@ def adopts_older_configurations() -> list[Patch]:
         address = Address.literal(hello.master_ip, hello.master_port)
         if hello.master_config_epoch < master.config_epoch and not master.published_address.same(address):
             master.config_epoch = hello.master_config_epoch
-            self._failovers.discard(master)
+            self._failovers.ends.discard(master)
             self._switching.switch(master, address, master.published_address, now)
         return real(self, hello, master, peer, now)
 

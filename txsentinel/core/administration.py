@@ -170,7 +170,7 @@ class Administration:
             self._state.records.take_master(name),
         )
         self._hello_processing.forget_all(master)
-        self._failovers.discard(master)
+        self._failovers.ends.discard(master)
         self._fencing.discard(master)
         self._state.changed(master)
         if announce:
@@ -203,7 +203,7 @@ class Administration:
         self._hello_processing.forget_all(master)
         # Finish a published promotion, so that its config epoch does not belong to the old address.
         self._failovers.finish(master, now)
-        self._failovers.discard(master)
+        self._failovers.ends.discard(master)
         self._fencing.discard(master)
         self._switching.reset(master, now)
 

@@ -7,45 +7,34 @@ commit, a connection, an INFO. Timers only end steps that take too long.
 
 from __future__ import annotations
 
-from typing import Final
-
 from txsentinel.core import deadlines
 from txsentinel.core.effects import Crash
 from txsentinel.core.election import Elections, ElectionStatus
 from txsentinel.core.errors import IllegalTransition
+from txsentinel.core.failover_end import FailoverEnds
 from txsentinel.core.failover_start import StartRules
 from txsentinel.core.failover_state import FOLLOWS, PROMOTION_NOT_ORDERED, PROMOTION_SEEN, FailoverState, SyncStep
 from txsentinel.core.handover import MIN_HAND_OVER_TIME, Handovers
 from txsentinel.core.instances import Failover, InstanceLink, Master, Replica
-from txsentinel.core.journal import SwitchedServers
-from txsentinel.core.justification import Abort, abort_reason, is_known_unpromoted
+from txsentinel.core.justification import abort_reason, is_known_unpromoted
 from txsentinel.core.pause_rules import pause_of
 from txsentinel.core.probing import Probing
 from txsentinel.core.reconfiguration import Reconfiguration
 from txsentinel.core.role import Role
 from txsentinel.core.selection import select, unfit_because
 from txsentinel.core.state import SentinelState
-from txsentinel.core.switched_servers import known_server, selection_servers, switched_servers
+from txsentinel.core.switched_servers import switched_servers
 from txsentinel.core.switching import Switching
 from txsentinel.core.switchover_state import Operation
 from txsentinel.core.verdict_log import VerdictLog
 from txsentinel.core.write_holding import WriteHolds
 from txsentinel.model.events import Level
-from txsentinel.model.history import JournalKind, Outcome
-from txsentinel.model.operations import OperationState, Precondition, SwitchoverMethod
+from txsentinel.model.history import JournalKind
+from txsentinel.model.operations import Precondition, SwitchoverMethod
 from txsentinel.model.timings import Millis
 
 SELECT_TIMEOUT: Millis = 10_000
 """How long an elected leader waits for a fit replica, as connections may be lost for a moment in a mass failure."""
-
-OUTCOMES: Final = {
-    "-failover-abort-not-elected": Outcome.NOT_ELECTED,
-    "-failover-abort-no-good-slave": Outcome.NO_GOOD_REPLICA,
-    "-failover-abort-slave-timeout": Outcome.REPLICA_TIMEOUT,
-    "-failover-abort-master-timeout": Outcome.MASTER_TIMEOUT,
-    "-failover-abort-master-is-back": Outcome.CANCELLED,
-}
-"""The event of an abort → how the failover ended."""
 
 
 class Failovers:
@@ -71,6 +60,7 @@ class Failovers:
         self._verdicts = verdicts
         self.handovers = Handovers(state)
         self.holds = holds
+        self.ends = FailoverEnds(state, elections, start_rules, self.handovers, holds)
 
     def evaluate(self, master: Master, now: Millis) -> None:
         """Start a failover of ``master`` or advance the current one, as far as possible now."""
@@ -84,17 +74,18 @@ class Failovers:
         if failover.state in PROMOTION_NOT_ORDERED or failover.state is FailoverState.WAIT_PROMOTION:
             abort = abort_reason(self._state, master, failover, now)
             if abort is not None and (not abort.if_not_promoted or is_known_unpromoted(failover)):
-                self._give_up(master, failover, abort, now)
+                self.ends.give_up(master, failover, abort, now)
                 return
         problem = None if failover.operation is None else self.holds.problem(master, failover, now)
         if problem is not None and failover.state in PROMOTION_NOT_ORDERED:
-            self._abort_operation(master, failover, problem, now)
+            self.ends.abort_operation(master, failover, problem, now)
         elif failover.state is FailoverState.WAIT_START:
             status = self._elections.assess(master, failover, now)
             if status is ElectionStatus.WON:
                 self._elected(master, failover, now)
             elif status is ElectionStatus.GIVEN_UP:
-                self.abort(master, "-failover-abort-not-elected", "no majority voted for this Sentinel in time", now)
+                reason = "no majority voted for this Sentinel in time"
+                self.ends.abort(master, "-failover-abort-not-elected", reason, now)
         elif failover.state is FailoverState.SELECT_REPLICA:
             self._select(master, failover, now)
         elif failover.state is FailoverState.SEND_SLAVEOF_NOONE:
@@ -146,41 +137,6 @@ class Failovers:
         handover = plan.method is SwitchoverMethod.HANDOVER
         self._start(master, now, forced=False, coordinated=handover, operation=operation)
 
-    def cancel(self, master: Master, now: Millis, by: str) -> bool:
-        """Abort a switchover; return whether that was still possible."""
-        failover = master.failover
-        if failover is None or failover.operation is None or failover.state not in PROMOTION_NOT_ORDERED:
-            return False
-        problem = Precondition("cancelled", f"it was cancelled by {by}")
-        self._abort_operation(master, failover, problem, now, Outcome.CANCELLED)
-        return True
-
-    def _abort_operation(
-        self, master: Master, failover: Failover, problem: Precondition, now: Millis, outcome: Outcome | None = None
-    ) -> None:
-        """Abort a switchover before its promotion: the writes go on, and the attempt delays no other one."""
-        operation = failover.operation
-        assert operation is not None
-        where = "" if problem.subject is None else f"{problem.subject}: "
-        reason = f"{where}{problem.text} ({problem.code})"
-        self._state.note(Level.WARNING, f"Switchover of {master.name} aborted: {reason}")
-        cancelled = outcome is Outcome.CANCELLED
-        state = OperationState.CANCELLED if cancelled else OperationState.FAILED
-        self._state.operations.end(operation, state, now, problem)
-        self._elections.void(master, failover)
-        self.abort(master, "-failover-abort-master-timeout", reason, now, outcome)
-
-    def handover_refused(self, master: Master, command: str, error: str, now: Millis) -> None:
-        """Handle that the old master of a planned failover refused ``command``: abort the failover."""
-        failover = master.failover
-        if failover is not None and failover.operation is not None and failover.state not in PROMOTION_SEEN:
-            self._record_refused_order(master, None, command, error, now)
-            problem = Precondition("not_permitted_on_server", f"the master answered {command} with {error}")
-            self._abort_operation(master, failover, problem, now)
-        elif self.handovers.refused(master, command, error):
-            self._record_refused_order(master, None, command, error, now)
-            self.abort(master, "-failover-abort-master-timeout", f"the master answered {command} with {error}", now)
-
     def promotion_refused(self, replica: Replica, command: str, error: str, now: Millis) -> None:
         """
         Handle that ``replica`` refused ``command`` of the transaction that promotes it, so that no part was executed.
@@ -192,10 +148,10 @@ class Failovers:
         failover = master.failover
         if failover is None or failover.promoted is not replica or failover.state is not FailoverState.WAIT_PROMOTION:
             return
-        self._record_refused_order(master, replica.name, command, error, now)
+        self.ends.record_refused_order(master, replica.name, command, error, now)
         if failover.operation is not None:
             problem = Precondition("not_permitted_on_server", f"it answered {command} with {error}", replica.name)
-            self._abort_operation(master, failover, problem, now)
+            self.ends.abort_operation(master, failover, problem, now)
             return
         self._deselect(failover, now)
         self._select(master, failover, now)
@@ -211,59 +167,6 @@ class Failovers:
         if self._state.storage_failing or pause_of(self._state, master.name, now) is not None:
             return
         self._campaign(master, Failover(0, now, now, republish=True), now)
-
-    def superseded(self, master: Master, now: Millis) -> None:
-        """Abort if a configuration at least as new as that of the failover is published, and its own is not yet."""
-        failover = master.failover
-        if failover is not None and failover.epoch <= master.config_epoch and failover.state not in PROMOTION_SEEN:
-            self.abort(master, "-failover-abort-not-elected", "a newer configuration was published", now)
-
-    def concede(self, master: Master, now: Millis) -> None:
-        """End the campaign, as this Sentinel voted for another candidate."""
-        failover = master.failover
-        if failover is not None and failover.state is FailoverState.WAIT_START:
-            self.abort(master, "-failover-abort-not-elected", "this Sentinel voted for another candidate", now)
-
-    def abort(self, master: Master, channel: str, reason: str, now: Millis, outcome: Outcome | None = None) -> None:
-        """Abort the failover and publish ``channel``; nothing is undone at the replica."""
-        failover = master.failover
-        assert failover is not None
-        if failover.operation is not None:
-            problem = Precondition((outcome or OUTCOMES[channel]).value, reason)
-            self._state.operations.end(failover.operation, OperationState.FAILED, now, problem)
-        if not failover.republish:
-            self._state.announce(channel, master)
-            journal, code = self._state.journal, (outcome or OUTCOMES[channel]).value
-            by_hostname = self._state.options.announce_hostnames
-            servers = SwitchedServers(known_server(master, by_hostname=by_hostname), None)
-            if failover.state is not FailoverState.WAIT_START:
-                servers = self._servers(master, failover.promoted)
-            data = (("reason", reason), ("config_epoch", master.config_epoch))
-            journal.write(
-                JournalKind.ABORTED, master.name, now, epoch=failover.epoch, code=code, data=data, servers=servers
-            )
-            journal.ended(master.name)
-        self.handovers.abort(master, failover)
-        self.holds.release(master, failover, now)
-        master.failover = None
-        self._start_rules.forget(master)
-
-    def _give_up(self, master: Master, failover: Failover, abort: Abort, now: Millis) -> None:
-        """Abort a failover that is no longer justified, and log why."""
-        self._state.note(Level.WARNING, f"Failover of {master.name} given up: {abort.reason}")
-        if abort.void:
-            self._elections.void(master, failover)
-        self.abort(master, abort.channel, abort.reason, now)
-
-    def discard(self, master: Master) -> None:
-        """Discard the failover: the caller is about to remove, reset or switch the master."""
-        failover = master.failover
-        if failover is not None and failover.state not in PROMOTION_SEEN:
-            self.handovers.abort(master, failover)
-            if failover.operation is not None:
-                # The next test of the operation finds that its failover is gone, and ends it.
-                failover.operation.hold = None
-        master.failover = None
 
     def finish(self, master: Master, now: Millis) -> None:
         """Complete a failover whose result is already published, so that the old address does not return."""
@@ -286,13 +189,13 @@ class Failovers:
         if failover.epoch <= master.config_epoch:
             # A newer configuration was published meanwhile; no peer would adopt ours.
             reason = "a newer configuration was published before the promotion was seen"
-            self.abort(master, "-failover-abort-slave-timeout", reason, now)
+            self.ends.abort(master, "-failover-abort-slave-timeout", reason, now)
             return True
         operation = failover.operation
         if operation is not None and self.holds.expired(failover, now):
             # The old master may have accepted writes since; the replica is ordered to follow it again.
             problem = Precondition("hold_expired", "writes were released before the promotion was seen")
-            self._abort_operation(master, failover, problem, now)
+            self.ends.abort_operation(master, failover, problem, now)
             return True
         durable = master.published_address
         self._switching.adopt_config_epoch(master, failover.epoch)
@@ -335,14 +238,14 @@ class Failovers:
         self._campaign(master, failover, now)
 
     def _campaign(self, master: Master, failover: Failover, now: Millis) -> None:
-        master.failover = failover
+        self.ends.set_failover(master, failover)
         self._start_rules.forget(master)
         self._elections.campaign(master, failover, now)
 
     def _elected(self, master: Master, failover: Failover, now: Millis) -> None:
         state = self._state
         if failover.republish:
-            master.failover = None
+            self.ends.set_failover(master, None)
             self._switching.adopt_config_epoch(master, failover.epoch)
             state.changed(master)
             self._switching.broadcast_hello(master, now)
@@ -367,7 +270,7 @@ class Failovers:
             chosen = master.replicas.get(operation.candidate or "")
             if chosen is None:
                 problem = Precondition("candidate_unfit", "it is not a replica any more", operation.candidate)
-                self._abort_operation(master, failover, problem, now)
+                self.ends.abort_operation(master, failover, problem, now)
                 return
         if chosen is None:
             # There was one when the campaign began, so it may return soon; the next attempt would be much later.
@@ -375,10 +278,10 @@ class Failovers:
             hopeless = all(each.priority == 0 or each.promotion_refusal for each in master.replicas.values())
             if now - failover.entered_at >= timeout or hopeless:
                 self._verdicts.log(master, now)
-                self.abort(master, "-failover-abort-no-good-slave", "no replica can be promoted", now)
+                self.ends.abort(master, "-failover-abort-no-good-slave", "no replica can be promoted", now)
             return
         failover.promoted = chosen
-        servers = self._servers(master, chosen)
+        servers = self.ends.servers(master, chosen)
         self._state.journal.write(
             JournalKind.SELECTED, master.name, now, epoch=failover.epoch, subject=chosen.name, servers=servers
         )
@@ -396,14 +299,14 @@ class Failovers:
         promoted = failover.promoted
         assert promoted is not None
         if failover.coordinated and not self.handovers.time_left(master, failover, now):
-            self.abort(master, "-failover-abort-master-timeout", "too little time is left for a hand-over", now)
+            self.ends.abort(master, "-failover-abort-master-timeout", "too little time is left for a hand-over", now)
             return
-        if self._timed_out(master, failover, now):
+        if self.ends.timed_out(master, failover, now):
             return
         if failover.operation is not None:
             problem = self.holds.problem(master, failover, now)
             if problem is not None:
-                self._abort_operation(master, failover, problem, now)
+                self.ends.abort_operation(master, failover, problem, now)
                 return
             if failover.fences and not self.holds.may_promote(master, failover, now):
                 return
@@ -442,29 +345,20 @@ class Failovers:
             self.promotion_seen(promoted, now)
             return
         if failover.coordinated and self.handovers.has_failed(master, failover):
-            self.abort(master, "-failover-abort-master-timeout", "the master did not hand over", now)
+            self.ends.abort(master, "-failover-abort-master-timeout", "the master did not hand over", now)
             return
         # Before the order is repeated: nothing would follow up a promotion after the failover was aborted.
-        if self._timed_out(master, failover, now):
+        if self.ends.timed_out(master, failover, now):
             return
         if failover.operation is not None and self.holds.expired(failover, now):
             problem = Precondition("hold_expired", "the promotion was not seen before the writes were released")
-            self._abort_operation(master, failover, problem, now)
+            self.ends.abort_operation(master, failover, problem, now)
             return
         # The order may have been lost with the connection on which it was sent.
         lost = (promoted.link.commands_since or 0) > sent_at and not failover.coordinated
         if lost and abort_reason(self._state, master, failover, now) is None:
             failover.promotion_sent_at = now
             self._reconfiguration.order(promoted, None, now)
-
-    def _timed_out(self, master: Master, failover: Failover, now: Millis) -> bool:
-        """Abort the failover if its state has lasted longer than ``failover-timeout``; return whether it has."""
-        late = now > deadlines.failover_state(master, failover)
-        if late:
-            limit = master.options.failover_timeout
-            reason = f"state {failover.state.value} lasted longer than {limit} ms"
-            self.abort(master, "-failover-abort-slave-timeout", reason, now)
-        return late
 
     def _reconfigure_replicas(self, master: Master, failover: Failover, now: Millis) -> None:
         """Advance the reconfiguration of the other replicas; finish when it is done."""
@@ -485,13 +379,6 @@ class Failovers:
         self._switching.announce_switch(master, address)
         self._switching.record_switch(JournalKind.SWITCHED, master, failover.epoch, None, servers, now)
         self._switching.switch(master, address, address, now)
-
-    def _servers(self, master: Master, promoted: Replica | None) -> SwitchedServers:
-        return selection_servers(master, promoted, by_hostname=self._state.options.announce_hostnames)
-
-    def _record_refused_order(self, master: Master, subject: str | None, command: str, error: str, now: Millis) -> None:
-        data = (("error", error),)
-        self._state.journal.write(JournalKind.ORDER_REFUSED, master.name, now, subject=subject, code=command, data=data)
 
     @staticmethod
     def _enter(failover: Failover, state: FailoverState, now: Millis) -> None:

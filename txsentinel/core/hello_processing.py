@@ -314,9 +314,9 @@ class HelloProcessing:
         self._switching.adopt_config_epoch(master, hello.master_config_epoch)
         state.changed(master)
         if not moved:
-            self._failovers.superseded(master, now)
+            self._failovers.ends.superseded(master, now)
             return False
-        self._failovers.discard(master)
+        self._failovers.ends.discard(master)
         state.announce("+config-update-from", peer)
         self._switching.announce_switch(master, address)
         self._record(master, peer, address, now)

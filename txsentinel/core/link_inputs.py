@@ -135,7 +135,7 @@ class LinkInputs(CoreParts):
         for instance in list(link.instances):
             if isinstance(instance, Master):
                 if problem is not None:
-                    self._failovers.handover_refused(instance, "CONFIG GET", problem, now)
+                    self._failovers.ends.handover_refused(instance, "CONFIG GET", problem, now)
                 self._evaluation.step(instance, now)
 
     def old_master_demoted(self, link: InstanceLink, info: bytes | None, to_write: int | None, now: Millis) -> None:
@@ -236,7 +236,7 @@ class LinkInputs(CoreParts):
         """Handle that the server of ``link`` refused ``command`` of a hand-over."""
         for instance in list(link.instances):
             if isinstance(instance, Master):
-                self._failovers.handover_refused(instance, command, error, now)
+                self._failovers.ends.handover_refused(instance, command, error, now)
                 self._evaluation.schedule(instance, now)
 
     def address_resolved(self, address: Address, ip: str | None, now: Millis) -> None:

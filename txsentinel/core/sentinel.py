@@ -127,7 +127,7 @@ class SentinelCore(LinkInputs):
             return vote
         failover = master.failover
         if failover is not None and master.leader not in (None, self.options.my_id):
-            self._failovers.concede(master, now)
+            self._failovers.ends.concede(master, now)
         if master.sdown_since is not None and master.odown_since is None and not self.tilt.active:
             # The sender considers it down, so ask the others again now instead of a period later.
             self._evaluation.ask_again(master, now)

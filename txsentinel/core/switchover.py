@@ -142,7 +142,7 @@ class Switchovers:
             raise CommandError(f"TOOLATE the operation has ended: {operation.state.value}")
         master = self._registry.masters.get(operation.order.master)
         if operation.state is OperationState.RUNNING:
-            if master is None or not self._failovers.cancel(master, now, by):
+            if master is None or not self._failovers.ends.cancel(master, now, by):
                 raise CommandError("TOOLATE the promotion was ordered; the operation is being finished")
             return operation
         problem = Precondition("cancelled", f"it was cancelled by {by}")

@@ -27,7 +27,7 @@ S17     no replica is promoted while the old master answers PING and does not re
 S18     and ``data``: see :mod:`~txsentinel.sim.data_checks`
 durable no vote, address, ID, event or confirmation is sent before it is on disk
 slow    no server is held down because a Sentinel reads replies late (see :mod:`~txsentinel.sim.run`)
-bounded queues and connections do not grow without limit
+bounded queues and connections do not grow without limit (:mod:`~txsentinel.sim.bound_checks`)
 pauses  and ``clients``, ``files``, ``follows``: the state of servers (:mod:`~txsentinel.sim.server_checks`)
 history every failover has a record with the right outcome (:mod:`~txsentinel.sim.history_checks`)
 fence   only an isolated master is paused, for as long as it is (:mod:`~txsentinel.sim.fence_checks`)
@@ -47,6 +47,7 @@ from txsentinel.core.effects import Announce, Effect, Note, PauseWrites, ResumeW
 from txsentinel.core.instances import Master
 from txsentinel.core.voting import FORGED_REQUEST, UNCONFIRMED_CANDIDATE
 from txsentinel.model.events import SentinelEvent
+from txsentinel.sim.bound_checks import BoundChecker
 from txsentinel.sim.crash_checks import CrashChecker
 from txsentinel.sim.data_checks import DataChecker
 from txsentinel.sim.durable import read_persisted
@@ -86,12 +87,6 @@ FROZEN_IN_TILT: Final = frozenset(
     {"+sdown", "-sdown", "+odown", "-odown", "+try-failover", "+elected-leader", "+selected-slave", "+promoted-slave"}
 )
 
-MAX_WAITING: Final = 2_000
-"""Largest number of effects and replies held back until the disk has written."""
-
-MAX_QUESTIONS: Final = 8
-"""Largest number of requests for an opinion or a vote that one peer has not answered."""
-
 
 class InvariantChecker(Observer):
     """Check one fleet; ``violations`` lists what was broken."""
@@ -103,6 +98,7 @@ class InvariantChecker(Observer):
         self._expect = self.records.expect
         names = set(self.records.sentinels)
         self._servers = ServerChecker(self.records)
+        self._bounds = BoundChecker(fleet, self.records)
         self.crashes = CrashChecker(self.records)
         self.fences = FenceChecker(self.records)
         self.pauses = PauseChecker(self.records)
@@ -406,41 +402,13 @@ class InvariantChecker(Observer):
 
         return stored
 
-    # Bounds
-
     def _observe(self) -> None:
         self.measure()
         self._fleet.simulation.call_later(CHECK_INTERVAL, self._observe)
 
     def measure(self) -> None:
         """Measure every queue."""
-        connections: dict[str, int] = {}
-        for end in self._fleet.network.connections.values():
-            connections[end.reactor.name] = connections.get(end.reactor.name, 0) + 1
-        for sentinel in self._fleet.sentinels:
-            if sentinel.running:
-                self._measure(sentinel, connections.get(sentinel.name, 0))
-
-    def _measure(self, sentinel: SimSentinel, connections: int) -> None:
-        core, who = sentinel.alive.core, sentinel.name
-        waiting = sentinel.alive.executor.barrier.waiting
-        self._expect(waiting <= MAX_WAITING, "bounded", f"{who} holds back {waiting} effects and replies")
-        instances = list(core.registry.instances())
-        links = {instance.link.link_id: instance.link for instance in instances}
-        # Two to a server, one to and from a peer, one for each that is closing, and those of clients.
-        maximum = 4 * len(links) + 2 * len(self._fleet.sentinels) + 20
-        self._expect(connections <= maximum, "bounded", f"{who} has {connections} connections for {len(links)} links")
-        limit = core.state.limits.pending_commands
-        for link in links.values():
-            pending = link.pending_commands
-            fine = pending <= 4 * limit * max(1, len(link.instances))
-            self._expect(fine, "bounded", f"{who}: {pending} commands on one link")
-        for master in core.registry.masters.values():
-            for peer in master.peers.values():
-                fine = len(peer.asked) <= MAX_QUESTIONS
-                self._expect(fine, "bounded", f"{who}: {len(peer.asked)} questions open at {peer.name[:8]}")
-        jobs = len(sentinel.alive.scripts.jobs)
-        self._expect(jobs <= core.state.limits.script_queue, "bounded", f"{who}: {jobs} scripts")
+        self._bounds.measure()
 
     @property
     def _now(self) -> float:

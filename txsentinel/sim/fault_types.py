@@ -9,14 +9,24 @@ from typing import Final
 
 from txsentinel.core.effects import Effect
 from txsentinel.sim.c_sentinel import CSentinel
-from txsentinel.sim.clients import SimClient
 from txsentinel.sim.disk_faults import bind_mount, failing_disk, torn_write, unreadable_disk
 from txsentinel.sim.disk_faults import restart as _restart
 from txsentinel.sim.fleet import Fleet, SimSentinel
 from txsentinel.sim.group_faults import Done, Undo, isolate_with_minority, lost_handover, masterless, pause_group
-from txsentinel.sim.groups import SimMaster
 from txsentinel.sim.harmless_faults import refuse_sentinels, starve_sentinel
 from txsentinel.sim.host import SimHost
+from txsentinel.sim.operator_orders import (
+    change_setting,
+    coordinated_failover,
+    foreign_master,
+    manual_failover,
+    monitor_anew,
+    nothing,
+    redirect_replica,
+    reset_master,
+    rival_failovers,
+    set_priority,
+)
 from txsentinel.sim.pause_faults import pause_failovers
 from txsentinel.sim.redis.server import SimRedis
 
@@ -109,14 +119,14 @@ def _reset_pair(fleet: Fleet, random: Random) -> Done:
     a = random.choice(fleet.sentinels).host
     b = random.choice([server.host for server in fleet.servers] + [s.host for s in fleet.sentinels if s.host is not a])
     count = fleet.network.reset(a, b)
-    return f"reset {count} connections between {a.name} and {b.name}", _nothing
+    return f"reset {count} connections between {a.name} and {b.name}", nothing
 
 
 def _half_open(fleet: Fleet, random: Random) -> Done:
     a = random.choice(fleet.sentinels).host
     b = random.choice([server.host for server in fleet.servers])
     count = fleet.network.half_open(a, b)
-    return f"half-open {count} connections between {a.name} and {b.name}", _nothing
+    return f"half-open {count} connections between {a.name} and {b.name}", nothing
 
 
 def _reject_pair(fleet: Fleet, random: Random) -> Done:
@@ -159,7 +169,7 @@ def _wall_clock(fleet: Fleet, random: Random) -> Done:
     sentinel = random.choice(fleet.sentinels)
     jump = random.choice((-3600.0, -3.0, -0.5, 0.5, 3.0, 3600.0))
     sentinel.host.step_wall_clock(jump)
-    return f"set the clock of {sentinel.name} by {jump} s", _nothing
+    return f"set the clock of {sentinel.name} by {jump} s", nothing
 
 
 def _skewed_clock(fleet: Fleet, random: Random) -> Done:
@@ -284,7 +294,7 @@ def _empty(fleet: Fleet, random: Random) -> Done:
     server.host.kill()
     server.storage.erase()
     fleet.simulation.call_later(random.choice((0.01, 0.1, 0.2, 0.5, 2.0)), _restart, server)
-    return f"have {server.host.name} come back empty", _nothing
+    return f"have {server.host.name} come back empty", nothing
 
 
 def _supervised_restart(fleet: Fleet, random: Random) -> Done:
@@ -295,15 +305,7 @@ def _supervised_restart(fleet: Fleet, random: Random) -> Done:
     fleet.simulation.call_later(0.5, server.host.kill)
     delay = random.uniform(0.1, 2.0)
     fleet.simulation.call_later(0.5 + delay, _restart, server)
-    return f"kill {server.host.name}, which is restarted after {delay:.1f} s", _nothing
-
-
-def _set_priority(fleet: Fleet, random: Random) -> Done:
-    server = random.choice(fleet.servers)
-    priority = random.choice(("1", "10", "100", "200"))
-    if server.setting("replica-priority") != "0":
-        server.configure({"replica-priority": priority})
-    return f"give {server.host.name} the priority {priority}", _nothing
+    return f"kill {server.host.name}, which is restarted after {delay:.1f} s", nothing
 
 
 def _flap(fleet: Fleet, random: Random) -> Done:
@@ -315,14 +317,14 @@ def _flap(fleet: Fleet, random: Random) -> Done:
 
     for number in range(6):
         fleet.simulation.call_later(0.7 * number, again)
-    return f"restart {server.host.name} again and again", _nothing
+    return f"restart {server.host.name} again and again", nothing
 
 
 def _pause_writes(fleet: Fleet, random: Random) -> Done:
     server = _pick_server(fleet, random)
     if server.host.running:
         server.pause_clients(random.choice((500, 3_000, 10_000)), writes_only=True)
-    return f"hold the writes of {server.host.name}", _nothing
+    return f"hold the writes of {server.host.name}", nothing
 
 
 def _masters_die(fleet: Fleet, random: Random) -> Done:
@@ -335,92 +337,6 @@ def _masters_die(fleet: Fleet, random: Random) -> Done:
             _restart(server)
 
     return f"kill {', '.join(server.host.name for server in dying)} at once", end
-
-
-def _order(fleet: Fleet, random: Random, *words: str) -> Done:
-    client = random.choice(fleet.clients)
-    client.order(*words)
-    return f"{client.host.name} orders {' '.join(words)}", _nothing
-
-
-def _manual_failover(fleet: Fleet, random: Random) -> Done:
-    return _order(fleet, random, "SENTINEL", "FAILOVER", random.choice(fleet.masters).name)
-
-
-def _rival_failovers(fleet: Fleet, random: Random) -> Done:
-    name = random.choice(fleet.masters).name
-    for client in fleet.clients:
-        client.order("SENTINEL", "FAILOVER", name)
-    return f"order every Sentinel to fail {name} over", _nothing
-
-
-def _coordinated_failover(fleet: Fleet, random: Random) -> Done:
-    return _order(fleet, random, "SENTINEL", "FAILOVER", random.choice(fleet.masters).name, "COORDINATED")
-
-
-def _set(fleet: Fleet, random: Random) -> Done:
-    option, value = random.choice(
-        (
-            ("quorum", str(random.randint(1, len(fleet.sentinels)))),
-            ("down-after-milliseconds", random.choice(("300", "1000", "4000"))),
-            ("failover-timeout", random.choice(("3000", "8000"))),
-            ("parallel-syncs", random.choice(("1", "5"))),
-        )
-    )
-    return _order(fleet, random, "SENTINEL", "SET", random.choice(fleet.masters).name, option, value)
-
-
-def _reset(fleet: Fleet, random: Random) -> Done:
-    return _order(fleet, random, "SENTINEL", "RESET", random.choice(("*", random.choice(fleet.masters).name)))
-
-
-def _monitor_anew(fleet: Fleet, random: Random) -> Done:
-    group = random.choice(fleet.masters)
-    client = random.choice(fleet.clients)
-    client.order("SENTINEL", "REMOVE", group.name)
-    fleet.simulation.call_later(random.choice((0.0, 0.3)), monitor, fleet, client, group)
-    return f"{client.host.name} has {group.name} removed and monitored again", _nothing
-
-
-def monitor(fleet: Fleet, client: SimClient, group: SimMaster) -> None:
-    """Have a Sentinel monitor a group at its present master, with the options of the fleet's file."""
-    masters = [server for server in group.servers if server.host.running and server.is_master]
-    ip = (masters or group.servers)[0].host.ip
-    client.order("SENTINEL", "MONITOR", group.name, ip, "6379", str(fleet.shape.quorum))
-    for option, value in (
-        ("down-after-milliseconds", fleet.shape.down_after),
-        ("failover-timeout", fleet.shape.failover_timeout),
-    ):
-        client.order("SENTINEL", "SET", group.name, option, str(value))
-
-
-def _redirect_replica(fleet: Fleet, random: Random) -> Done:
-    server, other = random.sample(random.choice(fleet.masters).servers, 2)
-    if server.host.running:
-        server.replication.follow(other.address)
-    return f"point {server.host.name} to {other.host.name}", _nothing
-
-
-def _foreign_master(fleet: Fleet, random: Random) -> Done:
-    """Point a replica to the master of another group; afterwards an operator removes it there."""
-    if len(fleet.masters) < 2:
-        return "find no other group", _nothing
-    own, other = random.sample(fleet.masters, 2)
-    replicas = [server for server in own.servers if server.host.running and not server.is_master]
-    masters = [server for server in other.servers if server.host.running and server.is_master]
-    if not replicas or not masters:
-        return "find no replica for another group", _nothing
-    server = random.choice(replicas)
-    server.replication.follow(masters[0].address)
-
-    def end() -> None:
-        leading = [each for each in own.servers if each.host.running and each.is_master]
-        if leading and server.host.running and not server.is_master:
-            server.replication.follow(leading[0].address)
-        for client in fleet.clients:
-            fleet.simulation.call_later(1.0, client.order, "SENTINEL", "RESET", other.name)
-
-    return f"let {server.host.name} follow {masters[0].host.name}", end
 
 
 FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
@@ -445,8 +361,8 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "full-disk": _full_disk,
     "stuck-disk": _stuck_disk,
     "wall-clock": _wall_clock,
-    "manual-failover": _manual_failover,
-    "misdirect": _redirect_replica,
+    "manual-failover": manual_failover,
+    "misdirect": redirect_replica,
     "masterless": masterless,
     "lost-handover": lost_handover,
     "skewed-clock": _skewed_clock,
@@ -463,26 +379,22 @@ FAULT_TYPES: Final[dict[str, Callable[[Fleet, Random], tuple[str, Undo]]]] = {
     "lie": _false_hello,
     "empty": _empty,
     "supervised-restart": _supervised_restart,
-    "set-priority": _set_priority,
-    "foreign-master": _foreign_master,
+    "set-priority": set_priority,
+    "foreign-master": foreign_master,
     "flap": _flap,
     "pause-writes": _pause_writes,
     "masters-die": _masters_die,
-    "rival-failovers": _rival_failovers,
-    "coordinated-failover": _coordinated_failover,
-    "set": _set,
-    "reset-master": _reset,
-    "monitor-anew": _monitor_anew,
+    "rival-failovers": rival_failovers,
+    "coordinated-failover": coordinated_failover,
+    "set": change_setting,
+    "reset-master": reset_master,
+    "monitor-anew": monitor_anew,
     "reject-pair": _reject_pair,
     "isolate-with-minority": isolate_with_minority,
     "refuse-sentinels": refuse_sentinels,
     "starve-sentinel": starve_sentinel,
 }
 """Fault type → function that injects it. It returns a description, and the function that ends the fault."""
-
-
-def _nothing() -> None:
-    """End a fault that needs no undoing."""
 
 
 def _pick_server(fleet: Fleet, random: Random) -> SimRedis:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from txsentinel.sim.fault_types import FAULT_TYPES, monitor
+from txsentinel.sim.fault_types import FAULT_TYPES
 from txsentinel.sim.fleet import Fleet
+from txsentinel.sim.operator_orders import monitor
 
 __all__ = ["FAULT_TYPES", "Fault", "FaultInjector", "draw_plan", "heal", "observe_all", "parse_plan", "print_plan"]
 
