@@ -64,7 +64,7 @@ from txsentinel.demo.programs import COMPILED, SOURCE
 DEFAULT_CONTENDERS: Final = ("redis", "txsentinel", "compiled")
 PAGE: Final = SOURCE / "docs" / "performance.rst"
 STABILIZATION_SECONDS: Final = 400.0
-SETTLING_SECONDS: Final = 3.0
+UNDISTURBED_SECONDS: Final = 3.0
 SELDOM: Final = tuple(word for name in ("ping", "info", "publish") for word in (f"{name}-period", "600000"))
 """The periods for :func:`load`: a thousand monitored masters must not disturb the measurement of replies."""
 
@@ -160,7 +160,7 @@ def load(each: Contender, load: Load, masters: int, secured: bool = False) -> Va
         sentinel.start()
         wait_for(partial(is_stable, sentinel), STABILIZATION_SECONDS, f"{each.name} to become stable")
         sentinel.call("SENTINEL", "DEBUG", *SELDOM)
-        time.sleep(SETTLING_SECONDS)
+        time.sleep(UNDISTURBED_SECONDS)
         idle = cpu({"": [sentinel.pid]}, 2.0)[""]["cpu"] / 100
         found = load.put(sentinel.port if port is None else port, sentinel.pid)
         return {"rate": found["rate"], "cpu": max(0.0, found["cpu"] - idle * found["seconds"] / load.requests * 1e6)}
