@@ -17,12 +17,16 @@ from txsentinel.core.instances import Master
 from txsentinel.core.options import FailureClasses
 from txsentinel.sim.fleet import SimSentinel
 from txsentinel.sim.records import Records
+from txsentinel.sim.simulation import SECOND
 
 KEPT_SECONDS: Final = 10.0
 """How long refused attempts are kept."""
 
 MIN_REFUSALS: Final = 2
 ROUNDING: Final = 0.002
+
+RESTORED_SECONDS: Final = 5
+"""Seconds after which nothing arrives late any more that was sent before a path was restored."""
 
 MIN_SILENCE: Final = 0.9
 """The part of ``down-after-milliseconds`` that must have passed since a server refused a command."""
@@ -86,7 +90,9 @@ class CrashChecker:
         if server is None or refused_at is None or master.options.guards.failure_classes is not FailureClasses.ON:
             return
         network, source, target = self._fleet.network, sentinel.host.ip, server.host.ip
-        if (source, target) in network.rejecting or any(path.degraded for path in network.route(source, target)):
+        restored = self._fleet.simulation.time - RESTORED_SECONDS * SECOND
+        slow = any(path.degraded or path.restored_at > restored for path in network.route(source, target))
+        if slow or (source, target) in network.rejecting:
             # The answer may not have arrived, or the Sentinel lost the connection that it came on.
             return
         age = self._fleet.simulation.seconds() - refused_at

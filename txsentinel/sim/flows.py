@@ -48,6 +48,7 @@ class Path:
         "jitter",
         "latency",
         "loss",
+        "restored_at",
         "since",
         "source",
         "target",
@@ -63,6 +64,8 @@ class Path:
         """Latency in microseconds."""
         self.jitter = jitter
         """Largest additional latency in microseconds, drawn for each segment."""
+        self.restored_at = -SEND_TIMEOUT
+        """Simulated time at which it was last opened again, or as fast as usual again."""
         self.usual_latency = latency
         self.usual_jitter = jitter
         self.loss = 0.0

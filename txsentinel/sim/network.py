@@ -151,6 +151,8 @@ class SimNetwork(SocketLayer):
     def clear_degradation(self) -> None:
         """Undo every :meth:`slow` and :meth:`lose`."""
         for path in self._paths.values():
+            if path.degraded:
+                path.restored_at = self.simulation.time
             path.latency, path.jitter, path.loss = path.usual_latency, path.usual_jitter, 0.0
 
     def reachable(self, a: Place, b: Place) -> bool:
@@ -238,6 +240,7 @@ class SimNetwork(SocketLayer):
         if blocked:
             path.since = self.simulation.time
             return
+        path.restored_at = self.simulation.time
         # Retransmissions back off: the longer the outage, the longer until the next one.
         longest = min(self.simulation.time - path.since, RETRANSMIT_LIMIT)
         waiting, path.waiting = path.waiting, []
