@@ -70,6 +70,7 @@ class IterationTests(SynchronousTestCase):
         """Close the descriptors of the reactor."""
         for reader in self.reactor.removeAll():
             reader.connectionLost(Failure(ConnectionError()))
+        # The reactor has no method that closes its epoll object.
         self.reactor._poller.close()
 
     def join(self, multiplexer: EpollMultiplexer | None = None) -> tuple[Echo, socket.socket]:

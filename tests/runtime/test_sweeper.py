@@ -219,6 +219,7 @@ class SweepTests(SynchronousTestCase):
         self.patch(self.core, "sweep", nothing_left)
         self.sentinel.host.random = LowRandom()  # type: ignore[assignment]
         self.fleet.run(1.5)
+        # When the next periodic sweep is due is shown nowhere else.
         before, early = len(self.swept), sweeping._next_periodic - 1
         due.schedule(self.core.registry.masters["m1"], early)
         sweeping.adjust()

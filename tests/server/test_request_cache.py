@@ -188,6 +188,7 @@ class PipelineTests(ServerTestCase):
         self.client.ask(*ASK)
         self.client.ask("PING")
         self.executed = 0
+        # How often a handler is called is visible only here.
         handlers = self.client.protocol.executor._handlers
         command = self.harness.context.table.find([word.encode() for word in ASK])
         assert command is not None and isinstance(handlers, dict)
