@@ -226,6 +226,7 @@ class Replication:
         host, port = self.server.master_address
         self.connecting = factory = _MasterLinkFactory(self)
         self.link_state = CONNECTING
+        self.last_io = self._now
         self.server.host.reactor.connectTCP(host, port, factory, float(self.server.setting("repl-timeout")))
 
     def link_failed(self, link: MasterLink) -> None:
