@@ -15,6 +15,7 @@ from tests.test_tidy import SITE, Source, imports, sources
 ORDERED_SLICES = {
     "wire.glob": {"low:high + 1"},  # the lower one of two bytes, and the higher one
     "wire.hello": {"head:line_end", "line_end + 2:end"},  # a line end was found; a length has no sign
+    "server.request_executor": {"start:end"},  # a line end was found from the start on, or it is the size
     "links.command_link": {"1:-1"},  # of a list, where the order does not matter
     # Of `bytes | bytearray`, or lists, both of which are sliced as the interpreter does.
     "wire.replies": {"start + 1:end", "start:end"},

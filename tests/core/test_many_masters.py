@@ -183,8 +183,9 @@ class ManyMastersTests(SynchronousTestCase):
 
             def paused() -> None:
                 pauses.order(ALL_MASTERS, PauseRequest(60_000, require=BEST_EFFORT), fixture.now, fixture.now)
-                pauses.await_guarantee(ALL_MASTERS, fixture.now + 500, lambda: None)
-                fixture.idle(500)
+                pauses.await_guarantee(ALL_MASTERS, fixture.now + 1_000, lambda: None)
+                # A whole cycle: with many masters there are several slots in it.
+                fixture.idle(1_000)
 
             return paused
 
