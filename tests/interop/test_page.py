@@ -114,6 +114,8 @@ class FailoverTests(BrowserCase):
             browser, old = self.browser(), fleet.master()
             browser.open(f"{fleet.pages[0]}#/master/{fleet.name}")
             browser.wait_for_text("#login", "Log in to this Sentinel")
+            # The keys go to what has the focus, which a slow browser moves after it has shown the dialog.
+            wait_for(lambda: browser.focused() == "login-password", SECONDS, "the focus on the password")
             browser.press("secret", Keys.ENTER)
             browser.wait_for_text("#user", "default")
             browser.wait_for_text("#plot", "next to be promoted")
